@@ -1,0 +1,49 @@
+"""The only reader of the system time; everything else takes `now` or a Clock."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for data, monotonic time for waiting."""
+
+    def now_us(self) -> int:
+        """Microseconds since 1970-01-01T00:00Z."""
+
+    def monotonic_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that moves only when told, for tests."""
+
+    def __init__(self, now_us: int) -> None:
+        self._now_us = now_us
+
+    def now_us(self) -> int:
+        return self._now_us
+
+    def monotonic_s(self) -> float:
+        return self._now_us / 1e6
+
+    def advance_s(self, seconds: float) -> None:
+        self._now_us += round(seconds * 1e6)
+
+
+def as_datetime(us: int) -> datetime:
+    """Microseconds since 1970 as an aware UTC datetime, exactly."""
+    seconds, micros = divmod(us, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
