@@ -1,0 +1,122 @@
+"""API keys and who a credential belongs to."""
+
+import re
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from telemetryctl.api.model import Answer, Input, Instant
+
+_DURATION_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION_PART = re.compile(r"(\d{1,9})([smhdw])")
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    INGEST = "ingest"
+    READ = "read"
+    ALERTS_WRITE = "alerts:write"
+    METRICS_WRITE = "metrics:write"
+    DEVICES_WRITE = "devices:write"
+    EXPORT = "export"
+    KEYS = "keys"
+    ADMIN = "admin"
+
+
+class Tier(StrEnum):
+    """How many requests a key may make in an hour: 100, 1,000 or any number."""
+
+    FREE = "free"
+    PRO = "pro"
+    ENTERPRISE = "enterprise"
+
+
+def parse_duration_s(value: object) -> object:
+    """Return the seconds of text such as `90d` or `1h30m`; other values pass on as they are.
+
+    Raises ValueError for text that is not a duration. A day has 24 hours, a week 7 days.
+    """
+    if not isinstance(value, str):
+        return value
+    parts = _DURATION_PART.findall(value)
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        raise ValueError("a duration is seconds or text such as 90d, 12h or 1h30m")
+    return sum(int(number) * _DURATION_UNITS_S[unit] for number, unit in parts)
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=128)]
+Patterns = Annotated[list[Pattern], Field(min_length=1, max_length=100)]
+LifetimeSeconds = Annotated[int, BeforeValidator(parse_duration_s), Field(gt=0, le=3_650 * 86_400)]
+OverlapSeconds = Annotated[int, BeforeValidator(parse_duration_s), Field(ge=0, le=90 * 86_400)]
+
+
+class KeyCreate(Input):
+    """A new key; patterns are globs (`*`, `?`) over whole ids, null means every id."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=16)]
+    tier: Tier = Tier.FREE
+    expires_in: LifetimeSeconds | None = None
+    devices: Patterns | None = None
+    groups: Patterns | None = None
+    metrics: Patterns | None = None
+
+
+class KeyRotate(Input):
+    """Replace a key's secret; the old one stays valid for `overlap` seconds."""
+
+    overlap: OverlapSeconds = 0
+
+
+class Key(Answer):
+    """A key without its secret."""
+
+    key_id: str
+    name: str
+    scopes: list[str]
+    tier: str
+    devices: list[str] | None = None
+    groups: list[str] | None = None
+    metrics: list[str] | None = None
+    expires_at: Instant | None = None
+    created_at: Instant
+    last_used_at: Instant | None = None
+
+
+class KeyCreated(Key):
+    """A key with its secret, which the server can't show again."""
+
+    key: str
+
+
+class KeyList(Answer):
+    """A page of keys, newest first."""
+
+    keys: list[Key]
+    count: int
+    total: int
+    limit: int
+    offset: int
+
+
+class KeyRevoked(Answer):
+    """A key is no longer accepted."""
+
+    success: bool
+    message: str
+
+
+class Principal(Answer):
+    """Who the credential of this request is and what it may do."""
+
+    principal: str
+    key_id: str | None = None
+    name: str | None = None
+    scopes: list[str]
+    tier: str
+    devices: list[str] | None = None
+    groups: list[str] | None = None
+    metrics: list[str] | None = None
+    expires_at: Instant | None = None
