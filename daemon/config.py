@@ -1,0 +1,186 @@
+"""Settings of the daemon: read once from TOML and the environment into one frozen Config."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from daemon.domain.errors import DomainError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
+_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+class BadConfig(DomainError):
+    """The configuration can't be used."""
+
+    code = "bad_config"
+
+
+def _duration(value: Any) -> Any:
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return timedelta(seconds=float(found[1]) * _SECONDS[found[2]]) if found else value
+
+
+def _size(value: Any) -> Any:
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    return int(found[1]) * _BYTES[found[2] or "B"] if found else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Server(Section):
+    """Where to listen."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8218, ge=0, le=65535)
+    drain_delay_s: float = Field(0.0, ge=0)
+    drain_timeout_s: float = Field(20.0, ge=0)
+
+
+class DatabaseSection(Section):
+    """Which PostgreSQL: `embedded`, or a postgresql:// URL."""
+
+    url: str = "embedded"
+    data_dir: Path | None = None
+    query_connections: int = Field(8, ge=1, le=90)
+    control_connections: int = Field(4, ge=1, le=90)
+    statement_cache_size: int = Field(256, ge=0)
+
+
+class Ingest(Section):
+    """Bounds on what comes in."""
+
+    future_tolerance: Duration = timedelta(minutes=5)
+    queue_points_max: int = Field(500_000, ge=1)
+    queue_bytes_max: Size = 64 * 2**20
+    queue_age_max: Duration = timedelta(seconds=5)
+    flush_points_max: int = Field(100_000, ge=1)
+    devices_max: int = Field(200_000, ge=1)
+    metrics_per_device_max: int = Field(1_000, ge=1)
+    batch_answers_keep: Duration = timedelta(days=7)
+
+
+class Journal(Section):
+    """How long the journal is kept for readers that resume."""
+
+    keep: Duration = timedelta(hours=48)
+    keep_bytes: Size = 8 * 2**30
+
+
+class Compaction(Section):
+    """When the tail of the journal becomes chunks."""
+
+    points: int = Field(500_000, ge=1)
+    age: Duration = timedelta(minutes=5)
+
+
+class Log(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Config(BaseSettings):
+    """All settings; `telemetryd config show` prints them, config.example.toml documents them."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="TELEMETRY_", env_nested_delimiter="__"
+    )
+
+    server: Server = Server()
+    database: DatabaseSection = DatabaseSection()
+    ingest: Ingest = Ingest()
+    journal: Journal = Journal()
+    compaction: Compaction = Compaction()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        file = cls.model_config.get("toml_file")
+        toml = [TomlConfigSettingsSource(settings_cls, Path(str(file)))] if file else []
+        return (init_settings, env_settings, *toml)
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.database.url == "embedded"
+
+    @property
+    def data_dir(self) -> Path:
+        """The folder of the embedded database."""
+        return self.database.data_dir or default_data_dir()
+
+
+def default_data_dir() -> Path:
+    """Where systemd put us, else the user's data folder (XDG base directories)."""
+    state = os.environ.get("STATE_DIRECTORY")
+    if state:
+        return Path(state.split(":")[0]) / "postgres"
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(home) / "telemetryd" / "postgres"
+
+
+def default_config_file() -> Path | None:
+    """`$TELEMETRY_CONFIG`, else the file in the platform's configuration folder if it exists."""
+    named = os.environ.get("TELEMETRY_CONFIG")
+    if named:
+        return Path(named)
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    for folder in (Path(home) / "telemetry", Path("/etc/telemetry")):
+        if (folder / "telemetry.toml").is_file():
+            return folder / "telemetry.toml"
+    return None
+
+
+def load_config(file: Path | None = None) -> Config:
+    """The configuration of this process; raises BadConfig with the place and the reason."""
+    file = file or default_config_file()
+    if file is not None and not file.is_file():
+        raise BadConfig(f"{file}: there is no such file")
+    bound = type("Config", (Config,), {"model_config": SettingsConfigDict(toml_file=file)})
+    try:
+        config: Config = bound()
+    except ValidationError as error:
+        raise BadConfig("; ".join(_said(e) for e in error.errors())) from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(f"{file}: {error}") from error
+    return config
+
+
+def _said(error: Any) -> str:
+    return f"{'.'.join(str(p) for p in error['loc'])}: {error['msg']}"
+
+
+def is_terminal() -> bool:
+    """Whether messages go to a person."""
+    return sys.stderr.isatty()

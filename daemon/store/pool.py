@@ -1,0 +1,99 @@
+"""Connections to PostgreSQL: one pool per class of work, so that no class starves another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import asyncpg
+
+from daemon.domain.errors import StoreUnavailable
+from daemon.store.errors import translating
+
+if TYPE_CHECKING:
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+
+Work = Literal["ingest", "query", "control"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Bounds of the pools; a request that gets no connection in `acquire_timeout_s` is answered 503."""
+
+    ingest_connections: int = 2
+    query_connections: int = 8
+    control_connections: int = 4
+    connect_timeout_s: float = 3.0
+    acquire_timeout_s: float = 2.0
+    command_timeout_s: float = 30.0
+    statement_cache_size: int = 256
+
+
+class Database:
+    """The pools; opening needs no server, so a daemon starts and answers 503 while PostgreSQL is away."""
+
+    def __init__(self, dsn: str, *, limits: PoolLimits | None = None) -> None:
+        self._dsn = dsn
+        self._limits = limits or PoolLimits()
+        self._pools: dict[Work, Pool] = {}
+
+    async def open(self) -> None:
+        limits = self._limits
+        sizes: dict[Work, int] = {
+            "ingest": limits.ingest_connections,
+            "query": limits.query_connections,
+            "control": limits.control_connections,
+        }
+        for work, size in sizes.items():
+            self._pools[work] = await asyncpg.create_pool(
+                self._dsn,
+                min_size=0,
+                max_size=size,
+                timeout=limits.connect_timeout_s,
+                command_timeout=limits.command_timeout_s,
+                statement_cache_size=limits.statement_cache_size,
+                max_inactive_connection_lifetime=300.0,
+                server_settings={
+                    "application_name": f"telemetryd {work}",
+                    "synchronous_commit": "on",
+                    "timezone": "UTC",
+                    "lock_timeout": "2000",
+                },
+            )
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            pool.terminate()
+        self._pools.clear()
+
+    @asynccontextmanager
+    async def connection(self, work: Work, *, writing: bool = False) -> AsyncIterator[Connection]:
+        """A connection of that class; driver errors inside become domain errors.
+
+        Raises StoreUnavailable when none is free in time. With `writing`, a connection lost inside is OutcomeUnknown.
+        """
+        pool = self._pools.get(work)
+        if pool is None:
+            raise StoreUnavailable("the database is not open")
+        with translating():
+            connection = await pool.acquire(timeout=self._limits.acquire_timeout_s)
+        try:
+            with translating(writing=writing):
+                yield connection
+        finally:
+            with translating():
+                await pool.release(connection, timeout=self._limits.connect_timeout_s)
+
+    @asynccontextmanager
+    async def transaction(self, work: Work) -> AsyncIterator[Connection]:
+        """A connection inside one transaction that commits at the end of the block."""
+        async with self.connection(work, writing=True) as connection, connection.transaction():
+            yield connection
+
+    async def listener(self) -> asyncpg.Connection[asyncpg.Record]:
+        """A connection of its own for LISTEN; the caller closes it. Raises StoreUnavailable."""
+        with translating():
+            return await asyncpg.connect(self._dsn, timeout=self._limits.connect_timeout_s)
