@@ -72,7 +72,7 @@ language sql immutable parallel safe as $$
 $$;
 
 create view telemetry.point as
-select telemetry.from_us(p.time_us) as time, s.device_id, s.metric_name, s.labels,
+select telemetry.from_us(p.time_us) as "time", s.device_id, s.metric_name, s.labels,
        case when s.kind <> 3 then p.number end as number,
        coalesce(p.object, case when s.kind = 3 then to_jsonb(p.number <> 0) else to_jsonb(p.number) end) as value,
        p.context ->> 'unit' as unit, p.context -> 'tags' as tags, p.context -> 'metadata' as metadata
@@ -82,7 +82,7 @@ select telemetry.from_us(p.time_us) as time, s.device_id, s.metric_name, s.label
 
 -- History of one metric of one device in [p_from, p_to), in time order, read from the chunks that touch the range only.
 create function telemetry.points(p_device text, p_metric text, p_from timestamptz, p_to timestamptz)
-returns table (time timestamptz, number float8, value jsonb, unit text, tags jsonb)
+returns table ("time" timestamptz, number float8, value jsonb, unit text, tags jsonb)
 language sql stable as $$
   select telemetry.from_us(p.time_us),
          case when s.kind <> 3 then p.number end,

@@ -1,0 +1,143 @@
+"""The journal in PostgreSQL: append a block, read blocks after a position. Packing is domain/block's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from daemon.store.named_sql import load
+from daemon.store.pool import Database
+
+SQL = load("journal")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A batch id to store with the block: `scope` is key and path, `answer` what a repeat is told."""
+
+    scope: str
+    batch_id: str
+    payload_hash: bytes
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One block as it stands in the journal; `body` is None where it was not asked for."""
+
+    seq: int
+    appended_at_us: int
+    writer: UUID
+    points: int
+    body: bytes | None
+
+
+class JournalStore:
+    """All statements on the journal; `writer` identifies this process."""
+
+    def __init__(self, database: Database, *, writer: UUID) -> None:
+        self._database = database
+        self.writer = writer
+
+    async def append(
+        self,
+        body: bytes,
+        *,
+        points: int,
+        catalog_version: int,
+        notify: bool = False,
+        batches: Sequence[BatchRecord] = (),
+    ) -> int:
+        """Commit a block and return its position; on return it is durable.
+
+        Raises CatalogStale, BatchStored (nothing was written), StoreUnavailable, StorageFull, and OutcomeUnknown
+        when the connection was lost meanwhile. Order: `seq` is in commit order (design, section 1.1).
+        """
+        async with self._database.connection("ingest", writing=True) as connection:
+            row = await connection.fetchrow(
+                SQL["append"],
+                self.writer,
+                catalog_version,
+                points,
+                body,
+                notify,
+                [b.scope for b in batches],
+                [b.batch_id for b in batches],
+                [b.payload_hash for b in batches],
+                [b.answer for b in batches],
+            )
+        assert row is not None
+        return int(row["seq"])
+
+    async def read_after(
+        self, seq: int, *, limit_blocks: int, without_own_bodies: bool = False
+    ) -> list[JournalRow]:
+        """Up to `limit_blocks` blocks after `seq`, in commit order."""
+        async with self._database.connection("query") as connection:
+            rows = await connection.fetch(
+                SQL["read_after"], seq, limit_blocks, self.writer, without_own_bodies
+            )
+        return [
+            JournalRow(r["seq"], _as_us(r["appended_at"]), r["writer"], r["points"], r["body"])
+            for r in rows
+        ]
+
+    async def read_one(self, seq: int) -> bytes | None:
+        """The body of one block, or None when it is not kept any more."""
+        async with self._database.connection("query") as connection:
+            body: bytes | None = await connection.fetchval(SQL["read_one"], seq)
+        return body
+
+    async def oldest_seq(self) -> int | None:
+        return await self._number("oldest_seq")
+
+    async def newest_seq(self) -> int | None:
+        return await self._number("newest_seq")
+
+    async def last_number(self) -> int:
+        """The last number given out, also when its partition is gone; 0 before the first."""
+        return await self._number("last_number") or 0
+
+    async def end_before(self, appended_at_us: int) -> int | None:
+        """The newest position appended before this time, or None."""
+        return await self._number("end_before", _EPOCH + appended_at_us * _MICROSECOND)
+
+    async def position_of(self, consumer: str) -> int:
+        return await self._number("position_of", consumer) or 0
+
+    async def stored_batches(
+        self, keys: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], BatchRecord]:
+        """Which of these (scope, batch id) are stored already."""
+        scopes, batch_ids = [k[0] for k in keys], [k[1] for k in keys]
+        async with self._database.connection("ingest") as connection:
+            rows = await connection.fetch(SQL["stored_batches"], scopes, batch_ids)
+        return {
+            (r["scope"], r["batch_id"]): BatchRecord(
+                r["scope"], r["batch_id"], r["payload_hash"], r["answer"]
+            )
+            for r in rows
+        }
+
+    async def register_daemon(self, address: str) -> int:
+        """Say that this daemon is alive; returns how many others are."""
+        async with self._database.connection("control", writing=True) as connection:
+            await connection.execute(SQL["register_daemon"], self.writer, address)
+            return int(await connection.fetchval(SQL["other_daemons"], self.writer))
+
+    async def unregister_daemon(self) -> None:
+        async with self._database.connection("control", writing=True) as connection:
+            await connection.execute(SQL["unregister_daemon"], self.writer)
+
+    async def _number(self, name: str, *arguments: object) -> int | None:
+        async with self._database.connection("query") as connection:
+            found: int | None = await connection.fetchval(SQL[name], *arguments)
+        return found
+
+
+def _as_us(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND

@@ -1,0 +1,152 @@
+"""Series, definitions as ingest needs them, and the stored latest points: what the live views are loaded from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from asyncpg import Record
+
+from daemon.domain.kinds import Kind, kind_named
+from daemon.store.named_sql import load
+from daemon.store.pool import Database
+
+SQL = load("series")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRow:
+    """A series as stored; the live registry has the same shape."""
+
+    series_id: int
+    device_id: str
+    metric_name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionRow:
+    """What ingest checks of a definition."""
+
+    name: str
+    kind: Kind
+    min_value: float | None
+    max_value: float | None
+    allowed_values: frozenset[Any] | None
+    unit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LatestRow:
+    """A stored newest point; `value` and `previous` are float, or what the JSON says."""
+
+    series_id: int
+    time_us: int
+    seq: int
+    value: Any
+    context: bytes | None
+    changed_at_us: int
+    previous: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The whole catalogue at one moment."""
+
+    version: int
+    epoch: str
+    series: list[CatalogRow]
+    definitions: list[DefinitionRow]
+    retention_days: Mapping[str, int]
+
+
+class SeriesStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def state(self) -> tuple[int, str]:
+        """(catalogue version, epoch of the journal)."""
+        async with self._database.connection("control") as connection:
+            row = await connection.fetchrow(SQL["catalog_state"])
+        assert row is not None
+        return row["catalog_version"], row["epoch"]
+
+    async def catalog(self) -> Catalog:
+        """Everything, as of one snapshot."""
+        async with (
+            self._database.connection("control") as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            state = await connection.fetchrow(SQL["catalog_state"])
+            series = await connection.fetch(SQL["all_series"])
+            definitions = await connection.fetch(SQL["definitions"])
+            retentions = await connection.fetch(SQL["retentions"])
+        assert state is not None
+        return Catalog(
+            state["catalog_version"],
+            state["epoch"],
+            [_series(r) for r in series],
+            [_definition(r) for r in definitions],
+            {r["metric_name"]: r["retention_days"] for r in retentions},
+        )
+
+    async def series_after(self, series_id: int) -> list[CatalogRow]:
+        """Series registered after this id; one that commits late may be missed, so unknown ids reload everything."""
+        async with self._database.connection("control") as connection:
+            return [_series(r) for r in await connection.fetch(SQL["series_after"], series_id)]
+
+    async def register(self, wanted: Sequence[tuple[str, str, Kind]]) -> list[CatalogRow]:
+        """Make (device, metric, kind) known and return their series; a known one keeps its kind."""
+        devices = [w[0] for w in wanted]
+        metrics = [w[1] for w in wanted]
+        async with self._database.transaction("control") as connection:
+            await connection.execute(SQL["register_devices"], devices)
+            await connection.execute(
+                SQL["register_series"], devices, metrics, [int(w[2]) for w in wanted]
+            )
+            rows = await connection.fetch(SQL["find_series"], devices, metrics)
+        return [_series(r) for r in rows]
+
+    async def latest(self) -> list[LatestRow]:
+        async with self._database.connection("control") as connection:
+            rows = await connection.fetch(SQL["latest_rows"])
+        return [_latest(r) for r in rows]
+
+
+def _series(row: Record) -> CatalogRow:
+    return CatalogRow(row["series_id"], row["device_id"], row["metric_name"], Kind(row["kind"]))
+
+
+def _definition(row: Record) -> DefinitionRow:
+    allowed = row["allowed_values"]
+    return DefinitionRow(
+        row["name"],
+        kind_named(row["data_type"]),
+        row["min_value"],
+        row["max_value"],
+        None if allowed is None else frozenset(msgspec.json.decode(allowed)),
+        row["unit"],
+    )
+
+
+def _latest(row: Record) -> LatestRow:
+    number = row["number"]
+    return LatestRow(
+        row["series_id"],
+        row["time_us"],
+        row["seq"],
+        number if number is not None else msgspec.json.decode(row["object"]),
+        None if row["context"] is None else row["context"].encode(),
+        row["changed_at_us"],
+        _previous(row["previous"]),
+    )
+
+
+def _previous(text: str | None) -> Any:
+    if text is None:
+        return None
+    value = msgspec.json.decode(text)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else value

@@ -1,0 +1,58 @@
+-- append --
+-- Commit one block in commit order; returns its position.
+select a.seq, a.appended_at
+  from telemetry.journal_append($1::uuid, $2::int8, $3::int4, $4::bytea, $5::boolean,
+                                $6::text[], $7::text[], $8::bytea[], $9::bytea[]) a;
+
+-- read_after --
+-- Blocks after a position in commit order; bodies of this writer are left out when $4 is set.
+select j.seq, j.appended_at, j.writer, j.points,
+       case when $4::boolean and j.writer = $3::uuid then null else j.body end as body
+  from telemetry.journal j
+ where j.seq > $1::int8
+ order by j.seq
+ limit $2::int4;
+
+-- read_one --
+-- The body of one block.
+select j.body from telemetry.journal j where j.seq = $1::int8;
+
+-- oldest_seq --
+-- The oldest position that is kept, or null.
+select j.seq from telemetry.journal j order by j.seq limit 1;
+
+-- newest_seq --
+-- The newest position that is kept, or null.
+select j.seq from telemetry.journal j order by j.seq desc limit 1;
+
+-- last_number --
+-- The last number the journal gave out; 0 before the first.
+select case when s.is_called then s.last_value else 0 end from telemetry.journal_seq s;
+
+-- end_before --
+-- The newest position that was appended before a time, or null.
+select j.seq from telemetry.journal j where j.appended_at < $1::timestamptz order by j.seq desc limit 1;
+
+-- stored_batches --
+-- Which of these batches are stored, with their hash and answer.
+select b.scope, b.batch_id, b.payload_hash, b.answer
+  from telemetry.ingest_batch b
+  join unnest($1::text[], $2::text[]) as w (scope, batch_id) using (scope, batch_id);
+
+-- position_of --
+-- How far a consumer is.
+select c.position from telemetry.consumer c where c.name = $1::text;
+
+-- register_daemon --
+-- Say that this daemon is alive.
+insert into telemetry.daemon (instance, address) values ($1::uuid, $2::text)
+on conflict (instance) do update set seen_at = clock_timestamp();
+
+-- unregister_daemon --
+-- Say that this daemon stopped.
+delete from telemetry.daemon where instance = $1::uuid;
+
+-- other_daemons --
+-- How many other daemons were alive in the last 30 seconds.
+select count(*) from telemetry.daemon
+ where instance <> $1::uuid and seen_at > clock_timestamp() - interval '30 seconds';
