@@ -1,0 +1,1 @@
+"""Files on the user's disk: rows in, exports out. Standard library only; no server in here."""
