@@ -1,0 +1,178 @@
+"""Where everything of one data folder lies: cluster, socket, log, locks and password files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from daemon.postgres.account import Account
+from daemon.postgres.errors import EmbeddedUnavailable
+from daemon.postgres.folders import own_folder, runtime_folder, state_folder
+
+PORT = 5432
+DATABASE = "telemetry"
+APP_ROLE = "telemetry"
+ADMIN_ROLE = "telemetry_admin"
+# sockaddr_un.sun_path holds 107 bytes and a zero on Linux (unix(7)).
+SOCKET_PATH_BYTES_MAX = 107
+# A comma separates hosts in a DSN and folders in unix_socket_directories.
+SAFE_PATH = re.compile(r"[A-Za-z0-9_./+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths of one data folder.
+
+    `cluster_dir` is PGDATA; normally inside the data folder, elsewhere when root has to run
+    PostgreSQL as an account that can't enter the data folder. `embedded.json` says where.
+    """
+
+    data_dir: Path
+    cluster_dir: Path
+    socket_dir: Path
+
+    @property
+    def home_dir(self) -> Path:
+        """The folder around the cluster, on the same file system."""
+        return self.cluster_dir.parent
+
+    @property
+    def log_path(self) -> Path:
+        return self.data_dir / "log" / "postgres.log"
+
+    @property
+    def socket_path(self) -> Path:
+        return self.socket_dir / f".s.PGSQL.{PORT}"
+
+    def password_path(self, role: str) -> Path:
+        """A libpq password file of one line; asyncpg and libpq both read it by `passfile=`."""
+        return self.data_dir / f"{role}.pgpass"
+
+    def password(self, role: str) -> str:
+        """The password of one of our two roles. Raises OSError when the file can't be read."""
+        return self.password_path(role).read_text().rstrip("\n").rpartition(":")[2]
+
+    def dsn(self, role: str, database: str) -> str:
+        """How libpq and asyncpg reach the server; names the password's file, not the password."""
+        host, passfile = (quote(str(p)) for p in (self.socket_dir, self.password_path(role)))
+        return f"postgresql://{role}@/{database}?host={host}&port={PORT}&passfile={passfile}"
+
+    def write_passwords(self) -> None:
+        """Make the password files that are missing, readable by the owner alone."""
+        for role in (ADMIN_ROLE, APP_ROLE):
+            if not self.password_path(role).exists():
+                line = f"*:*:*:{role}:{secrets.token_urlsafe(32)}\n"
+                write_atomically(self.password_path(role), line)
+
+    def remember(self) -> None:
+        """Write where the cluster and the socket are, for the other daemons on this folder."""
+        where = self.cluster_dir
+        if where.is_relative_to(self.data_dir):
+            # Relative, so that the data folder can be moved while it is not in use.
+            where = where.relative_to(self.data_dir)
+        note = {"cluster_dir": str(where), "socket_dir": str(self.socket_dir)}
+        write_atomically(pointer_path(self.data_dir), json.dumps(note) + "\n")
+
+
+def pointer_path(data_dir: Path) -> Path:
+    return data_dir / "embedded.json"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file of mode 0600; after a crash there is the old or the new one, never half."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def open_data_dir(data_dir: Path) -> Path:
+    """The data folder, made when it is missing: closed, but as root another account may pass."""
+    path = data_dir.expanduser().resolve()
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    (path / "log").mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def recorded(data_dir: Path) -> Layout | None:
+    """Where the cluster of this folder is said to be; None before the first start.
+
+    Raises EmbeddedUnavailable when the note can't be read.
+    """
+    try:
+        note = json.loads(pointer_path(data_dir).read_text())
+        cluster_dir = data_dir / note["cluster_dir"]
+        return Layout(data_dir, cluster_dir, Path(note["socket_dir"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EmbeddedUnavailable(
+            f"{pointer_path(data_dir)} does not say where the database is"
+        ) from error
+
+
+def settle(data_dir: Path, account: Account) -> Layout:
+    """Decide where things lie, make the folders, and keep to what was decided before.
+
+    Only the daemon that holds the folder's lock may call this. Raises EmbeddedUnavailable.
+    """
+    known = recorded(data_dir)
+    if known is None:
+        cluster_dir = _new_home(data_dir, account) / "cluster"
+        return Layout(data_dir, cluster_dir, _socket_dir(cluster_dir.parent, account))
+    if not account.can_enter(known.home_dir):
+        raise EmbeddedUnavailable(
+            f"uid {account.uid}, which owns the database, can't enter {known.home_dir}; "
+            "open the folders above it for passing (chmod o+x)"
+        )
+    try:
+        own_folder(known.socket_dir, mode=0o700, account=account)
+    except (OSError, EmbeddedUnavailable):
+        # The data folder was moved, or the runtime folder of a login session is gone.
+        return replace(known, socket_dir=_socket_dir(known.home_dir, account))
+    return known
+
+
+def _new_home(data_dir: Path, account: Account) -> Path:
+    if account.can_enter(data_dir):
+        return data_dir
+    root = Account(os.geteuid(), os.getegid())
+    clusters_dir = own_folder(
+        state_folder(data_dir, account) / "clusters", mode=0o711, account=root
+    )
+    # Random, because a new folder of the same name must not find the data of a deleted one.
+    name = f"{data_dir.name[:32]}-{secrets.token_hex(4)}"
+    home = own_folder(clusters_dir / name, mode=0o711, account=root)
+    write_atomically(home / "belongs-to", f"{data_dir}\n")
+    return home
+
+
+def _socket_dir(home_dir: Path, account: Account) -> Path:
+    folder = home_dir / "run"
+    path = str(folder / f".s.PGSQL.{PORT}")
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX or not SAFE_PATH.fullmatch(path):
+        name = hashlib.sha256(os.fsencode(home_dir)).hexdigest()[:16]
+        folder = runtime_folder(account) / name
+    return own_folder(folder, mode=0o700, account=account)

@@ -1,0 +1,103 @@
+"""The application's role and database inside the cluster."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+
+import asyncpg
+
+from daemon.postgres.errors import EmbeddedUnavailable
+from daemon.postgres.layout import APP_ROLE, DATABASE, PORT, Layout
+from daemon.postgres.probe import ANSWER_WAIT_S, DATABASE_ERRORS, connect_admin
+
+# PostgreSQL's own default (scram_iterations).
+SCRAM_ITERATIONS = 4096
+
+
+async def ensure_application(layout: Layout) -> None:
+    """Make role and database unless the role can log in already. Raises EmbeddedUnavailable."""
+    try:
+        if not (await is_application_made(layout) and await _can_log_in(layout)):
+            await _make_application(layout)
+    except DATABASE_ERRORS as error:
+        raise EmbeddedUnavailable(f"the role or database can't be made: {error}") from error
+
+
+async def is_application_made(layout: Layout) -> bool:
+    """Whether the database is there; its role was made before. Raises EmbeddedUnavailable."""
+    try:
+        connection = await connect_admin(layout)
+        try:
+            return bool(await connection.fetchval(HAS_DATABASE))
+        finally:
+            connection.terminate()
+    except asyncpg.TooManyConnectionsError:
+        # Only a server that is in use is full.
+        return True
+    except DATABASE_ERRORS as error:
+        raise EmbeddedUnavailable(f"the server went away: {error}") from error
+
+
+async def _can_log_in(layout: Layout) -> bool:
+    """False when the password file is not the one the role was made with."""
+    try:
+        connection = await asyncpg.connect(
+            host=str(layout.socket_dir),
+            port=PORT,
+            user=APP_ROLE,
+            password=layout.password(APP_ROLE),
+            database=DATABASE,
+            timeout=ANSWER_WAIT_S,
+        )
+    except asyncpg.TooManyConnectionsError:
+        return True
+    except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError):
+        return False
+    connection.terminate()
+    return True
+
+
+async def _make_application(layout: Layout) -> None:
+    connection = await connect_admin(layout)
+    try:
+        # A role's password can't be a parameter, so it travels as a setting; and it is hashed
+        # here, so that PostgreSQL's log can't show it even when the statement fails.
+        verifier = scram_verifier(layout.password(APP_ROLE), salt=secrets.token_bytes(16))
+        await connection.fetchval(PASS_VERIFIER, verifier)
+        await connection.execute(ENSURE_ROLE)
+        if not await connection.fetchval(HAS_DATABASE):
+            await connection.execute(CREATE_DATABASE)
+    finally:
+        connection.terminate()
+
+
+def scram_verifier(password: str, *, salt: bytes) -> str:
+    """What PostgreSQL stores for an ASCII password (RFC 5803, RFC 5802 section 3)."""
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, SCRAM_ITERATIONS)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    stored_key = hashlib.sha256(client_key).digest()
+    salt64, stored64, server64 = (
+        base64.b64encode(part).decode() for part in (salt, stored_key, server_key)
+    )
+    return f"SCRAM-SHA-256${SCRAM_ITERATIONS}:{salt64}${stored64}:{server64}"
+
+
+PASS_VERIFIER = "SELECT set_config('telemetry.verifier', $1::text, false)"
+ENSURE_ROLE = """
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'telemetry') THEN
+    CREATE ROLE telemetry;
+  END IF;
+  EXECUTE format(
+    'ALTER ROLE telemetry LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE'
+    ' NOREPLICATION NOBYPASSRLS PASSWORD %L',
+    current_setting('telemetry.verifier'));
+END $$
+"""
+HAS_DATABASE = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'telemetry')"
+CREATE_DATABASE = "CREATE DATABASE telemetry OWNER telemetry"
