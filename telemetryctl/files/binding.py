@@ -162,7 +162,9 @@ def _series(
     metric = _constant(constants.metric) or finder.role(mapping, "metric")
     if metric is None:
         raise BadMapping(f"nothing names the metric: --metric, --map METRIC=COLUMN{finder.hint()}")
-    read = _reader(finder, source) if "value" in mapping.roles else _plain(value, finder.kind(source))
+    read = (
+        _reader(finder, source) if "value" in mapping.roles else _plain(value, finder.kind(source))
+    )
     return (_Series(None, read, source.unit),), metric
 
 

@@ -8,7 +8,7 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,15 @@ class Table:
     """An open file: its columns in order (None for JSON Lines, where each row names its own).
 
     `rows` yields `(line, row)` or `(line, Refusal)` for a line that is no row; never the header.
+    `read_bytes()` of `size_bytes` (0 when unknown) are read, for progress; packed ones count.
     Raises UnreadableFile from the iterator when the file ends in the middle.
     """
 
     name: str
     columns: tuple[str, ...] | None
     rows: Iterator[tuple[int, Row | Refusal]]
+    read_bytes: Callable[[], int] = int
+    size_bytes: int = 0
 
 
 def format_of(name: str) -> str | None:
@@ -54,21 +57,25 @@ def open_table(
     kind = format or format_of(name) or ("csv" if name != "-" else "jsonl")
     separator = delimiter or ("\t" if ".tsv" in Path(name).suffixes else ",")
     try:
-        with _open_text(name) as text:
-            yield _csv_table(name, text, separator) if kind == "csv" else _jsonl_table(name, text)
+        with ExitStack() as stack:
+            raw = sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
+            text = _text_of(raw)
+            is_csv = kind == "csv"
+            table = _csv_table(name, text, separator) if is_csv else _jsonl_table(name, text)
+            if raw is not sys.stdin.buffer:
+                table.size_bytes = Path(name).stat().st_size
+                table.read_bytes = raw.tell
+            yield table
     except OSError as error:
         raise UnreadableFile(name, error.strerror or str(error)) from error
 
 
-@contextmanager
-def _open_text(name: str) -> Iterator[TextIO]:
+def _text_of(raw: IO[bytes]) -> TextIO:
     """The text of the file; bytes that are not UTF-8 come as surrogates, which `_Lines` notices."""
-    with ExitStack() as stack:
-        raw = sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
-        binary: IO[bytes] | gzip.GzipFile = raw
-        if isinstance(raw, io.BufferedReader) and raw.peek(2)[:2] == GZIP_MAGIC:
-            binary = gzip.open(raw, "rb")  # noqa: SIM115 - holds nothing but `raw`
-        yield io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    binary: IO[bytes] | gzip.GzipFile = raw
+    if isinstance(raw, io.BufferedReader) and raw.peek(2)[:2] == GZIP_MAGIC:
+        binary = gzip.open(raw, "rb")  # noqa: SIM115 - holds nothing but `raw`
+    return io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 class _Lines:
