@@ -1,0 +1,1 @@
+"""The client library: one method for each endpoint, errors as exceptions."""

@@ -1,0 +1,92 @@
+"""What a server's refusal means for a command: problem+json becomes a failure with exit code."""
+
+import json
+from typing import Any, Self
+
+from telemetryctl.failures import Failure
+from telemetryctl.output.exit_codes import ExitCode
+
+_EXIT_CODES: dict[int, ExitCode] = {
+    400: ExitCode.REFUSED,
+    401: ExitCode.NOT_ALLOWED,
+    403: ExitCode.NOT_ALLOWED,
+    404: ExitCode.NOTHING,
+    409: ExitCode.REFUSED,
+    413: ExitCode.REFUSED,
+    415: ExitCode.REFUSED,
+    422: ExitCode.REFUSED,
+    429: ExitCode.TRY_LATER,
+    502: ExitCode.TRY_LATER,
+    503: ExitCode.TRY_LATER,
+    504: ExitCode.TRY_LATER,
+}
+_HINTS = {
+    401: "telemetryctl login URL --token-stdin, or telemetryctl help auth",
+    403: "telemetryctl whoami shows what the key may do",
+    429: "send less, or wait as long as the server says",
+    503: "telemetryctl status",
+}
+FIELD_PROBLEMS_MAX = 5
+
+
+class ServerProblem(Failure):
+    """An answer that is not a success.
+
+    `problem` holds the members of RFC 9457 (and those of a batch answer, if it was one); `code`
+    is empty when the answer was no problem+json.
+    """
+
+    def __init__(self, status: int, *, problem: dict[str, Any], request_id: str = "") -> None:
+        request = f" (request {request_id})" if request_id else ""
+        self.status = status
+        self.problem = problem
+        self.code = str(problem.get("code") or "")
+        answer = " ".join(filter(None, (str(status), self.code)))
+        super().__init__(
+            str(problem["detail"]),
+            why="\n".join([f"the server answered {answer}{request}", *_field_lines(problem)]),
+            hint=_HINTS.get(status, ""),
+        )
+        is_redirect = 300 <= status < 400
+        default = ExitCode.CONFIGURATION if is_redirect else ExitCode.INTERNAL
+        self.exit_code = _EXIT_CODES.get(status, default)
+
+    def during(self, what: str) -> Self:
+        """Return the same problem, saying first what did not happen because of it."""
+        self.what = f"{what}: {self.what}"
+        return self
+
+
+def _field_lines(problem: dict[str, Any]) -> list[str]:
+    errors = problem.get("errors")
+    if not isinstance(errors, list):
+        return []
+    lines = [_field_line(error) for error in errors if isinstance(error, dict)]
+    more = (
+        [f"and {len(lines) - FIELD_PROBLEMS_MAX} more"] if len(lines) > FIELD_PROBLEMS_MAX else []
+    )
+    return [*lines[:FIELD_PROBLEMS_MAX], *more]
+
+
+def _field_line(error: dict[str, Any]) -> str:
+    place = error.get("pointer", error.get("index", ""))
+    code = f" ({error['code']})" if error.get("code") else ""
+    return f"{place}: {error.get('detail', '')}{code}".removeprefix(": ")
+
+
+def read_problem(
+    status: int, *, body: bytes, content_type: str, request_id: str = ""
+) -> ServerProblem:
+    """Return the problem that a body holds; another kind of body is not shown, only named."""
+    problem: Any = None
+    if "json" in content_type:
+        try:
+            problem = json.loads(body)
+        except ValueError:
+            problem = None
+    if not isinstance(problem, dict):
+        kind = content_type.partition(";")[0] or "nothing"
+        problem = {"detail": f"the server answered {status} with {kind} instead of a reason"}
+    if not isinstance(problem.get("detail"), str):
+        problem = {**problem, "detail": str(problem.get("title") or f"status {status}")}
+    return ServerProblem(status, problem=problem, request_id=request_id)

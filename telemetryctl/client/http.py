@@ -1,0 +1,270 @@
+"""One method for each endpoint; each returns the API's JSON as it is, or raises ServerProblem."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from telemetryctl.client.errors import ServerProblem
+from telemetryctl.client.wire import Call, Document, Wire
+from telemetryctl.failures import ConfigurationFailure
+
+BASE = "/api/v1/telemetry"
+
+
+class Client(Wire):
+    """The endpoints of one daemon, as methods."""
+
+    # Ingest. A point that is sent twice overwrites itself, so all of these may be sent again.
+
+    def send_point(
+        self, device_id: str, *, point: Mapping[str, Any], is_dry_run: bool = False
+    ) -> Document:
+        """POST /devices/{device_id}/telemetry."""
+        path = f"/devices/{_segment(device_id)}/telemetry"
+        return self._post(path, body=point, params=_dry_run(is_dry_run))
+
+    def send_batch(
+        self,
+        device_id: str,
+        *,
+        points: Sequence[Mapping[str, Any]],
+        batch_id: str | None = None,
+        is_dry_run: bool = False,
+        compression: str | None = None,
+    ) -> Document:
+        """POST /devices/{device_id}/telemetry/batch; a batch of refused points is an answer too."""
+        body: Document = {"data_points": points}
+        if batch_id:
+            body["batch_id"] = batch_id
+        path = f"/devices/{_segment(device_id)}/telemetry/batch"
+        return self._ingest(path, body=body, is_dry_run=is_dry_run, compression=compression)
+
+    def send_bulk(
+        self,
+        points: Mapping[str, Sequence[Mapping[str, Any]]],
+        *,
+        is_dry_run: bool = False,
+        compression: str | None = None,
+    ) -> Document:
+        """POST /bulk with points by device."""
+        return self._ingest("/bulk", body=points, is_dry_run=is_dry_run, compression=compression)
+
+    def send_columns(
+        self,
+        series: Sequence[Mapping[str, Any]],
+        *,
+        batch_id: str | None = None,
+        is_dry_run: bool = False,
+        compression: str | None = None,
+    ) -> Document:
+        """POST /columns with series of `timestamps` and `values`."""
+        body: Document = {"series": series}
+        if batch_id:
+            body["batch_id"] = batch_id
+        return self._ingest("/columns", body=body, is_dry_run=is_dry_run, compression=compression)
+
+    def _ingest(
+        self, path: str, *, body: Mapping[str, Any], is_dry_run: bool, compression: str | None
+    ) -> Document:
+        payload, headers = _encode(body, compression=compression)
+        call = Call("POST", BASE + path, params=_dry_run(is_dry_run), body=payload, headers=headers)
+        try:
+            return self.request(call).document()
+        except ServerProblem as problem:
+            # 422 with counts says what became of each point; that is the answer, not an accident.
+            if problem.status == 422 and "total_count" in problem.problem:
+                return problem.problem
+            raise
+
+    # Metric definitions.
+
+    def create_metric(self, definition: Mapping[str, Any]) -> Document:
+        """POST /metrics."""
+        return self._post("/metrics", body=definition, is_idempotent=False)
+
+    def list_metrics(self, **filters: Any) -> Document:
+        """GET /metrics with `data_type, metric_type, q, limit, offset`."""
+        return self._get("/metrics", params=filters)
+
+    def get_metric(self, name: str) -> Document:
+        """GET /metrics/{metric_name}."""
+        return self._get(f"/metrics/{_segment(name)}")
+
+    def patch_metric(self, name: str, *, changes: Mapping[str, Any]) -> Document:
+        """PATCH /metrics/{metric_name}."""
+        return self._send("PATCH", f"/metrics/{_segment(name)}", body=changes)
+
+    def delete_metric(self, name: str) -> Document:
+        """DELETE /metrics/{metric_name}."""
+        return self._send("DELETE", f"/metrics/{_segment(name)}")
+
+    # Reading.
+
+    def query(self, body: Mapping[str, Any]) -> Document:
+        """POST /query."""
+        return self._post("/query", body=body)
+
+    def get_latest(self, device_id: str, *, metric_name: str, lookback: str) -> Document:
+        """GET /devices/{device_id}/metrics/{metric_name}/latest."""
+        path = f"/devices/{_segment(device_id)}/metrics/{_segment(metric_name)}/latest"
+        return self._get(path, params={"lookback": lookback})
+
+    def list_latest(self, **filters: Any) -> Document:
+        """GET /latest with `device_ids, metric_names, lookback, group, type, bbox, view`."""
+        return self._get("/latest", params=filters)
+
+    def device_metrics(self, device_id: str) -> Document:
+        """GET /devices/{device_id}/metrics."""
+        return self._get(f"/devices/{_segment(device_id)}/metrics")
+
+    def get_range(self, device_id: str, *, metric_name: str, **filters: Any) -> Document:
+        """GET /devices/{device_id}/metrics/{metric_name}/range."""
+        path = f"/devices/{_segment(device_id)}/metrics/{_segment(metric_name)}/range"
+        return self._get(path, params=filters)
+
+    def aggregated(self, **filters: Any) -> Document:
+        """GET /aggregated."""
+        return self._get("/aggregated", params=filters)
+
+    def changes(self, **filters: Any) -> Document:
+        """GET /changes with `after, device_ids, metric_names, tags, limit, wait`."""
+        return self._get("/changes", params=filters)
+
+    @contextmanager
+    def export_csv(self, **filters: Any) -> Iterator[httpx.Response]:
+        """GET /export/csv as a stream; read it with `iter_bytes()` or `iter_lines()`.
+
+        There is no bound on the whole, only on each read. Raises ServerProblem (404: no rows),
+        and TryLater, also inside the `with` block.
+        """
+        call = Call("GET", f"{BASE}/export/csv", params=filters, headers={"Accept": "text/csv"})
+        with self.stream(call) as response:
+            yield response
+
+    # Devices, figures, health.
+
+    def list_devices(self, **filters: Any) -> Document:
+        """GET /devices with `type, group, tag.K, status, bbox, limit, offset`."""
+        return self._get("/devices", params=filters)
+
+    def get_device(self, device_id: str) -> Document:
+        """GET /devices/{device_id}."""
+        return self._get(f"/devices/{_segment(device_id)}")
+
+    def patch_device(self, device_id: str, *, changes: Mapping[str, Any]) -> Document:
+        """PATCH /devices/{device_id}."""
+        return self._send("PATCH", f"/devices/{_segment(device_id)}", body=changes)
+
+    def delete_device(self, device_id: str) -> Document:
+        """DELETE /devices/{device_id}."""
+        return self._send("DELETE", f"/devices/{_segment(device_id)}")
+
+    def device_stats(self, device_id: str) -> Document:
+        """GET /devices/{device_id}/stats."""
+        return self._get(f"/devices/{_segment(device_id)}/stats")
+
+    def stats(self) -> Document:
+        """GET /stats."""
+        return self._get("/stats")
+
+    def health(self) -> Document:
+        """GET /health; an unhealthy daemon's answer is returned like a healthy one's."""
+        return self._health("/health")
+
+    def health_detailed(self) -> Document:
+        """GET /health/detailed, likewise."""
+        return self._health("/health/detailed")
+
+    def _health(self, path: str) -> Document:
+        try:
+            return self.request(Call("GET", path), tries=1).document()
+        except ServerProblem as problem:
+            if problem.status == 503 and "dependencies" in problem.problem:
+                return problem.problem
+            raise
+
+    # Keys and access.
+
+    def create_key(self, body: Mapping[str, Any]) -> Document:
+        """POST /keys; the answer holds the secret, once."""
+        return self._post("/keys", body=body, is_idempotent=False)
+
+    def list_keys(self, **filters: Any) -> Document:
+        """GET /keys with `limit, offset`."""
+        return self._get("/keys", params=filters)
+
+    def get_key(self, key_id: str) -> Document:
+        """GET /keys/{key_id}."""
+        return self._get(f"/keys/{_segment(key_id)}")
+
+    def revoke_key(self, key_id: str) -> Document:
+        """DELETE /keys/{key_id}."""
+        return self._send("DELETE", f"/keys/{_segment(key_id)}")
+
+    def rotate_key(self, key_id: str, *, overlap: str | None = None) -> Document:
+        """POST /keys/{key_id}/rotate; the answer holds the new secret, once."""
+        body = {"overlap": overlap} if overlap else {}
+        return self._post(f"/keys/{_segment(key_id)}/rotate", body=body, is_idempotent=False)
+
+    def whoami(self) -> Document:
+        """GET /auth/whoami."""
+        return self.request(Call("GET", "/auth/whoami")).document()
+
+    def _get(self, path: str, *, params: Mapping[str, Any] | None = None) -> Document:
+        return self.request(Call("GET", BASE + path, params=params)).document()
+
+    def _post(
+        self,
+        path: str,
+        *,
+        body: Mapping[str, Any],
+        params: Mapping[str, Any] | None = None,
+        is_idempotent: bool = True,
+    ) -> Document:
+        payload, headers = _encode(body)
+        call = Call("POST", BASE + path, params, payload, headers, is_idempotent)
+        return self.request(call).document()
+
+    def _send(self, method: str, path: str, *, body: Mapping[str, Any] | None = None) -> Document:
+        payload, headers = _encode(body) if body is not None else (None, None)
+        return self.request(Call(method, BASE + path, body=payload, headers=headers)).document()
+
+
+def _segment(text: str) -> str:
+    """Return the text as one path segment; `/` and dots-only names can't change the path."""
+    quoted = quote(text, safe="")
+    return quoted.replace(".", "%2E") if quoted.strip(".") == "" else quoted
+
+
+def _dry_run(is_dry_run: bool) -> dict[str, str] | None:
+    return {"dry_run": "true"} if is_dry_run else None
+
+
+def _encode(
+    body: Mapping[str, Any], *, compression: str | None = None
+) -> tuple[bytes, dict[str, str]]:
+    """Return the JSON bytes, compressed if asked for, and the headers that say so."""
+    payload = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    headers = {"Content-Type": "application/json"}
+    match compression:
+        case None | "none":
+            return payload, headers
+        case "gzip":
+            import gzip
+
+            payload = gzip.compress(payload, compresslevel=1)
+        case "zstd":
+            import zstandard
+
+            payload = zstandard.ZstdCompressor(level=1).compress(payload)
+        case "lz4":
+            import lz4.frame
+
+            payload = lz4.frame.compress(payload)
+        case other:
+            raise ConfigurationFailure(f'"{other}" is not a compression', hint="gzip, zstd, lz4")
+    return payload, {**headers, "Content-Encoding": compression}

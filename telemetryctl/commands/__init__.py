@@ -1,0 +1,1 @@
+"""The commands: one file for each noun, one function for each verb."""

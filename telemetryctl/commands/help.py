@@ -1,0 +1,132 @@
+"""Offline help: topics, and the help of every command."""
+
+from typing import Annotated, Any
+
+import typer
+
+from telemetryctl.failures import UsageFailure
+from telemetryctl.options import command, single
+from telemetryctl.output.exit_codes import MEANINGS
+from telemetryctl.session import Session
+
+app = single()
+
+TOPICS = {
+    "environment": """\
+A flag wins over the environment, which wins over the context, which wins over what is built in.
+A context named by -c wins over TELEMETRYCTL_SERVER and TELEMETRYCTL_TOKEN.
+
+TELEMETRYCTL_SERVER     URL of the server, else http://127.0.0.1:8218
+TELEMETRYCTL_TOKEN      the key
+TELEMETRYCTL_CONTEXT    name of the context
+TELEMETRYCTL_OUTPUT     table, plain, json, jsonl or csv
+TELEMETRYCTL_TZ         utc, local or Area/City
+CREDENTIALS_DIRECTORY   systemd's; the key is its file telemetryctl-token
+XDG_CONFIG_HOME         config.toml and credentials.toml (0600) lie in telemetryctl/ below it
+XDG_CACHE_HOME          what completion remembers for a minute
+NO_COLOR, CLICOLOR      no colour; so does --color never
+CI=true                 never ask, like --no-input
+
+telemetryctl context show --origin  tells where each value comes from.
+""",
+    "formats": """\
+-o table   on a terminal: for eyes, may change in any release. Ids and times are never cut,
+           and --wide cuts nothing.
+-o plain   in a pipe: tab-separated, a header line (off with --no-headers), never cut, never
+           coloured; tab, newline and backslash are written \\t \\n \\\\.
+-o json    one document, the API's own
+-o jsonl   one object a line
+-o csv     RFC 4180 with LF
+
+--fields a,b,tags.room   chooses and orders; dots look inside
+-0                       ends records with NUL, for xargs -0
+stdout has data only; everything else is on stderr, and -q silences it.
+""",
+    "time": """\
+15m  2h30m  7d  4w      so long ago (d is 24 hours, w is 7 days; no months, no years)
+now  today  yesterday   today is the last midnight
+2026-11-20              midnight of that day
+2026-11-20T10:00        a time without offset is in --tz, which is your own zone by default
+2026-11-20T10:00+02:00  RFC 3339
+@1763719200             seconds (or milliseconds) since 1970
+
+Windows include their begin and not their end. The window in use is told on stderr:
+window 2026-11-20T23:00:00Z .. 2026-11-21T09:12:31Z (10h 12m)
+""",
+    "cron": """\
+A nightly export that never misses a late row, and is quiet when there is nothing new:
+
+15 * * * * telemetryctl export csv -m temperature --incremental \\
+    --state ~/.local/state/telemetry/temp.json --settle 5m \\
+    -O '~/data/%Y-%m-%d.csv.gz' -q || [ $? -eq 3 ]
+
+Exit 75 means that the same command may work later; see: telemetryctl help exit-codes
+In crontab, write % as \\%.
+""",
+    "systemd": """\
+Give the key to a unit without a file that others can read:
+
+[Service]
+LoadCredential=telemetryctl-token:/etc/telemetryctl/token
+ExecStart=/usr/bin/telemetryctl export csv ...
+SuccessExitStatus=3
+RestartForceExitStatus=75
+""",
+    "auth": """\
+The key is taken from the first of these that has one:
+
+--token-file FILE, --token-stdin
+$CREDENTIALS_DIRECTORY/telemetryctl-token
+TELEMETRYCTL_TOKEN
+the context's credential_command, such as ["pass", "show", "telemetry"] in config.toml
+the context's entry in credentials.toml, which only you may read (0600)
+
+There is no --token VALUE: command lines are visible in ps and stay in the shell's history.
+A stored key is sent only to the server that it was stored for.
+
+telemetryctl login URL --token-stdin < key.txt    checks a key and stores it
+telemetryctl key create NAME --scope read         makes one; it is shown once
+""",
+}
+
+
+@command(app, example="telemetryctl help exit-codes\ntelemetryctl help device ls")
+def help_(
+    session: Session,
+    *,
+    topic: Annotated[list[str] | None, typer.Argument(help="A topic or a command.")] = None,
+) -> None:
+    """Explain a topic (exit-codes environment formats time cron systemd auth) or a command."""
+    words = topic or []
+    if words == ["exit-codes"]:
+        session.console.write(exit_codes_text())
+    elif len(words) == 1 and words[0] in TOPICS:
+        session.console.write(TOPICS[words[0]])
+    else:
+        session.console.write(_command_help(words) + "\n")
+
+
+def exit_codes_text() -> str:
+    """Return the table of exit codes."""
+    lines = [
+        f"{code:>4}  {meaning:<54} {reaction}".rstrip()
+        for code, (meaning, reaction) in MEANINGS.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _command_help(words: list[str]) -> str:
+    from telemetryctl import cli
+
+    command_object: Any = typer.main.get_command(cli.app)
+    context = command_object.make_context(cli.PROGRAM, [], resilient_parsing=True)
+    for word in words:
+        get = getattr(command_object, "get_command", None)
+        command_object = get(context, word) if get else None
+        if command_object is None:
+            topics = ", ".join(["exit-codes", *TOPICS])
+            raise UsageFailure(
+                f'there is no topic or command "{" ".join(words)}"', hint=f"topics: {topics}"
+            )
+        context = command_object.make_context(word, [], parent=context, resilient_parsing=True)
+    return str(context.get_help())

@@ -1,0 +1,99 @@
+"""Logging in: check a key against its server, then keep both as a context."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from telemetryctl import config, times
+from telemetryctl.api import contexts
+from telemetryctl.commands.version import warn_about_skew
+from telemetryctl.failures import ConfigurationFailure, UsageFailure
+from telemetryctl.options import command, single
+from telemetryctl.session import Session
+
+app = single()
+
+
+@command(
+    app,
+    example="""telemetryctl login https://telemetry.example.org --token-stdin < key.txt
+    telemetryctl login 127.0.0.1:8218 --token-file key.txt --name local""",
+)
+def login(
+    session: Session,
+    *,
+    url: Annotated[str | None, typer.Argument(help="URL of the server.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the context.")] = None,
+) -> None:
+    """Store a server and its key as the default context, after asking the server who it is."""
+    # The old context may be broken, which is a reason to log in, so it is not resolved here.
+    given = url or session.flags.server
+    server = config.normal_server(given) if given else session.settings.server
+    context = name or session.flags.context or _default_name(server)
+    if not contexts.is_context_name(context):
+        raise UsageFailure(f'"{context}" is not a context name', hint="--name NAME")
+    token = _given_token(session)
+    client = session.client_for(server, token=token)
+    principal = client.whoami()
+    warn_about_skew(session, server_version=client.health().get("version"))
+    try:
+        contexts.write_context(
+            context,
+            server=server,
+            token=token.value,
+            config_home=contexts.config_home(),
+            make_current=True,
+        )
+    except contexts.ContextFileError as error:
+        raise ConfigurationFailure(str(error)) from error
+    session.console.note(describe_login(server, principal=principal))
+    session.console.note(f'context "{context}" is now the default')
+
+
+def _default_name(server: str) -> str:
+    host = server.partition("://")[2].partition("/")[0]
+    return host.strip("[]").replace("]", "")
+
+
+def _given_token(session: Session) -> config.Token:
+    """Return the key from a file, stdin, the environment, or a person who types it unseen."""
+    flags = session.flags
+    if not flags.token_file and not flags.token_stdin:
+        found = config.find_token(config.Flags(), environ=_environ(), folder=Path(), context=None)
+        if found:
+            return found
+        return config.Token(_ask_for_token(session), origin="typed")
+    token = config.find_token(flags, environ={}, folder=Path(), context=None)
+    assert token is not None
+    return token
+
+
+def _environ() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)
+
+
+def _ask_for_token(session: Session) -> str:
+    if not session.may_ask or not session.console.is_stdin_tty:
+        raise UsageFailure(
+            "there is no key to log in with", hint="telemetryctl login URL --token-stdin < FILE"
+        )
+    import getpass
+
+    return config.checked_token(getpass.getpass("key: "), origin="what was typed")
+
+
+def describe_login(server: str, *, principal: dict[str, Any]) -> str:
+    """Return the line that tells who logged in where, with what rights, until when."""
+    host = server.partition("://")[2]
+    scopes = ", ".join(principal.get("scopes") or [])
+    expiry = "never expires"
+    if text := principal.get("expires_at"):
+        left = datetime.fromisoformat(str(text)) - times.now()
+        expiry = f"expires in {times.format_duration(left)}"
+    who = principal.get("key_id") or principal.get("principal")
+    label = f' "{principal["name"]}"' if principal.get("name") else ""
+    return f"logged in to {host} as {who}{label}  (scopes: {scopes}; {expiry})"

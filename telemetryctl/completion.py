@@ -1,0 +1,105 @@
+"""What the shell offers for contexts, devices and metrics: from a short cache, else the server.
+
+Whatever goes wrong, nothing is offered and nothing is said: the user is typing.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import typer
+
+CACHE_S = 60
+BUDGET_S = 2.0
+CANDIDATES_MAX = 1_000
+
+
+def complete_contexts(incomplete: str) -> list[str]:
+    """Return the names of contexts that begin so."""
+    from telemetryctl.api import contexts
+
+    with suppress(Exception):
+        known = contexts.read_config(contexts.config_home()).get("contexts", {})
+        return [name for name in known if name.startswith(incomplete)]
+    return []
+
+
+def complete_devices(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of devices that begin so."""
+    return _complete(ctx, kind="devices", incomplete=incomplete, key="device_id")
+
+
+def complete_metrics(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of defined metrics that begin so."""
+    return _complete(ctx, kind="metrics", incomplete=incomplete, key="name")
+
+
+def complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of keys that begin so."""
+    return _complete(ctx, kind="keys", incomplete=incomplete, key="key_id")
+
+
+def _complete(ctx: typer.Context, *, kind: str, incomplete: str, key: str) -> list[str]:
+    with suppress(Exception):
+        return [name for name in _candidates(ctx, kind, key) if name.startswith(incomplete)]
+    return []
+
+
+def _candidates(ctx: typer.Context, kind: str, key: str) -> list[str]:
+    from telemetryctl import config
+
+    params = ctx.params
+    flags = config.Flags(
+        context=params.get("context"),
+        server=params.get("server"),
+        token_file=params.get("token_file"),
+    )
+    settings = config.resolve(flags)
+    owner = f"{settings.server} {settings.token.value if settings.token else ''}"
+    path = _cache_folder() / f"{hashlib.sha256(owner.encode()).hexdigest()[:16]}-{kind}.json"
+    if (cached := _read_fresh(path)) is not None:
+        return cached
+    names = _ask_server(settings, kind=kind, key=key)
+    _write(path, names)
+    return names
+
+
+def _ask_server(settings: Any, *, kind: str, key: str) -> list[str]:
+    from telemetryctl.client.http import Client
+
+    token = settings.token.value if settings.token else None
+    with Client(settings.server, token=token, timeout_s=BUDGET_S, tries=1) as client:
+        lists: dict[str, Callable[..., dict[str, Any]]] = {
+            "devices": client.list_devices,
+            "metrics": client.list_metrics,
+            "keys": client.list_keys,
+        }
+        return [row[key] for row in lists[kind](limit=CANDIDATES_MAX)[kind]]
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "telemetryctl"
+
+
+def _read_fresh(path: Path) -> list[str] | None:
+    from telemetryctl.times import now
+
+    with suppress(OSError, ValueError):
+        age_s = now().timestamp() - path.stat().st_mtime
+        if 0 <= age_s < CACHE_S:
+            names = json.loads(path.read_text(encoding="utf-8"))
+            return [name for name in names if isinstance(name, str)]
+    return None
+
+
+def _write(path: Path, names: list[str]) -> None:
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(names), encoding="utf-8")
+        temporary.replace(path)
