@@ -70,17 +70,17 @@ def _builds(package_dir: Path) -> dict[int, Path]:
     return found
 
 
-def reachable(binaries: Binaries, *, account: Account, data_dir: Path) -> Binaries:
+def reachable(binaries: Binaries, *, account: Account) -> Binaries:
     """The same build where that account can run it: in place, or as a copy made once per build."""
     if all(account.can_enter(d) for d in (binaries.install_dir / "bin", binaries.libraries_dir)):
         return binaries
-    return _copied(binaries, own_folder_for_copies(data_dir, account))
+    return _copied(binaries, _copies_dir(account))
 
 
-def own_folder_for_copies(data_dir: Path, account: Account) -> Path:
+def _copies_dir(account: Account) -> Path:
     """Root's folder for copies; the account can read it but never write it."""
     root = Account(os.geteuid(), os.getegid())
-    return own_folder(state_folder(data_dir, account) / "binaries", mode=0o755, account=root)
+    return own_folder(state_folder(account) / "binaries", mode=0o755, account=root)
 
 
 def _copied(binaries: Binaries, copies_dir: Path) -> Binaries:

@@ -37,16 +37,18 @@ def own_folder(path: Path, *, mode: int, account: Account) -> Path:
     return path
 
 
-def state_folder(data_dir: Path, account: Account) -> Path:
-    """Where root keeps what another account must reach when it can't reach `data_dir`.
+def scratch_folder(data_dir: Path) -> Path | None:
+    """For a data folder under the temporary folder, the scratch place for what belongs to it."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    return temporary / "telemetryctl-root" if data_dir.is_relative_to(temporary) else None
 
-    A data folder under the temporary folder is scratch, so what belongs to it is scratch, too.
-    """
+
+def state_folder(account: Account, *, preferred: Path | None = None) -> Path:
+    """Where root keeps what another account must reach: $STATE_DIRECTORY of systemd, or ours."""
     root = Account(os.geteuid(), os.getegid())
-    scratch = Path(tempfile.gettempdir()).resolve()
-    choices = [STATE_DIR, STATE_DIR_FALLBACK]
-    if data_dir.is_relative_to(scratch):
-        choices.insert(0, scratch / "telemetryctl-root")
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    wanted = [Path(given) if given else None, preferred, STATE_DIR, STATE_DIR_FALLBACK]
+    choices = [choice for choice in wanted if choice is not None]
     for choice in choices:
         try:
             own_folder(choice, mode=0o755, account=root)

@@ -15,7 +15,8 @@ from daemon.postgres.binaries import Binaries, locate, reachable
 from daemon.postgres.cluster import create_cluster, major_of
 from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.layout import Layout, recorded, settle
-from daemon.postgres.probe import Answer, ask, is_postmaster_of, listener_pid, noted_pid
+from daemon.postgres.postmaster import is_postmaster_of, listener_pid, noted_pid
+from daemon.postgres.probe import Answer, ask
 from daemon.postgres.server import Server, adopt, spawn
 from daemon.postgres.settings import server_settings
 
@@ -73,7 +74,7 @@ def _prepare(data_dir: Path, overrides: Mapping[str, str]) -> Launcher:
     major = major_of(layout.cluster_dir)
     if known and major is None:
         raise EmbeddedUnavailable(f"the database of {data_dir} is not in {known.cluster_dir}")
-    binaries = reachable(locate(major), account=account, data_dir=data_dir)
+    binaries = reachable(locate(major), account=account)
     layout.write_passwords()
     if major is None:
         create_cluster(layout, binaries=binaries, account=account)
@@ -89,7 +90,7 @@ async def find_running(layout: Layout) -> Server | None:
     working folder. Raises EmbeddedUnavailable when the socket belongs to another cluster.
     """
     if await ask(layout) is not Answer.ABSENT:
-        pid = await asyncio.to_thread(listener_pid, layout)
+        pid = await asyncio.to_thread(listener_pid, layout.socket_path)
         if pid is not None and is_postmaster_of(pid, layout.cluster_dir):
             return adopt(pid)
     pid = noted_pid(layout.cluster_dir)

@@ -7,13 +7,15 @@ import json
 import os
 import re
 import secrets
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from daemon.postgres.account import Account
 from daemon.postgres.errors import EmbeddedUnavailable
-from daemon.postgres.folders import own_folder, runtime_folder, state_folder
+from daemon.postgres.folders import own_folder, runtime_folder, scratch_folder, state_folder
+from daemon.postgres.postmaster import is_postmaster_of, noted_pid
 
 PORT = 5432
 DATABASE = "telemetry"
@@ -159,14 +161,29 @@ def _new_home(data_dir: Path, account: Account) -> Path:
     if account.can_enter(data_dir):
         return data_dir
     root = Account(os.geteuid(), os.getegid())
-    clusters_dir = own_folder(
-        state_folder(data_dir, account) / "clusters", mode=0o711, account=root
-    )
+    scratch = scratch_folder(data_dir)
+    state_dir = state_folder(account, preferred=scratch)
+    clusters_dir = own_folder(state_dir / "clusters", mode=0o711, account=root)
+    if state_dir == scratch:
+        _sweep_scratch(clusters_dir)
     # Random, because a new folder of the same name must not find the data of a deleted one.
     name = f"{data_dir.name[:32]}-{secrets.token_hex(4)}"
     home = own_folder(clusters_dir / name, mode=0o711, account=root)
     write_atomically(home / "belongs-to", f"{data_dir}\n")
     return home
+
+
+def _sweep_scratch(clusters_dir: Path) -> None:
+    """Remove the clusters of scratch data folders that are gone."""
+    for home in clusters_dir.iterdir():
+        try:
+            owner = Path((home / "belongs-to").read_text().rstrip("\n"))
+        except OSError:
+            continue
+        pid = noted_pid(home / "cluster")
+        is_in_use = pid is not None and is_postmaster_of(pid, home / "cluster")
+        if not owner.exists() and not is_in_use:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def _socket_dir(home_dir: Path, account: Account) -> Path:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import struct
 from enum import StrEnum
 from pathlib import Path
 
@@ -13,9 +9,11 @@ import asyncpg
 
 from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.layout import ADMIN_ROLE, PORT, Layout
+from daemon.postgres.postmaster import is_same_folder
+from daemon.store.named_sql import load
 
 ANSWER_WAIT_S = 5.0
-UCRED = struct.Struct("3i")
+_sql = load("embedded")
 DATABASE_ERRORS = (
     OSError,
     asyncpg.PostgresError,
@@ -57,8 +55,8 @@ async def ask(layout: Layout) -> Answer:
         # It went away in the middle of the greeting.
         return Answer.NOT_YET
     try:
-        served = await connection.fetchval("SHOW data_directory", timeout=ANSWER_WAIT_S)
-        alive = await connection.fetchval("SELECT 1", timeout=ANSWER_WAIT_S)
+        served = await connection.fetchval(_sql["served_folder"], timeout=ANSWER_WAIT_S)
+        alive = await connection.fetchval(_sql["is_alive"], timeout=ANSWER_WAIT_S)
     except TimeoutError:
         return Answer.SILENT
     except DATABASE_ERRORS:
@@ -81,44 +79,3 @@ async def connect_admin(layout: Layout) -> asyncpg.Connection:
         timeout=ANSWER_WAIT_S,
         server_settings={"application_name": "telemetryd supervisor"},
     )
-
-
-def listener_pid(layout: Layout) -> int | None:
-    """The process that listens on our socket, as the kernel knows it; None when nobody does.
-
-    SO_PEERCRED of a connected client names who called listen(2) (unix(7)): the postmaster.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(ANSWER_WAIT_S)
-        try:
-            client.connect(str(layout.socket_path))
-            found = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
-        except OSError:
-            return None
-    pid = UCRED.unpack(found)[0]
-    return pid or None
-
-
-def noted_pid(cluster_dir: Path) -> int | None:
-    """The process id in postmaster.pid, which may be anybody's by now; None when there is none."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return abs(int((cluster_dir / "postmaster.pid").read_text().splitlines()[0]))
-    return None
-
-
-def is_postmaster_of(pid: int, cluster_dir: Path) -> bool:
-    """Whether that process lives and works in the cluster's folder, as only its server does.
-
-    A zombie has no folder any more, and a process we may not look at is not ours.
-    """
-    try:
-        return is_same_folder(Path(os.readlink(f"/proc/{pid}/cwd")), cluster_dir)
-    except OSError:
-        return False
-
-
-def is_same_folder(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

@@ -12,9 +12,11 @@ import asyncpg
 from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.layout import APP_ROLE, DATABASE, PORT, Layout
 from daemon.postgres.probe import ANSWER_WAIT_S, DATABASE_ERRORS, connect_admin
+from daemon.store.named_sql import load
 
 # PostgreSQL's own default (scram_iterations).
 SCRAM_ITERATIONS = 4096
+_sql = load("embedded")
 
 
 async def ensure_application(layout: Layout) -> None:
@@ -31,7 +33,7 @@ async def is_application_made(layout: Layout) -> bool:
     try:
         connection = await connect_admin(layout)
         try:
-            return bool(await connection.fetchval(HAS_DATABASE))
+            return bool(await connection.fetchval(_sql["has_database"]))
         finally:
             connection.terminate()
     except asyncpg.TooManyConnectionsError:
@@ -66,10 +68,10 @@ async def _make_application(layout: Layout) -> None:
         # A role's password can't be a parameter, so it travels as a setting; and it is hashed
         # here, so that PostgreSQL's log can't show it even when the statement fails.
         verifier = scram_verifier(layout.password(APP_ROLE), salt=secrets.token_bytes(16))
-        await connection.fetchval(PASS_VERIFIER, verifier)
-        await connection.execute(ENSURE_ROLE)
-        if not await connection.fetchval(HAS_DATABASE):
-            await connection.execute(CREATE_DATABASE)
+        await connection.fetchval(_sql["pass_verifier"], verifier)
+        await connection.execute(_sql["ensure_role"])
+        if not await connection.fetchval(_sql["has_database"]):
+            await connection.execute(_sql["create_database"])
     finally:
         connection.terminate()
 
@@ -84,20 +86,3 @@ def scram_verifier(password: str, *, salt: bytes) -> str:
         base64.b64encode(part).decode() for part in (salt, stored_key, server_key)
     )
     return f"SCRAM-SHA-256${SCRAM_ITERATIONS}:{salt64}${stored64}:{server64}"
-
-
-PASS_VERIFIER = "SELECT set_config('telemetry.verifier', $1::text, false)"
-ENSURE_ROLE = """
-DO $$
-BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'telemetry') THEN
-    CREATE ROLE telemetry;
-  END IF;
-  EXECUTE format(
-    'ALTER ROLE telemetry LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE'
-    ' NOREPLICATION NOBYPASSRLS PASSWORD %L',
-    current_setting('telemetry.verifier'));
-END $$
-"""
-HAS_DATABASE = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'telemetry')"
-CREATE_DATABASE = "CREATE DATABASE telemetry OWNER telemetry"

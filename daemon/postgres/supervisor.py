@@ -13,7 +13,8 @@ from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.launcher import Launcher, find_running, prepare, to_the_end
 from daemon.postgres.layout import ADMIN_ROLE, APP_ROLE, DATABASE, Layout, open_data_dir, recorded
 from daemon.postgres.locks import FileLock
-from daemon.postgres.probe import Answer, ask, listener_pid
+from daemon.postgres.postmaster import listener_pid
+from daemon.postgres.probe import Answer, ask
 from daemon.postgres.roles import ensure_application, is_application_made
 from daemon.postgres.server import Server
 from daemon.postgres.server_log import last_complaint, trim_log
@@ -192,7 +193,7 @@ class EmbeddedPostgres:
         if not await is_application_made(layout):
             return False
         self._layout = layout
-        self._shared_pid = await asyncio.to_thread(listener_pid, layout)
+        self._shared_pid = await asyncio.to_thread(listener_pid, layout.socket_path)
         self._become("shared")
         return True
 
