@@ -121,6 +121,7 @@ def _day_starts(day: int, offsets_s: range, zone: ZoneInfo) -> set[int]:
 def _check_count(count: int) -> None:
     if count > BUCKETS_MAX:
         raise Invalid(
-            f"{count} buckets are more than {BUCKETS_MAX}; take a longer interval or a shorter
-            range", code="too_many_buckets",
+            f"{count} buckets are more than {BUCKETS_MAX}; "
+            "take a longer interval or a shorter range",
+            code="too_many_buckets",
         )
