@@ -1,25 +1,28 @@
 -- History: chunks of points by series and span, hourly rollups, and the newest point of each series.
 
--- Times are start_us plus the running sum of `ticks` times tick_us. Values are, in this order of preference,
--- (base + running sum of steps) / scale, numbers, or objects (one JSON value per point).
+-- A chunk never crosses midnight UTC, and the spans of a series do not overlap.
+-- Times are start_us plus the running sum of `ticks` times tick_us (ticks null: each tick is 1).
+-- Numbers are (base + running sum of steps) / scale, else `numbers` (NaN where the value is an object).
+-- `objects` is one JSON array, null where the value is a number. `context_of` is the 1-based place in `contexts`, 0 for
+-- none (null: every point has the only context). JSON is kept as text so that it comes back as it came.
 create table telemetry.chunk (
   series_id int4 not null,
   start_us int8 not null,
   end_us int8 not null,
   points int4 not null,
   tick_us int8 not null,
-  ticks int4[] not null,
+  ticks int4[],
   scale int4,
   base int8,
   steps int2[],
   numbers float8[],
-  objects jsonb,
+  objects json,
   context_of int2[],
-  contexts jsonb,
+  contexts json,
   primary key (series_id, start_us)
 );
--- Read by retention: chunks that end before a cut.
-create index chunk_end on telemetry.chunk using brin (end_us);
+-- Read by chunks.expire_chunks.
+create index chunk_end on telemetry.chunk using brin (end_us) with (pages_per_range = 16);
 
 -- Hours are whole hours since 1970 UTC. `points` counts all points, the rest covers numeric and boolean values only.
 create table telemetry.rollup (
@@ -40,16 +43,16 @@ create table telemetry.latest (
   time_us int8 not null,
   seq int8 not null,
   number float8,
-  object jsonb,
-  context jsonb,
+  object json,
+  context json,
   changed_at_us int8 not null,
-  previous jsonb
+  previous json
 ) with (fillfactor = 70);
 
 -- Microseconds since 1970 to a timestamp, exactly (to_timestamp would go through a double).
 create function telemetry.from_us(us int8) returns timestamptz
 language sql immutable parallel safe as $$
-  select timestamptz '1970-01-01 00:00:00+00' + make_interval(secs => (us / 1000000)::float8)
+  select timestamptz '1970-01-01 00:00:00+00' + (us / 1000000) * interval '1 second'
          + (us % 1000000) * interval '1 microsecond'
 $$;
 
@@ -58,24 +61,27 @@ language sql immutable parallel safe as $$
   select (extract(epoch from at) * 1000000)::int8
 $$;
 
--- The points of one chunk, in time order.
+-- The points of one chunk, in time order. One scan of the unnested arrays: a subscript would decompress them for each point.
 create function telemetry.chunk_points(c telemetry.chunk)
-returns table (time_us int8, number float8, object jsonb, context jsonb)
+returns table (time_us int8, number float8, object json, context json)
 language sql immutable parallel safe as $$
-  select c.start_us + c.tick_us * sum(t.tick::int8) over (order by t.i),
-         case when c.scale is not null
-              then (c.base + sum(c.steps[t.i]::int8) over (order by t.i))::float8 / c.scale
-              else c.numbers[t.i] end,
-         c.objects -> (t.i::int4 - 1),
-         c.contexts -> (c.context_of[t.i]::int4)
-    from unnest(c.ticks) with ordinality as t (tick, i)
+  select c.start_us + c.tick_us * coalesce(sum(p.tick) over w, p.place - 1),
+         case when c.scale is not null then (c.base + sum(p.step) over w)::float8 / c.scale
+              when p.object is null or json_typeof(p.object) = 'null' then p.number end,
+         case when json_typeof(p.object) <> 'null' then p.object end,
+         case when c.contexts is not null
+              then c.contexts -> case when p.context is null then 0 when p.context > 0 then p.context - 1 end end
+    from rows from (generate_series(1, c.points), unnest(c.ticks), unnest(c.steps), unnest(c.numbers),
+                    json_array_elements(c.objects), unnest(c.context_of))
+         as p (place, tick, step, number, object, context)
+  window w as (rows unbounded preceding)
 $$;
 
 create view telemetry.point as
-select telemetry.from_us(p.time_us) as "time", s.device_id, s.metric_name, s.labels,
+select telemetry.from_us(p.time_us) as time, s.device_id, s.metric_name, s.labels,
        case when s.kind <> 3 then p.number end as number,
-       coalesce(p.object, case when s.kind = 3 then to_jsonb(p.number <> 0) else to_jsonb(p.number) end) as value,
-       p.context ->> 'unit' as unit, p.context -> 'tags' as tags, p.context -> 'metadata' as metadata
+       coalesce(p.object::jsonb, case when s.kind = 3 then to_jsonb(p.number <> 0) else to_jsonb(p.number) end) as value,
+       p.context ->> 'unit' as unit, (p.context -> 'tags')::jsonb as tags, (p.context -> 'metadata')::jsonb as metadata
   from telemetry.chunk c
   join telemetry.series s using (series_id)
  cross join lateral telemetry.chunk_points(c) p;
@@ -86,13 +92,15 @@ returns table ("time" timestamptz, number float8, value jsonb, unit text, tags j
 language sql stable as $$
   select telemetry.from_us(p.time_us),
          case when s.kind <> 3 then p.number end,
-         coalesce(p.object, case when s.kind = 3 then to_jsonb(p.number <> 0) else to_jsonb(p.number) end),
-         p.context ->> 'unit', p.context -> 'tags'
+         coalesce(p.object::jsonb, case when s.kind = 3 then to_jsonb(p.number <> 0) else to_jsonb(p.number) end),
+         p.context ->> 'unit', (p.context -> 'tags')::jsonb
     from telemetry.series s
     join telemetry.chunk c using (series_id)
    cross join lateral telemetry.chunk_points(c) p
    where s.device_id = p_device and s.metric_name = p_metric
-     and c.start_us < telemetry.to_us(p_to) and c.end_us >= telemetry.to_us(p_from)
+     -- No chunk crosses midnight, so none that begins a day before p_from reaches it.
+     and c.start_us > telemetry.to_us(p_from) - 86400000000 and c.start_us < telemetry.to_us(p_to)
+     and c.end_us >= telemetry.to_us(p_from)
      and p.time_us >= telemetry.to_us(p_from) and p.time_us < telemetry.to_us(p_to)
    order by p.time_us
 $$;
