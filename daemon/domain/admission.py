@@ -1,0 +1,224 @@
+"""Decides which points of a draft may be stored, and why the others may not. No point is stored here."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain.block import Block
+from daemon.domain.kinds import Kind
+from daemon.domain.points import UNDECODED, Draft, Refusal
+from daemon.domain.times import INVALID_US
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the catalogue says of each key of a draft; one entry per key.
+
+    series_ids    int32    0 where the series was refused
+    kinds         uint8    Kind of the series
+    low, high     float64  inclusive bounds
+    retention_us  int64    how old a point may be
+    checks        key -> check of an object or number against its definition; returns a Refusal's (code, detail) or None
+    refused       key -> (code, detail) of keys that can't have a series
+    """
+
+    series_ids: npt.NDArray[np.int32]
+    kinds: npt.NDArray[np.uint8]
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+    retention_us: npt.NDArray[np.int64]
+    checks: dict[int, Callable[[Kind, Any], tuple[str, str] | None]] = field(default_factory=dict)
+    refused: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """`block` holds the admitted points in arrival order (None when there are none); `total` counts all."""
+
+    block: Block | None
+    refusals: list[Refusal]
+    total: int
+
+    @property
+    def admitted(self) -> int:
+        return self.total - len(self.refusals)
+
+
+def admit(draft: Draft, limits: Limits, *, now_us: int, future_us: int) -> Admission:
+    """Judge every point of the draft; refusals come in the order of the request."""
+    refusals = list(draft.refusals)
+    bad = _judge(draft, limits, refusals, now_us=now_us, latest_us=now_us + future_us)
+    n = len(draft)
+    if bad is not None and bad.all():
+        return Admission(None, sorted(refusals), n)
+    numbers, objects = draft.numbers, draft.objects
+    if draft.kinds is not None or not (limits.kinds == Kind.NUMERIC).all():
+        numbers, objects = _stored_form(draft, limits)
+    block = Block(
+        limits.series_ids[draft.key_of] if len(limits.series_ids) > 1
+        else np.full(n, limits.series_ids[0], np.int32),
+        draft.times_us,
+        numbers,
+        draft.context_of,
+        draft.contexts,
+        objects,
+    )  # fmt: skip
+    if bad is None:
+        return Admission(block, refusals, n)
+    return Admission(block.take(np.flatnonzero(~bad)), sorted(refusals), n)
+
+
+def _judge(
+    draft: Draft, limits: Limits, refusals: list[Refusal], *, now_us: int, latest_us: int
+) -> Bools | None:
+    """Mark refused points and append why; None when all are fine."""
+    bad = np.zeros(len(draft), np.bool_)
+    if draft.refusals:
+        assert draft.kinds is not None
+        bad |= draft.kinds == UNDECODED
+    for key, (code, detail) in limits.refused.items():
+        _refuse(bad, draft.key_of == key, refusals, (code, detail))
+    times = draft.times_us
+    if times.max() > latest_us or times.min() < now_us - int(limits.retention_us.min()):
+        _judge_times(draft, limits, refusals, bad, now_us=now_us, latest_us=latest_us)
+    if not (np.isneginf(limits.low).all() and np.isposinf(limits.high).all()):
+        _judge_bounds(draft, limits, refusals, bad)
+    for key, check in limits.checks.items():
+        _judge_values(draft, check, np.flatnonzero((draft.key_of == key) & ~bad), refusals, bad)
+    return bad if bad.any() else None
+
+
+def _refuse(
+    bad: Bools, found: Bools, refusals: list[Refusal], why: tuple[str, str]
+) -> None:
+    """Mark what is found and not refused yet."""
+    found = found & ~bad
+    refusals.extend(Refusal(row, *why) for row in np.flatnonzero(found).tolist())
+    bad |= found
+
+
+def _judge_times(
+    draft: Draft,
+    limits: Limits,
+    refusals: list[Refusal],
+    bad: Bools,
+    *,
+    now_us: int,
+    latest_us: int,
+) -> None:
+    times = draft.times_us
+    unreadable = (
+        "bad_timestamp",
+        "timestamp must be ISO 8601 with an offset, or epoch seconds or milliseconds",
+    )
+    _refuse(bad, times == INVALID_US, refusals, unreadable)
+    late = ("in_future", "timestamp lies further in the future than the server tolerates")
+    _refuse(bad, times > latest_us, refusals, late)
+    old = ("too_old", "timestamp is older than the retention of the metric")
+    _refuse(bad, times < now_us - limits.retention_us[draft.key_of], refusals, old)
+
+
+def _judge_bounds(
+    draft: Draft, limits: Limits, refusals: list[Refusal], bad: Bools
+) -> None:
+    low, high = limits.low[draft.key_of], limits.high[draft.key_of]
+    # Comparisons with NaN (objects) are false, so objects pass here.
+    outside = (draft.numbers < low) | (draft.numbers > high)
+    for row in np.flatnonzero(outside & ~bad).tolist():
+        detail = f"value {draft.numbers[row]:g} is outside {low[row]:g} to {high[row]:g}"
+        refusals.append(Refusal(row, "out_of_bounds", detail))
+    bad |= outside
+
+
+def _judge_values(
+    draft: Draft,
+    check: Callable[[Kind, Any], tuple[str, str] | None],
+    rows: npt.NDArray[np.intp],
+    refusals: list[Refusal],
+    bad: Bools,
+) -> None:
+    for row in rows.tolist():
+        kind = Kind.NUMERIC if draft.kinds is None else Kind(int(draft.kinds[row]))
+        why = check(kind, value_at(draft, row, kind))
+        if why is not None:
+            refusals.append(Refusal(row, *why))
+            bad[row] = True
+
+
+def value_at(draft: Draft, row: int, kind: Kind) -> Any:
+    """The value as the client wrote it."""
+    if row in draft.objects:
+        return draft.objects[row]
+    number = float(draft.numbers[row])
+    return bool(number) if kind is Kind.BOOLEAN else number
+
+
+def _stored_form(
+    draft: Draft, limits: Limits
+) -> tuple[npt.NDArray[np.float64], dict[int, Any]]:
+    """Numbers and objects as the series keep them.
+
+    Numbers stay numbers where the series reads them that way; a number in a boolean series and a boolean in any
+    other become objects, which say their own type.
+    """
+    series_kinds = limits.kinds[draft.key_of]
+    kinds = np.full(len(draft), Kind.NUMERIC, np.uint8) if draft.kinds is None else draft.kinds
+    is_boolean = kinds == Kind.BOOLEAN
+    misfit = is_boolean != (series_kinds == Kind.BOOLEAN)
+    misfit &= (kinds == Kind.NUMERIC) | is_boolean
+    if not misfit.any():
+        return draft.numbers, draft.objects
+    numbers, objects = draft.numbers.copy(), dict(draft.objects)
+    for row in np.flatnonzero(misfit).tolist():
+        number = float(numbers[row])
+        objects[row] = bool(number) if is_boolean[row] else number
+        numbers[row] = np.nan
+    return numbers, objects
+
+
+def check_value(
+    expected: Kind, allowed_values: frozenset[Any] | None, kind: Kind, value: Any
+) -> tuple[str, str] | None:
+    """Why a value does not fit a definition of this kind and these allowed values; None when it does."""
+    if not _fits(expected, kind, value):
+        return "bad_value", f"the metric is defined as {expected.data_type}"
+    if allowed_values is not None and (not isinstance(value, str | float | bool) or value not in allowed_values):
+        return "out_of_bounds", "value is not one of the allowed values of the metric"
+    return None
+
+
+def _fits(expected: Kind, kind: Kind, value: Any) -> bool:
+    if expected is Kind.GEOLOCATION:
+        return is_geolocation(value)
+    if expected is Kind.BINARY:
+        return isinstance(value, str) and is_base64(value)
+    return kind is expected
+
+
+def is_geolocation(value: Any) -> bool:
+    """`{"lat": -90..90, "lon": -180..180, "alt"?, "accuracy"?}`, all numbers."""
+    if not isinstance(value, dict) or not {"lat", "lon"} <= value.keys() <= _GEO_FIELDS:
+        return False
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value.values()):
+        return False
+    return -90 <= value["lat"] <= 90 and -180 <= value["lon"] <= 180
+
+
+_GEO_FIELDS = {"lat", "lon", "alt", "accuracy"}
+
+
+def is_base64(text: str) -> bool:
+    try:
+        b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True

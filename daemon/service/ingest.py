@@ -1,0 +1,376 @@
+"""Takes points in: admits them against the catalogue, and commits what waits as one block (group commit)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from daemon.clock import Clock
+from daemon.domain import admission
+from daemon.domain.admission import Admission, Limits
+from daemon.domain.block import Block, concat, pack
+from daemon.domain.errors import (
+    BatchStored,
+    Busy,
+    CatalogStale,
+    DomainError,
+    Invalid,
+    StoreUnavailable,
+)
+from daemon.domain.kinds import Kind
+from daemon.domain.points import UNDECODED, Draft, is_name
+from daemon.live.registry import Registry, SeriesRow
+from daemon.log import get_logger
+from daemon.store.journal import BatchRecord, JournalStore
+from daemon.store.series import SeriesStore
+
+log = get_logger()
+POINT_BYTES = 24
+"""What a waiting point costs, without objects and contexts."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestLimits:
+    """Bounds of the queue and of the catalogue; over a queue bound a request is answered 503."""
+
+    future_us: int = 300_000_000
+    queue_points_max: int = 500_000
+    queue_bytes_max: int = 64 * 2**20
+    queue_age_s_max: float = 5.0
+    flush_points_max: int = 100_000
+    devices_max: int = 200_000
+    metrics_per_device_max: int = 1_000
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One request's block in the queue; `done` gets the position it was committed at."""
+
+    block: Block
+    batch: BatchRecord | None
+    done: asyncio.Future[int]
+    size_bytes: int
+    since_s: float
+
+
+@dataclass(slots=True)
+class IngestCounters:
+    """Since the start of this process."""
+
+    points: int = 0
+    refused_points: int = 0
+    requests: int = 0
+    failed_requests: int = 0
+    flushes: int = 0
+    commit_s_total: float = 0.0
+
+
+@dataclass(slots=True)
+class Ingest:
+    """One flush is in flight at a time; while it commits, requests queue and form the next block. No timer.
+
+    `on_commit(seq, block)` is called on the loop right after the commit returned, before any request is answered,
+    so that a client reads its own writes.
+    """
+
+    journal: JournalStore
+    series: SeriesStore
+    registry: Registry
+    clock: Clock
+    reload: Callable[[], Awaitable[None]]
+    on_commit: Callable[[int, Block], None]
+    limits: IngestLimits = field(default_factory=IngestLimits)
+    counters: IngestCounters = field(default_factory=IngestCounters)
+    notify: bool = False
+    is_flushing: bool = False
+    _queue: deque[Waiting] = field(default_factory=deque)
+    _queued_points: int = 0
+    _queued_bytes: int = 0
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _in_flight: dict[tuple[str, str], asyncio.Future[int]] = field(default_factory=dict)
+
+    # -- admission ---------------------------------------------------------------------------
+
+    async def admit(self, draft: Draft, *, dry_run: bool = False) -> Admission:
+        """Judge a draft; series that are new are registered first (not in a dry run).
+
+        Raises StoreUnavailable when that needs the database and it is away.
+        """
+        limits = self._known_limits(draft)
+        if limits is None:
+            limits = await self._register(draft, dry_run=dry_run)
+        return admission.admit(
+            draft, limits, now_us=self.clock.now_us(), future_us=self.limits.future_us
+        )
+
+    def _known_limits(self, draft: Draft) -> Limits | None:
+        """Limits of the draft's keys from memory; None when a series is not known yet."""
+        devices = self.registry.devices
+        series_ids = []
+        for device_id, metric_name in zip(draft.devices, draft.metrics, strict=True):
+            series_id = devices.get(device_id, {}).get(metric_name)
+            if series_id is None:
+                return None
+            series_ids.append(series_id)
+        return _limits_of(self.registry, series_ids)
+
+    async def _register(self, draft: Draft, *, dry_run: bool) -> Limits:
+        """Register the draft's unknown series that may exist, and collect why the others may not."""
+        refused: dict[int, tuple[str, str]] = {}
+        wanted: dict[tuple[str, str], Kind] = {}
+        new_metrics: dict[str, set[str]] = {}
+        for key, names in enumerate(zip(draft.devices, draft.metrics, strict=True)):
+            if self.registry.find(*names) is not None:
+                continue
+            why = self._why_no_series(*names, new_metrics=new_metrics)
+            if why is None:
+                new_metrics.setdefault(names[0], set()).add(names[1])
+                kind = self._first_kind(draft, key, names[1])
+                if kind is not None:
+                    wanted[names] = kind
+            else:
+                refused[key] = why
+        registry = self.registry
+        if wanted and dry_run:
+            registry = _scratch(self.registry, draft, wanted)
+        elif wanted:
+            rows = await self.series.register([(*names, kind) for names, kind in wanted.items()])
+            self.registry.add(SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows)
+        series_ids = [
+            registry.find(*names) or 0 for names in zip(draft.devices, draft.metrics, strict=True)
+        ]
+        return _limits_of(registry, series_ids, refused=refused)
+
+    def _why_no_series(
+        self, device_id: str, metric_name: str, *, new_metrics: dict[str, set[str]]
+    ) -> tuple[str, str] | None:
+        if not is_name(device_id):
+            return "bad_name", "a device id is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"
+        if not is_name(metric_name):
+            return "bad_name", "a metric name is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"
+        known = self.registry.devices
+        new_here = new_metrics.get(device_id, set())
+        count = len(known.get(device_id, {})) + len(new_here)
+        if metric_name not in new_here and count >= self.limits.metrics_per_device_max:
+            return "cardinality_limit", "the device has as many metrics as a device may have"
+        new_devices = sum(1 for d in new_metrics if d not in known)
+        is_new = device_id not in known and device_id not in new_metrics
+        if is_new and len(known) + new_devices >= self.limits.devices_max:
+            return "cardinality_limit", "there are as many devices as there may be"
+        return None
+
+    def _first_kind(self, draft: Draft, key: int, metric_name: str) -> Kind | None:
+        """The kind of a new series: its definition's, else that of its first readable value, if it has any."""
+        definition = self.registry.definitions.get(metric_name)
+        if definition is not None:
+            return definition.kind
+        if draft.kinds is None:
+            return Kind.NUMERIC
+        kinds = draft.kinds[(draft.key_of == key) & (draft.kinds != UNDECODED)]
+        return Kind(int(kinds[0])) if len(kinds) else None
+
+    # -- commit ------------------------------------------------------------------------------
+
+    async def commit(self, block: Block, *, batch: BatchRecord | None = None) -> int:
+        """Wait until the block is committed and return its position.
+
+        Raises Busy over a bound of the queue, BatchStored when the batch id is taken, CatalogStale when the block
+        must be admitted anew, and what JournalStore.append raises. Cancelling the caller does not cancel the group.
+        """
+        self.check_room(len(block))
+        size = len(block) * POINT_BYTES + _objects_bytes(block)
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._queue.append(Waiting(block, batch, done, size, self.clock.monotonic_s()))
+        self._queued_points += len(block)
+        self._queued_bytes += size
+        self._wake.set()
+        return await done
+
+    def check_room(self, points: int) -> None:
+        """Raises Busy when the queue is full or its oldest entry has waited too long."""
+        limits = self.limits
+        if not self._queue:
+            return
+        if (
+            self._queued_points + points > limits.queue_points_max
+            or self._queued_bytes > limits.queue_bytes_max
+            or self.clock.monotonic_s() - self._queue[0].since_s > limits.queue_age_s_max
+        ):
+            raise Busy("more points are waiting than may wait")
+
+    async def stored(self, batch: BatchRecord) -> BatchRecord | None:
+        """The stored record of a batch id, waiting for the same id in flight in this process.
+
+        Raises Invalid `batch_id_reused` when it was stored for another payload.
+        """
+        key = (batch.scope, batch.batch_id)
+        running = self._in_flight.get(key)
+        if running is not None:
+            await asyncio.wait([running])
+        found = (await self.journal.stored_batches([key])).get(key)
+        if found is not None and found.payload_hash != batch.payload_hash:
+            raise Invalid(
+                "the batch_id was used for another payload",
+                code="batch_id_reused",
+                errors=[{"pointer": "/batch_id", "code": "batch_id_reused", "detail": "reused"}],
+            )
+        if found is None:
+            self._in_flight[key] = running = asyncio.get_running_loop().create_future()
+        return found
+
+    def release(self, batch: BatchRecord) -> None:
+        """The request that `stored` let through is over, whatever became of it."""
+        running = self._in_flight.pop((batch.scope, batch.batch_id), None)
+        if running is not None and not running.done():
+            running.set_result(0)
+
+    async def run(self) -> None:
+        """The flush loop; cancelling it leaves nothing half done, since the function commits or does not."""
+        while True:
+            await self._wake.wait()
+            group = self._take()
+            if not group:
+                self._wake.clear()
+                continue
+            self.is_flushing = True
+            try:
+                await self._flush(group)
+            finally:
+                self.is_flushing = False
+
+    @property
+    def queued_points(self) -> int:
+        return self._queued_points
+
+    async def drain(self, *, timeout_s: float) -> None:
+        """Wait until nothing is queued or in flight, at most `timeout_s`."""
+        deadline = self.clock.monotonic_s() + timeout_s
+        while (self._queue or self.is_flushing) and self.clock.monotonic_s() < deadline:
+            await asyncio.sleep(0.005)
+
+    def _take(self) -> list[Waiting]:
+        group: list[Waiting] = []
+        points = 0
+        while self._queue:
+            waiting = self._queue[0]
+            if group and points + len(waiting.block) > self.limits.flush_points_max:
+                break
+            self._queue.popleft()
+            self._queued_points -= len(waiting.block)
+            self._queued_bytes -= waiting.size_bytes
+            points += len(waiting.block)
+            group.append(waiting)
+        return group
+
+    async def _flush(self, group: Sequence[Waiting]) -> None:
+        """Commit a group and answer everybody in it; a group that fails on data is bisected."""
+        try:
+            seq, block = await self._append(group)
+        except BatchStored as error:
+            await self._flush_without_stored(group, error)
+        except (StoreUnavailable, CatalogStale, DomainError) as error:
+            _fail(group, error)
+        except Exception as error:
+            if len(group) == 1:
+                log.error("block_refused_by_database", exc_info=True, points=len(group[0].block))
+                _fail(group, error)
+                return
+            half = len(group) // 2
+            await self._flush(group[:half])
+            await self._flush(group[half:])
+        else:
+            self.on_commit(seq, block)
+            for waiting in group:
+                if not waiting.done.done():
+                    waiting.done.set_result(seq)
+
+    async def _append(self, group: Sequence[Waiting]) -> tuple[int, Block]:
+        started_s = self.clock.monotonic_s()
+        block = concat([w.block for w in group])
+        seq = await self.journal.append(
+            pack(block),
+            points=len(block),
+            catalog_version=self.registry.version,
+            notify=self.notify,
+            batches=[w.batch for w in group if w.batch is not None],
+        )
+        self.counters.flushes += 1
+        self.counters.points += len(block)
+        self.counters.commit_s_total += self.clock.monotonic_s() - started_s
+        return seq, block
+
+    async def _flush_without_stored(self, group: Sequence[Waiting], error: BatchStored) -> None:
+        """Another daemon stored a batch of this group meanwhile: those requests get its answer, the rest commits."""
+        keys = [(w.batch.scope, w.batch.batch_id) for w in group if w.batch is not None]
+        try:
+            stored = await self.journal.stored_batches(keys)
+        except DomainError as lost:
+            _fail(group, lost)
+            return
+        is_stored = [
+            w.batch is not None and (w.batch.scope, w.batch.batch_id) in stored for w in group
+        ]
+        _fail([w for w, is_so in zip(group, is_stored, strict=True) if is_so], error)
+        rest = [w for w, is_so in zip(group, is_stored, strict=True) if not is_so]
+        if rest and len(rest) < len(group):
+            await self._flush(rest)
+        else:
+            _fail(rest, StoreUnavailable())
+
+
+def _fail(group: Sequence[Waiting], error: Exception) -> None:
+    for waiting in group:
+        if not waiting.done.done():
+            waiting.done.set_exception(error)
+
+
+def _objects_bytes(block: Block) -> int:
+    """A rough size of the objects: strings by their length, other values by a flat guess."""
+    if not block.objects:
+        return 0
+    return sum(len(v) if isinstance(v, str) else 200 for v in block.objects.values())
+
+
+def _limits_of(
+    registry: Registry,
+    series_ids: list[int],
+    *,
+    refused: dict[int, tuple[str, str]] | None = None,
+) -> Limits:
+    ids = np.array(series_ids, np.int32)
+    special = registry.is_special[ids]
+    checks = {}
+    if special.any():
+        for key in np.flatnonzero(special).tolist():
+            name = registry.metric_of[series_ids[key]]
+            definition = registry.definitions.get(name or "")
+            if definition is not None:
+                checks[key] = partial(
+                    admission.check_value, definition.kind, definition.allowed_values
+                )
+    return Limits(
+        ids,
+        registry.kinds[ids],
+        registry.low[ids],
+        registry.high[ids],
+        registry.retention_us[ids],
+        checks,
+        refused or {},
+    )
+
+
+def _scratch(registry: Registry, draft: Draft, wanted: dict[tuple[str, str], Kind]) -> Registry:
+    """A registry of just the draft's series, real and wanted, for a dry run."""
+    scratch = Registry()
+    scratch.definitions, scratch.retention_days = registry.definitions, registry.retention_days
+    for at, names in enumerate(dict.fromkeys(zip(draft.devices, draft.metrics, strict=True)), 1):
+        known = registry.find(*names)
+        kind = wanted.get(names) if known is None else registry.kind_of(known)
+        if kind is not None:
+            scratch.add([SeriesRow(at, *names, kind)])
+    return scratch
