@@ -161,7 +161,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _complete() -> int:
     """Answer the shell that asks what could come next; never with an error into the prompt."""
-    from typer.completion import completion_init
+    from typer._completion_classes import completion_init
 
     with suppress(Exception):
         completion_init()

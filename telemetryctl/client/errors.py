@@ -51,6 +51,11 @@ class ServerProblem(Failure):
         default = ExitCode.CONFIGURATION if is_redirect else ExitCode.INTERNAL
         self.exit_code = _EXIT_CODES.get(status, default)
 
+    @property
+    def detail(self) -> str:
+        """What is wrong, in one sentence."""
+        return str(self.problem["detail"])
+
     def during(self, what: str) -> Self:
         """Return the same problem, saying first what did not happen because of it."""
         self.what = f"{what}: {self.what}"

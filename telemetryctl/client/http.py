@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
 from telemetryctl.client.errors import ServerProblem
+from telemetryctl.client.lean import httpx
 from telemetryctl.client.wire import Call, Document, Wire
 from telemetryctl.failures import ConfigurationFailure
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
-
 from telemetryctl import __version__
 from telemetryctl.client.errors import ServerProblem, read_problem
+from telemetryctl.client.lean import httpx
 from telemetryctl.failures import ConfigurationFailure, TryLater
 
 TRIES = 3

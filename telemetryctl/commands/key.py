@@ -1,0 +1,172 @@
+"""API keys: who may do what, and for how long."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from telemetryctl import times
+from telemetryctl.client.errors import ServerProblem
+from telemetryctl.completion import complete_keys
+from telemetryctl.failures import NothingThere, UsageFailure
+from telemetryctl.options import command, noun
+from telemetryctl.output.render import Column
+from telemetryctl.paging import Page, print_page
+from telemetryctl.session import Session
+
+app = noun("API keys: who may do what, and for how long.")
+
+PREFIX_CHARS_MIN = 6
+LIST_COLUMNS = (
+    Column("key_id", title="KEY", is_fixed=True),
+    Column("name"),
+    Column("scopes"),
+    Column("tier"),
+    Column("expires_at", title="EXPIRES", is_time=True),
+    Column("last_used_at", title="LAST USED", is_time=True),
+)
+ITEM_COLUMNS = (
+    *LIST_COLUMNS,
+    Column("devices"),
+    Column("groups"),
+    Column("metrics"),
+    Column("created_at", is_time=True),
+)
+
+KeyId = Annotated[
+    str,
+    typer.Argument(help="Id, its first 6 characters, or name.", autocompletion=complete_keys),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a new key may do."""
+
+    scopes: Annotated[
+        list[str],
+        typer.Option(
+            "--scope",
+            help="ingest, read, export, metrics:write, devices:write, alerts:write, keys, admin.",
+        ),
+    ]
+    tier: Annotated[str, typer.Option(help="free, pro or enterprise.")] = "free"
+    expires: Annotated[str | None, typer.Option(help="Valid for so long: 90d.")] = None
+    devices: Annotated[
+        list[str] | None, typer.Option("--device", help="Only devices like this: bus-*.")
+    ] = None
+    groups: Annotated[list[str] | None, typer.Option("--group", help="Only these groups.")] = None
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metric", help="Only metrics like this: temp*.")
+    ] = None
+
+    def body(self, name: str) -> dict[str, Any]:
+        """Return the members for the server. Raises UsageFailure."""
+        scopes = [part for text in self.scopes for part in text.split(",")]
+        expires = times.parse_duration(self.expires).total_seconds() if self.expires else None
+        patterns = {"devices": self.devices, "groups": self.groups, "metrics": self.metrics}
+        return {
+            "name": name,
+            "scopes": scopes,
+            "tier": self.tier,
+            **({"expires_in": int(expires)} if expires is not None else {}),
+            **{field: values for field, values in patterns.items() if values},
+        }
+
+
+@command(app, example="telemetryctl key ls")
+def ls(session: Session, *, page: Page) -> None:
+    """List keys, without their secrets."""
+    document = page.read(session.client.list_keys, filters={}, key="keys")
+    print_page(session, page, document=document, key="keys", columns=LIST_COLUMNS)
+
+
+@command(
+    app,
+    example="""telemetryctl key create grafana --scope read --expires 90d > grafana.key
+    telemetryctl key create bus-line-7 --scope ingest --device 'bus-7-*'""",
+)
+def create(
+    session: Session,
+    *,
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    rights: Rights,
+) -> None:
+    """Make a key and print it, once: only the key is on stdout, so `> file` keeps it."""
+    try:
+        document = session.client.create_key(rights.body(name))
+    except ServerProblem as problem:
+        raise problem.during(f'key "{name}" was not created') from problem
+    _print_secret(session, document)
+
+
+@command(app, example="telemetryctl key show key_01jd9q")
+def show(session: Session, *, key_id: KeyId) -> None:
+    """Show a key without its secret."""
+    found = find_key(session, key_id)
+    session.renderer.item(session.client.get_key(found), columns=ITEM_COLUMNS)
+
+
+@command(app, example="telemetryctl key rotate key_01jd9q --overlap 24h > new.key")
+def rotate(
+    session: Session,
+    *,
+    key_id: KeyId,
+    overlap: Annotated[
+        str | None, typer.Option(help="The old secret stays valid for so long: 24h.")
+    ] = None,
+) -> None:
+    """Give a key a new secret and print it, once."""
+    if overlap is not None:
+        times.parse_duration(overlap)
+    document = session.client.rotate_key(find_key(session, key_id), overlap=overlap)
+    _print_secret(session, document)
+
+
+@command(app, example="telemetryctl key revoke key_01jd9q --yes")
+def revoke(
+    session: Session,
+    *,
+    key_id: KeyId,
+    is_yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """End a key everywhere, at once."""
+    found = find_key(session, key_id)
+    key = session.client.get_key(found)
+    used = key.get("last_used_at") or "never"
+    session.confirm(f'revoke {found} "{key.get("name")}" (last used: {used})?', is_yes=is_yes)
+    answer = session.client.revoke_key(found)
+    session.console.note(str(answer.get("message") or f"{found} is revoked"))
+
+
+def _print_secret(session: Session, document: dict[str, Any]) -> None:
+    """Print the secret alone, unless the user asked for a format; the rest goes to stderr."""
+    if session.settings.output not in (None, "table", "plain"):
+        session.renderer.item(document, columns=(Column("key"), *ITEM_COLUMNS))
+    else:
+        session.console.write(f"{document['key']}\n")
+    scopes = ", ".join(document.get("scopes") or [])
+    expiry = document.get("expires_at") or "never"
+    session.console.note(
+        f'{document.get("key_id")} "{document.get("name")}"  (scopes: {scopes}; '
+        f"expires: {expiry}); it can't be shown again"
+    )
+
+
+def find_key(session: Session, text: str) -> str:
+    """Return the id of a key by its id, a prefix of it, or its name. Raises UsageFailure."""
+    document = Page(is_all=True).read(session.client.list_keys, filters={}, key="keys")
+    ids = [str(row["key_id"]) for row in document["keys"]]
+    if text in ids:
+        return text
+    is_long = len(text) >= PREFIX_CHARS_MIN
+    found = [
+        row["key_id"]
+        for row in document["keys"]
+        if row.get("name") == text or (is_long and str(row["key_id"]).startswith(text))
+    ]
+    if not found:
+        raise NothingThere(f'there is no key "{text}"', hint="telemetryctl key ls")
+    if len(found) > 1:
+        raise UsageFailure(f'"{text}" means {len(found)} keys', why="\n".join(found))
+    return str(found[0])
