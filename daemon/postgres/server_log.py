@@ -10,6 +10,7 @@ from typing import BinaryIO
 # At the bound the file moves to `.1`, so at most twice this is kept.
 LOG_BYTES_MAX = 16 << 20
 TAIL_BYTES = 8 << 10
+STARTED = "LOG:  starting PostgreSQL"
 
 
 def open_log(path: Path) -> BinaryIO:
@@ -31,12 +32,20 @@ def trim_log(path: Path) -> None:
 
 
 def last_complaint(path: Path) -> str:
-    """The newest FATAL or PANIC line, for an error message; empty when there is none."""
+    """The newest FATAL or PANIC line of the server itself, for messages; empty without one."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    grave = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
-    return grave[-1] if grave else ""
+    # A new start begins a new story; and what a session was refused names user@database.
+    for line in reversed(lines):
+        if STARTED in line:
+            return ""
+        where, grave, what = line.partition("FATAL:")
+        if not grave:
+            where, grave, what = line.partition("PANIC:")
+        if grave and "@" not in where:
+            return what.strip()
+    return ""

@@ -29,7 +29,7 @@ FIXED = {
     "idle_in_transaction_session_timeout": "60s",
     "log_destination": "stderr",
     "logging_collector": "off",
-    "log_line_prefix": "%m [%p] %q%u@%d %a ",
+    "log_line_prefix": "%m [%p] %e %q%u@%d %a ",
     "log_min_error_statement": "error",
     "log_timezone": "UTC",
     "timezone": "UTC",

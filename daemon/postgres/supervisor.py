@@ -31,7 +31,7 @@ BACKOFF_MAX_S = 10.0
 # So many deaths within the window mean that restarting does not help: slow, and loud.
 DEATHS_MAX = 5
 DEATHS_WINDOW_S = 60.0
-START_ATTEMPTS_MAX = 5
+START_ATTEMPTS_MAX = 4
 FAST_STOP_WAIT_S = 60.0
 IMMEDIATE_STOP_WAIT_S = 10.0
 
@@ -179,9 +179,10 @@ class EmbeddedPostgres:
         self._launcher = await to_the_end(prepare, self._data_dir, overrides=self._overrides)
         self._layout = self._launcher.layout
         for attempt in range(START_ATTEMPTS_MAX):
+            # The first try fails, for instance, while processes of a killed server linger.
+            await asyncio.sleep(BACKOFF_MIN_S * attempt**2)
             if await self._is_brought_up(self._launcher, deadline_s):
                 return True
-            await asyncio.sleep(BACKOFF_MIN_S * 2**attempt)
         raise EmbeddedUnavailable(
             f"PostgreSQL ends right after its start: {last_complaint(self._layout.log_path)}"
         )

@@ -1,0 +1,188 @@
+"""Started as root: PostgreSQL runs as another account, also where that account could not go."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+from embedded import StartDaemon, ask_value, embedded_in, postmasters_of
+
+from daemon.postgres.account import Account
+from daemon.postgres.binaries import PACKAGE, locate, reachable
+from daemon.postgres.layout import recorded
+from daemon.postgres.supervisor import EmbeddedPostgres
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+]
+
+
+@pytest.fixture
+def state_dir(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where root keeps what the other account has to reach, instead of the machine's own place."""
+    folder = data_dir.parent / "state"
+    monkeypatch.setenv("STATE_DIRECTORY", str(folder))
+    return folder
+
+
+@pytest.fixture
+def private_dir(data_dir: Path) -> Path:
+    """A folder like root's home: nobody else may pass."""
+    folder = data_dir.parent / "private"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def python_for(account: Account) -> str | None:
+    """This Python, or the system's of the same version, whichever the account can run."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for choice in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
+        program = Path(choice).resolve()
+        if program.is_file() and account.can_enter(program.parent):
+            return choice
+    return None
+
+
+async def test_the_server_runs_unprivileged(data_dir: Path) -> None:
+    async with embedded_in(data_dir) as embedded:
+        server = psutil.Process(embedded.pid)
+
+        assert server.uids().effective != 0
+        assert server.gids().effective != 0
+        status = Path(f"/proc/{embedded.pid}/status").read_text()
+        groups = next(line for line in status.splitlines() if line.startswith("Groups:"))
+        assert groups.split()[1:] == []
+
+
+async def test_a_data_folder_nobody_may_enter_works_and_keeps_its_modes(
+    private_dir: Path, state_dir: Path
+) -> None:
+    folder = private_dir / "data"
+    before = private_dir.stat().st_mode
+    async with embedded_in(folder) as embedded:
+        await ask_value(embedded.dsn, "create table kept as select 42 as answer")
+
+        assert embedded.cluster_dir.is_relative_to(state_dir)
+        assert stat.S_IMODE(embedded.cluster_dir.stat().st_mode) == 0o700
+    async with embedded_in(folder) as again:
+        assert await ask_value(again.dsn, "select answer from kept") == 42
+
+    assert private_dir.stat().st_mode == before
+    assert postmasters_of(folder) == []
+
+
+async def test_a_new_folder_of_the_same_name_does_not_find_the_old_data(
+    private_dir: Path, state_dir: Path
+) -> None:
+    folder = private_dir / "data"
+    async with embedded_in(folder) as embedded:
+        await ask_value(embedded.dsn, "create table kept as select 42 as answer")
+    shutil.rmtree(folder)
+
+    async with embedded_in(folder) as anew:
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await ask_value(anew.dsn, "select answer from kept")
+
+
+async def test_scratch_clusters_go_with_their_data_folders(private_dir: Path) -> None:
+    first, second = private_dir / "first", private_dir / "second"
+    async with embedded_in(first) as embedded:
+        old_cluster = embedded.cluster_dir
+    shutil.rmtree(first)
+    async with embedded_in(second) as embedded:
+        new_cluster = embedded.cluster_dir
+
+        assert not old_cluster.exists()
+        assert new_cluster.exists()
+    shutil.rmtree(new_cluster.parent)
+
+
+async def test_programs_in_a_folder_nobody_may_enter_are_copied_once(
+    data_dir: Path, private_dir: Path, state_dir: Path, start_daemon: StartDaemon
+) -> None:
+    spec = find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    installed = Path(spec.submodule_search_locations[0])
+    for name in (PACKAGE, f"{PACKAGE}.libs"):
+        shutil.copytree(installed.parent / name, private_dir / name, symlinks=True)
+    search_path = os.pathsep.join([str(private_dir), *filter(None, sys.path)])
+    environment = {"PYTHONPATH": search_path, "STATE_DIRECTORY": str(state_dir)}
+
+    daemons = [start_daemon(environment=environment) for _ in range(2)]
+    dsn = {daemon.wait_for("serving") for daemon in daemons}.pop()
+    (copy,) = (state_dir / "binaries").glob("[0-9]*")
+
+    assert await ask_value(dsn, "select 1") == 1
+    program = Path(psutil.Process(*postmasters_of(data_dir)).exe())
+    assert program.is_relative_to(copy)
+    assert (program.stat().st_uid, stat.S_IMODE(program.stat().st_mode)) == (0, 0o755)
+    assert stat.S_IMODE(private_dir.stat().st_mode) == 0o700
+    assert [daemon.leave() for daemon in daemons] == [0, 0]
+
+
+def test_a_half_made_copy_is_made_anew(
+    private_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = locate()
+    hidden = private_dir / PACKAGE
+    shutil.copytree(source.install_dir, hidden / source.install_dir.name, symlinks=True)
+    shutil.copytree(source.libraries_dir, private_dir / f"{PACKAGE}.libs", symlinks=True)
+    source = type(source)(hidden / source.install_dir.name, source.major)
+    nobody = pwd.getpwnam("nobody")
+    account = Account(nobody.pw_uid, nobody.pw_gid)
+    first = reachable(source, account=account)
+    copy_dir = next((state_dir / "binaries").glob("[0-9]*"))
+    copy_dir.rename(copy_dir.with_name(f".{copy_dir.name}"))
+    (copy_dir.with_name(f".{copy_dir.name}") / PACKAGE).rename(state_dir / "lost")
+
+    again = reachable(source, account=account)
+
+    assert again == first
+    assert again.program("initdb").is_file()
+    assert [path.name for path in (state_dir / "binaries").iterdir() if path.is_dir()] == [
+        copy_dir.name
+    ]
+
+
+async def test_root_serves_a_folder_that_another_account_made(
+    data_dir: Path, start_daemon: StartDaemon
+) -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    python = python_for(Account(nobody, nobody))
+    if python is None:
+        pytest.skip("the other account can reach no Python of this version")
+    os.chown(data_dir.parent, nobody, -1)
+    daemon = start_daemon(
+        environment={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        user=nobody,
+        python=python,
+    )
+    daemon.wait_for("serving")
+    (server_pid,) = postmasters_of(data_dir)
+
+    assert psutil.Process(server_pid).uids().real == nobody
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+    assert daemon.leave() == 0
+    async with embedded_in(data_dir) as embedded:
+        assert psutil.Process(embedded.pid).uids().real == nobody
+        assert await ask_value(embedded.dsn, "select 1") == 1
+
+
+async def test_two_folders_never_share_a_server(data_dir: Path) -> None:
+    async with embedded_in(data_dir) as one:
+        other = EmbeddedPostgres(data_dir.with_name("other"))
+        await other.start()
+
+        assert other.pid != one.pid
+        assert recorded(other.cluster_dir.parent) is not None
+        await other.stop()
