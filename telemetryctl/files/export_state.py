@@ -29,13 +29,14 @@ class Pending:
 
 @dataclass(slots=True)
 class ExportState:
-    """What is exported already.
+    """What is exported already, as the file at `path` has it.
 
     cursor     the journal position it ended at; empty before the first run
     selection  devices and metrics; another selection needs another state
     revision   number of runs that wrote something
     """
 
+    path: Path
     cursor: str = ""
     selection: dict[str, list[str]] = field(default_factory=dict)
     revision: int = 0
@@ -46,7 +47,7 @@ def load_state(path: Path, *, selection: dict[str, list[str]]) -> ExportState:
     """The saved state, or a fresh one. Raises BadState for another selection or another file."""
     document = read_json(path)
     if document is None:
-        return ExportState(selection=selection)
+        return ExportState(path, selection=selection)
     if document.get("telemetryctl") != "export" or document.get("version") != VERSION:
         raise BadState(f"{path} is not the state of an export")
     if document.get("selection") != selection:
@@ -54,7 +55,7 @@ def load_state(path: Path, *, selection: dict[str, list[str]]) -> ExportState:
     cursor, revision = document.get("cursor"), document.get("revision")
     if not isinstance(cursor, str) or not isinstance(revision, int):
         raise BadState(f"{path} is damaged")
-    return ExportState(cursor, selection, revision, _pending(path, document.get("pending")))
+    return ExportState(path, cursor, selection, revision, _pending(path, document.get("pending")))
 
 
 def _pending(path: Path, document: Json) -> Pending | None:
@@ -70,7 +71,7 @@ def _pending(path: Path, document: Json) -> Pending | None:
         raise BadState(f"{path} is damaged") from error
 
 
-def save_state(path: Path, state: ExportState) -> None:
+def save_state(state: ExportState) -> None:
     """Write the state whole."""
     pending: Json = None
     if state.pending is not None:
@@ -85,17 +86,17 @@ def save_state(path: Path, state: ExportState) -> None:
         "revision": state.revision,
         "pending": pending,
     }
-    write_json(path, document, mode=0o600)
+    write_json(state.path, document, mode=0o600)
 
 
-def commit(path: Path, state: ExportState, *, pending: Pending) -> None:
+def commit(state: ExportState, *, pending: Pending) -> None:
     """Make the finished files visible and move the cursor, all or nothing across crashes."""
     state.pending = pending
-    save_state(path, state)
-    settle(path, state)
+    save_state(state)
+    settle(state)
 
 
-def settle(path: Path, state: ExportState) -> bool:
+def settle(state: ExportState) -> bool:
     """Do the renames a killed run owed. True if there were any."""
     if state.pending is None:
         return False
@@ -103,5 +104,5 @@ def settle(path: Path, state: ExportState) -> bool:
     state.cursor = state.pending.cursor
     state.revision += 1
     state.pending = None
-    save_state(path, state)
+    save_state(state)
     return True

@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import os
 import shutil
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -158,22 +157,3 @@ def rename_all(renames: list[tuple[Path, Path]]) -> None:
             source.replace(target)
     for folder in {target.parent for _, target in renames}:
         sync_folder(folder)
-
-
-def salvage(partial: Path, *, limit_bytes: int | None = None) -> bytes:
-    """What can be read of a file whose writer was killed; of gzip all blocks that are whole."""
-    try:
-        raw = partial.read_bytes() if limit_bytes is None else partial.open("rb").read(limit_bytes)
-    except FileNotFoundError:
-        return b""
-    if not partial.name.endswith(".gz.partial"):
-        return raw
-    found = []
-    while raw:
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            found.append(unpacker.decompress(raw))
-        except zlib.error:
-            break
-        raw = unpacker.unused_data
-    return b"".join(found)

@@ -1,4 +1,4 @@
-"""One line on stderr that tells how far a long command is; only for eyes, and only after a second."""
+"""One line on stderr that tells how far a long command is; only for eyes, and after a second."""
 
 from __future__ import annotations
 

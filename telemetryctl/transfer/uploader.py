@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from telemetryctl.client.errors import ServerProblem
 from telemetryctl.client.http import Client
-from telemetryctl.failures import TryLater
+from telemetryctl.client.wire import Document
+from telemetryctl.failures import Failure
 from telemetryctl.files.batches import Batch, Request, refusals_in, requests_of
 from telemetryctl.files.points import Refusal
+from telemetryctl.output.exit_codes import ExitCode
 from telemetryctl.transfer.pace import Pace
 
 # A daemon that restarts is back within seconds; one that stays away is the user's to know.
@@ -47,6 +48,7 @@ class Uploader:
     def __init__(self, client: Client, sending: Sending) -> None:
         self._client = client
         self._sending = sending
+        self._has_answered = False
         self._queue: queue.SimpleQueue[tuple[Batch, Future[Sent]] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, daemon=True) for _ in range(sending.jobs)
@@ -92,20 +94,24 @@ class Uploader:
             refused += refusals_in(request, answer)
         return Sent(batch, stored, refused)
 
-    def _patiently(self, request: Request) -> dict[str, object]:
-        """Send one request, again when the server was away: its id makes that safe."""
+    def _patiently(self, request: Request) -> Document:
+        """Send one request, again when the server went away: its id makes that safe.
+
+        A server that never answered is more likely a wrong address, so that fails at once.
+        """
         for pause_s in PATIENCE_S:
             try:
-                return self._send(request)
-            except TryLater:
-                time.sleep(pause_s)
-            except ServerProblem as problem:
-                if problem.status not in (429, 502, 503, 504):
+                answer = self._send(request)
+            except Failure as failure:
+                if failure.exit_code != ExitCode.TRY_LATER or not self._has_answered:
                     raise
                 time.sleep(pause_s)
+            else:
+                self._has_answered = True
+                return answer
         return self._send(request)
 
-    def _send(self, request: Request) -> dict[str, object]:
+    def _send(self, request: Request) -> Document:
         if request.kind == "columns":
             return self._client.send_columns(
                 request.body["series"],  # type: ignore[arg-type]

@@ -1,0 +1,266 @@
+"""`telemetryctl export`: history into files that are whole, once or again and again from cron."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from telemetryctl import times
+from telemetryctl.client.errors import ServerProblem
+from telemetryctl.failures import GapFound, TryLater, UsageFailure
+from telemetryctl.files.atomic import BadState, LockHeld, locked
+from telemetryctl.files.export_state import ExportState, Pending, commit, load_state, settle
+from telemetryctl.files.parts import GZIP_LEVEL
+from telemetryctl.files.points import UnreadableFile
+from telemetryctl.files.targets import Targets
+from telemetryctl.options import command, noun
+from telemetryctl.output.exit_codes import ExitCode
+from telemetryctl.output.progress import Progress
+from telemetryctl.session import Session
+from telemetryctl.transfer.exporting import (
+    Answer,
+    Exported,
+    Fetch,
+    Query,
+    export_new,
+    export_range,
+    export_stream,
+)
+
+STDOUT = "-"
+CHUNK_BYTES = 256 * 1024
+
+app = noun("Write history to files.")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectOptions:
+    """What is exported."""
+
+    device: Annotated[
+        list[str] | None, typer.Option("-d", "--device", help="A device; all when not given.")
+    ] = None
+    metric: Annotated[
+        list[str] | None, typer.Option("-m", "--metric", help="A metric; all when not given.")
+    ] = None
+    since: Annotated[str | None, typer.Option("--since", help="From then: 7d, yesterday.")] = None
+    until: Annotated[str, typer.Option("--until", help="Up to then, exclusive.")] = "now"
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """Where it goes."""
+
+    out: Annotated[
+        str,
+        typer.Option("-O", "--out", help="A file, 'data/%Y-%m-%d.csv.gz' or - for stdout."),
+    ] = STDOUT
+    split: Annotated[
+        str | None, typer.Option("--split", help="A file for each span of time: 1d, 1h.")
+    ] = None
+    gzip: Annotated[bool, typer.Option("--gzip", help="Compress; .gz in the name does too.")] = (
+        False
+    )
+    excel_safe: Annotated[
+        bool, typer.Option("--excel-safe", help="Quote text that a spreadsheet would run.")
+    ] = False
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave alone the files a stopped run finished.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewOptions:
+    """Only what is new."""
+
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="What was stored since the last run.")
+    ] = False
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Where the last run's position is kept.")
+    ] = None
+    settle: Annotated[
+        str | None, typer.Option("--settle", help="Leave out what was stored just now: 5m.")
+    ] = None
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 7 when the server lost what was not exported.")
+    ] = False
+
+
+EXAMPLE = """
+telemetryctl export csv -m temperature --since 24h
+telemetryctl export csv --since 7d --split 1d -O 'data/%Y-%m-%d.csv.gz' --resume
+telemetryctl export csv --incremental --state export.json --settle 5m -O 'data/%Y-%m-%d.csv.gz'
+"""
+
+
+@command(app, name="csv", example=EXAMPLE)
+def export_csv(
+    session: Session, *, select: SelectOptions, files: FileOptions, new: NewOptions
+) -> None:
+    """Export points as CSV. A file appears under its name only when it is whole.
+
+    An incremental run takes what was stored since the last one, late and corrected points too, and
+    appends to files that exist. Nothing new is exit code 3, a run under way 75.
+    """
+    targets = _targets(session, files)
+    query = _query(select, files)
+    progress = Progress(session.console)
+    fetch = _fetcher(session, progress)
+    try:
+        if new.incremental or new.state is not None:
+            done = _export_new(session, fetch, query=query, options=(select, files, new))
+        elif select.since is None:
+            raise UsageFailure("--since is needed", hint="such as --since 24h, or --incremental")
+        elif files.out == STDOUT:
+            window = session.window(select.since, until=select.until)
+            query |= {
+                "start_time": times.format_rfc3339(window.start),
+                "end_time": times.format_rfc3339(window.end),
+            }
+            with _stdout(is_gzip=files.gzip) as output:
+                done = Exported(export_stream(fetch, query=query, output=output).rows)
+        else:
+            window = session.window(select.since, until=select.until)
+            done = export_range(
+                fetch,
+                query=query,
+                window=(window.start, window.end),
+                targets=targets,
+                is_resuming=files.resume,
+            )
+    except LockHeld as error:
+        raise TryLater("another export is at work here", why=str(error)) from error
+    except UnreadableFile as error:
+        raise TryLater(str(error)) from error
+    finally:
+        progress.clear()
+    _tell(session, done, is_strict=new.strict)
+
+
+def _targets(session: Session, files: FileOptions) -> Targets:
+    split = times.parse_duration(files.split) if files.split is not None else None
+    if split is not None and (files.out == STDOUT or "%" not in files.out):
+        raise UsageFailure("--split needs a pattern to name the files by", hint="-O '%Y-%m-%d.csv'")
+    if split is not None and (split <= timedelta() or split.microseconds):
+        raise UsageFailure("--split is whole seconds, such as 1h or 1d")
+    # Files are named by UTC unless a zone was asked for: cron jobs on two hosts must agree.
+    zone = times.parse_zone(session.flags.tz) if session.flags.tz else UTC
+    local = times.now().astimezone().tzinfo or UTC
+    return Targets(files.out, zone or local, split, files.gzip)
+
+
+def _query(select: SelectOptions, files: FileOptions) -> Query:
+    query = {} if files.excel_safe else {"raw": "true"}
+    for name, chosen in (("device_ids", select.device), ("metric_names", select.metric)):
+        ids = [part for text in chosen or [] for part in text.split(",") if part]
+        if ids:
+            query[name] = ",".join(ids)
+    return query
+
+
+def _fetcher(session: Session, progress: Progress) -> Fetch:
+    @contextmanager
+    def fetch(query: Query) -> Iterator[Answer]:
+        try:
+            with session.client.export_csv(**query) as response:
+                yield Answer(
+                    _watched(response.iter_bytes(CHUNK_BYTES), progress),
+                    next_cursor=response.headers.get("x-next-cursor", ""),
+                    gap=response.headers.get("x-gap"),
+                )
+        except ServerProblem as problem:
+            if problem.status != 404 or not problem.code:
+                raise problem.during("the export failed") from problem
+            # No row is a normal answer; how far the server looked is in the problem.
+            cursor = str(problem.problem.get("next_cursor") or "")
+            gap = problem.problem.get("gap")
+            yield Answer(iter(()), next_cursor=cursor, gap=str(gap) if gap else None)
+
+    return fetch
+
+
+def _watched(chunks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+    size_bytes = 0
+    for chunk in chunks:
+        size_bytes += len(chunk)
+        rate = size_bytes / 1e6 / max(progress.elapsed_s, 0.001)
+        progress.update(f"{size_bytes / 1e6:,.1f} MB, {rate:,.1f} MB/s")
+        yield chunk
+
+
+@contextmanager
+def _stdout(*, is_gzip: bool) -> Iterator[IO[bytes]]:
+    sys.stdout.flush()
+    if not is_gzip:
+        yield sys.stdout.buffer
+        return
+    with gzip.GzipFile("", "wb", GZIP_LEVEL, sys.stdout.buffer, mtime=0) as packed:
+        yield packed  # type: ignore[misc]
+
+
+def _export_new(
+    session: Session,
+    fetch: Fetch,
+    *,
+    query: Query,
+    options: tuple[SelectOptions, FileOptions, NewOptions],
+) -> Exported:
+    select, files, new = options
+    if new.state is None:
+        raise UsageFailure("--incremental needs --state FILE", hint="--state export.json")
+    if select.since is not None or select.until != "now":
+        raise UsageFailure("--incremental goes by the time of storing, so it takes no --since")
+    if new.settle is not None:
+        query = {**query, "settle_s": f"{times.parse_duration(new.settle).total_seconds():.0f}"}
+    path = new.state.expanduser()
+    with locked(path):
+        state = _open_state(path, query)
+        if files.out == STDOUT:
+            return _stream_new(fetch, query=query, state=state, is_gzip=files.gzip)
+        if settle(state):
+            session.console.note("finished what a stopped run left")
+        return export_new(
+            fetch, query=query, state=state, targets=_targets(session, files), at=times.now()
+        )
+
+
+def _open_state(path: Path, query: Query) -> ExportState:
+    names = ("device_ids", "metric_names")
+    selection = {name: sorted(query[name].split(",")) if name in query else [] for name in names}
+    try:
+        return load_state(path, selection=selection)
+    except BadState as error:
+        raise UsageFailure(str(error), hint="give another --state") from error
+
+
+def _stream_new(fetch: Fetch, *, query: Query, state: ExportState, is_gzip: bool) -> Exported:
+    """To stdout: the position moves after the rows left, so a killed run may repeat them."""
+    with _stdout(is_gzip=is_gzip) as output:
+        received = export_stream(fetch, query={**query, "after": state.cursor}, output=output)
+    sys.stdout.buffer.flush()
+    if received.next_cursor not in ("", state.cursor):
+        commit(state, pending=Pending(received.next_cursor, []))
+    return Exported(received.rows, gap=received.gap)
+
+
+def _tell(session: Session, done: Exported, *, is_strict: bool) -> None:
+    said = f"exported {done.rows:,} rows"
+    if done.files:
+        said += f" to {done.files:,} file{'s' if done.files != 1 else ''}"
+    session.console.note(said if done.rows else "nothing new")
+    if done.gap:
+        text = f"gap {done.gap}: the server no longer has what was stored between these positions"
+        if is_strict:
+            raise GapFound(text, hint="export the window of time again with --since")
+        session.console.note(text)
+    if not done.rows:
+        raise typer.Exit(ExitCode.NOTHING)
