@@ -41,19 +41,33 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Replace the file's content so that a reader, or a crash, sees the old or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    """Replace the file's content so that a reader, or a crash, sees the old or the new one.
+
+    The caller holds a lock: the temporary name is always the same, so that what a killed process
+    leaves is overwritten by the next one.
+    """
+    partial = partial_of(path)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(partial, content, mode=mode)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def partial_of(path: Path) -> Path:
+    """The temporary name: hidden, and beside the file so that a rename doesn't copy."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def write_synced(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write and bring to disk, under the very name."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -67,8 +81,12 @@ def sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, document: dict[str, Json], *, mode: int = 0o666) -> None:
     """Write a document whole, indented, for people to read."""
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    write_whole(path, text.encode(), mode=mode)
+    write_whole(path, json_bytes(document), mode=mode)
+
+
+def json_bytes(document: dict[str, Json]) -> bytes:
+    """Indented JSON that ends with a newline."""
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 class BadState(Exception):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from telemetryctl.files.atomic import LockHeld, sync_folder
+from telemetryctl.files.atomic import LockHeld, partial_of, sync_folder
 
 OPEN_FILES_MAX = 32
 COPY_BYTES = 1 << 20
@@ -32,11 +32,6 @@ class FinishedPart:
     rows: int
     size_bytes: int
     sha256: str
-
-
-def partial_of(target: Path) -> Path:
-    """The temporary name: hidden, beside the target so that a rename doesn't copy."""
-    return target.with_name(f".{target.name}.partial")
 
 
 class Part:

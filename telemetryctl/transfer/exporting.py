@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import IO
 
 from telemetryctl.failures import Failure, TryLater
-from telemetryctl.files.atomic import write_json
+from telemetryctl.files.atomic import json_bytes, partial_of, write_synced
 from telemetryctl.files.export_state import ExportState, Pending, commit
 from telemetryctl.files.manifest import Portion, describe, is_complete, manifest_of
-from telemetryctl.files.parts import EXPORT_HEADER, FinishedPart, PartSet, partial_of, rename_all
+from telemetryctl.files.parts import EXPORT_HEADER, FinishedPart, PartSet, rename_all
 from telemetryctl.files.points import Json
 from telemetryctl.files.records import BrokenTransfer, Tally, after_seen, records, time_us_of
 from telemetryctl.files.stamps import EPOCH
@@ -169,7 +169,7 @@ def _with_manifests(
     for part in finished:
         manifest = manifest_of(part.target)
         document: dict[str, Json] = describe(part, portion, is_appending=is_appending)
-        write_json(partial_of(manifest), document)
+        write_synced(partial_of(manifest), json_bytes(document))
         renames += [(part.partial, part.target), (partial_of(manifest), manifest)]
     return renames
 
