@@ -170,17 +170,20 @@ def _complete() -> int:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
-    """Run typer without its own handlers, which hide some errors and garble others."""
+    """Run a command without typer's `main()`, which turns a closed pipe into exit 1."""
     command = typer.main.get_command(app)
     try:
-        result = command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        with command.make_context(PROGRAM, list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as exit_request:
+        return exit_request.exit_code
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             return _report_usage(error)
         raise
-    return result if isinstance(result, int) else ExitCode.DONE
+    return ExitCode.DONE
 
 
 def _report_usage(error: Any) -> int:

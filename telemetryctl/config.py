@@ -152,7 +152,7 @@ def normal_server(url: str) -> str:
     """
     from urllib.parse import urlsplit
 
-    text = url.strip().rstrip("/")
+    text = url.strip()
     if "://" not in text:
         host = text.split("/")[0].rsplit(":", 1)[0]
         is_loopback = host in ("localhost", "127.0.0.1", "[::1]")
@@ -169,7 +169,7 @@ def normal_server(url: str) -> str:
             "the server's URL must not hold a user, a password or a query",
             hint="telemetryctl login URL --token-stdin",
         )
-    return text
+    return text.rstrip("/")
 
 
 def find_token(
