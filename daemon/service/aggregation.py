@@ -1,0 +1,227 @@
+"""Buckets of a snapshot, from hourly rollups where they fit and from points elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import numpy as np
+
+from daemon.domain.aggregates import (
+    FOLDING,
+    Aggregated,
+    Aggregation,
+    Parts,
+    aggregate,
+    finish,
+    fold,
+    join,
+    parts_of,
+    pool,
+)
+from daemon.domain.block import Block, Int64s
+from daemon.domain.buckets import HOUR_US, Grid
+from daemon.domain.rollup import Rollups
+from daemon.domain.slices import slices
+from daemon.domain.tags import carries
+from daemon.service.history import INLINE_POINTS_MAX, Snapshot
+from daemon.store.rollups import read_rollups
+
+PIECE_POINTS = 5_000_000
+"""Hours that rollups can't serve are read in pieces of about this many points ..."""
+HOUR_POINTS = 360
+"""... at one point in ten seconds."""
+# A series and an hour as one number.
+_HOUR_BITS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """What to compute where: the grid covers the range of the snapshot."""
+
+    grid: Grid
+    aggregation: Aggregation
+    is_pooled: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+
+    def fit_rollups(self, start_us: int, end_us: int) -> bool:
+        """Whether rollups of full hours can stand for points: pooled, they lose who was first."""
+        is_ordered = self.aggregation in (Aggregation.FIRST, Aggregation.LAST)
+        return (
+            self.aggregation in FOLDING
+            and not (self.is_pooled and is_ordered)
+            and not self.tags
+            and self.grid.is_hourly
+            and -(-start_us // HOUR_US) < end_us // HOUR_US
+        )
+
+
+async def aggregate_snapshot(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
+    """One number for each series (or all as one) and bucket that has any, in that order."""
+    if wanted.fit_rollups(snapshot.start_us, snapshot.end_us):
+        return await _from_rollups(snapshot, wanted)
+    return await _from_points(snapshot, wanted)
+
+
+async def _from_points(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
+    if snapshot.is_small:
+        return await _of_block(await snapshot.points(), wanted)
+    found = [
+        await _of_block(await snapshot.points(part.start_us, part.end_us), wanted)
+        for part in slices(
+            await snapshot.days(),
+            start_us=snapshot.start_us,
+            end_us=snapshot.end_us,
+            grid=wanted.grid,
+        )
+    ]
+    if not found:
+        return _NOTHING
+    columns = [
+        np.concatenate([getattr(part, name) for part in found]) for name in Aggregated.__slots__
+    ]
+    whole = Aggregated(*columns)
+    return whole.take(np.lexsort((whole.buckets, whole.series_ids)))
+
+
+async def _of_block(block: Block, wanted: Buckets) -> Aggregated:
+    if len(block) <= INLINE_POINTS_MAX:
+        return _compute(block, wanted)
+    return await asyncio.to_thread(_compute, block, wanted)
+
+
+def _compute(block: Block, wanted: Buckets) -> Aggregated:
+    if wanted.tags:
+        block = carries(block, dict(wanted.tags))
+    if not len(block):
+        return _NOTHING
+    return aggregate(
+        block,
+        wanted.grid.bucket_of(block.times_us),
+        aggregation=wanted.aggregation,
+        is_pooled=wanted.is_pooled,
+    )
+
+
+async def _from_rollups(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
+    """Full hours from rollups; from points the hours that the range cuts, and those with points
+    in the head, whose rollup does not know them.
+    """
+    first_hour, end_hour = -(-snapshot.start_us // HOUR_US), snapshot.end_us // HOUR_US
+    edges = _edges(snapshot)
+    dirty = _dirty_keys(snapshot)
+    rollups = await read_rollups(
+        snapshot.database, snapshot.series_ids, start_hour=first_hour, end_hour=end_hour
+    )
+    parts = [_parts_of_rollups(rollups, dirty)]
+    for piece in _pieces(snapshot, dirty, edges):
+        parts.append(await _parts_of_piece(snapshot, piece, dirty))
+    return await _finished(parts, wanted)
+
+
+async def _finished(parts: list[Parts], wanted: Buckets) -> Aggregated:
+    if sum(len(p) for p in parts) <= INLINE_POINTS_MAX:
+        return _fold_hours(parts, wanted)
+    return await asyncio.to_thread(_fold_hours, parts, wanted)
+
+
+def _fold_hours(parts: list[Parts], wanted: Buckets) -> Aggregated:
+    filled = [p for p in parts if len(p)]
+    if not filled:
+        return _NOTHING
+    hours = filled[0] if len(filled) == 1 else join(filled)
+    # The hour that the range begins in may begin before the first bucket.
+    buckets = np.maximum(wanted.grid.bucket_of(hours.cells * HOUR_US), 0)
+    cells = hours.with_cells(buckets)
+    return finish(fold(pool(cells) if wanted.is_pooled else cells), wanted.aggregation)
+
+
+def _edges(snapshot: Snapshot) -> list[int]:
+    """Hours that the range begins or ends in the middle of."""
+    times = (snapshot.start_us, snapshot.end_us)
+    return sorted({time_us // HOUR_US for time_us in times if time_us % HOUR_US})
+
+
+def _dirty_keys(snapshot: Snapshot) -> Int64s:
+    """Series and hours that the head or the end of retention touches, ascending."""
+    head = snapshot.head
+    keys = [_keys(head.series_ids.astype(np.int64), head.times_us // HOUR_US)]
+    cut = np.flatnonzero(snapshot.cuts_us > snapshot.start_us)
+    if len(cut):
+        ids = snapshot.series_ids[cut].astype(np.int64)
+        keys.append(_keys(ids, snapshot.cuts_us[cut] // HOUR_US))
+    return np.unique(np.concatenate(keys))
+
+
+def _keys(series_ids: Int64s, hours: Int64s) -> Int64s:
+    return (series_ids << _HOUR_BITS) | hours
+
+
+def _parts_of_rollups(rollups: Rollups, dirty: Int64s) -> Parts:
+    hours = rollups.hours.astype(np.int64)
+    parts = Parts(
+        rollups.series_ids,
+        hours,
+        rollups.points.astype(np.int64),
+        rollups.numbers.astype(np.int64),
+        rollups.sums,
+        rollups.mins,
+        rollups.maxs,
+        rollups.firsts,
+        rollups.lasts,
+    )
+    if not len(dirty) or not len(parts):
+        return parts
+    is_clean = ~np.isin(_keys(parts.series_ids.astype(np.int64), hours), dirty)
+    return parts if is_clean.all() else parts.take(np.flatnonzero(is_clean))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Hours [first, end) to read from points: an edge for all series, others for dirty ones."""
+
+    first: int
+    end: int
+    is_edge: bool
+
+
+def _pieces(snapshot: Snapshot, dirty: Int64s, edges: list[int]) -> list[_Piece]:
+    """Runs of hours in order, none longer than PIECE_POINTS allow."""
+    hours_max = max(1, PIECE_POINTS // (HOUR_POINTS * max(1, len(snapshot.series_ids))))
+    of_head = set(np.unique(dirty & ((1 << _HOUR_BITS) - 1)).tolist()) - set(edges)
+    pieces = [_Piece(hour, hour + 1, True) for hour in edges]
+    for hour in sorted(of_head):
+        last = pieces[-1] if pieces else None
+        is_next = last is not None and not last.is_edge and last.end == hour
+        if last is not None and is_next and hour - last.first < hours_max:
+            pieces[-1] = _Piece(last.first, hour + 1, False)
+        else:
+            pieces.append(_Piece(hour, hour + 1, False))
+    return pieces
+
+
+async def _parts_of_piece(snapshot: Snapshot, piece: _Piece, dirty: Int64s) -> Parts:
+    of = None
+    if not piece.is_edge:
+        hours = dirty & ((1 << _HOUR_BITS) - 1)
+        inside = dirty[(hours >= piece.first) & (hours < piece.end)]
+        of = np.unique(inside >> _HOUR_BITS).astype(np.int32)
+    block = await snapshot.points(piece.first * HOUR_US, piece.end * HOUR_US, of=of)
+    if len(block) <= INLINE_POINTS_MAX:
+        return _parts_of_hours(block, piece, dirty)
+    return await asyncio.to_thread(_parts_of_hours, block, piece, dirty)
+
+
+def _parts_of_hours(block: Block, piece: _Piece, dirty: Int64s) -> Parts:
+    hours = block.times_us // HOUR_US
+    parts = parts_of(block, hours)
+    if piece.is_edge or not len(parts):
+        return parts
+    # What is not dirty among these hours came from its rollup.
+    is_dirty = np.isin(_keys(parts.series_ids.astype(np.int64), parts.cells), dirty)
+    return parts if is_dirty.all() else parts.take(np.flatnonzero(is_dirty))
+
+
+_NOTHING = Aggregated(
+    np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64)
+)

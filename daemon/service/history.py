@@ -1,0 +1,135 @@
+"""One read of points: the head first, then chunks, so that a compaction in between hides nothing.
+
+What is asked of the points is decided in service/series, service/aggregation and service/export.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import numpy as np
+
+from daemon.clock import Clock
+from daemon.domain.block import Block, Int32s, Int64s
+from daemon.domain.buckets import DAY_US
+from daemon.domain.errors import Invalid
+from daemon.domain.merge import EMPTY, merge
+from daemon.domain.slices import by_day
+from daemon.live.head import Head
+from daemon.live.registry import Registry
+from daemon.store.chunks import read_points
+from daemon.store.pool import Database
+from daemon.store.volumes import points_by_day, points_by_series
+
+INLINE_POINTS_MAX = 50_000
+"""Columns up to this long are worked on at once; longer ones in a thread, so that the loop goes
+on.
+"""
+READ_POINTS_MAX = 50_000_000
+"""One request may look at this many points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A range of some series: the head as it was when the read began, chunks as they are reached.
+
+    series_ids  int32 (n,)  in any order, each once
+    cuts_us     int64 (n,)  nothing older than this is shown, by the retention of each metric
+    head        Block       sorted by series, then time
+    """
+
+    database: Database
+    series_ids: Int32s
+    cuts_us: Int64s
+    head: Block
+    start_us: int
+    end_us: int
+
+    @property
+    def is_small(self) -> bool:
+        """Whether so few chunks are in it that planning costs more than reading."""
+        days = (self.end_us - self.start_us) // DAY_US + 2
+        return len(self.series_ids) * days <= 4
+
+    async def points(
+        self, start_us: int | None = None, end_us: int | None = None, *, of: Int32s | None = None
+    ) -> Block:
+        """Points of the range or a part of it, sorted by series, then time, each key once."""
+        start_us = self.start_us if start_us is None else max(start_us, self.start_us)
+        end_us = self.end_us if end_us is None else min(end_us, self.end_us)
+        series_ids = self.series_ids if of is None else of
+        chunks = await read_points(
+            self.database, series_ids, start_us=start_us, end_us=end_us
+        )
+        head = self._head_of(start_us, end_us, of)
+        if len(chunks) + len(head) <= INLINE_POINTS_MAX:
+            return self._merged(chunks, head, start_us)
+        return await asyncio.to_thread(self._merged, chunks, head, start_us)
+
+    async def days(self) -> tuple[Int64s, Int64s]:
+        """(days since 1970 UTC, points) of the range, head and chunks added up.
+
+        Raises Invalid over READ_POINTS_MAX.
+        """
+        stored = await points_by_day(
+            self.database, self.series_ids, start_us=self.start_us, end_us=self.end_us
+        )
+        own = np.unique(self.head.times_us // DAY_US, return_counts=True)
+        volumes = by_day([stored, (own[0], own[1].astype(np.int64))])
+        total = int(volumes[1].sum())
+        if total > READ_POINTS_MAX:
+            raise Invalid(
+                f"this would look at about {total} points, more than {READ_POINTS_MAX}; "
+                "name fewer series or a shorter range",
+                code="too_many_points",
+            )
+        return volumes
+
+    async def volumes(self) -> dict[int, int]:
+        """Series id -> about how many points of it lie in the range."""
+        stored = await points_by_series(
+            self.database, self.series_ids, start_us=self.start_us, end_us=self.end_us
+        )
+        totals = dict(zip(stored[0].tolist(), stored[1].tolist(), strict=True))
+        ids, counts = np.unique(self.head.series_ids, return_counts=True)
+        for series_id, count in zip(ids.tolist(), counts.tolist(), strict=True):
+            totals[series_id] = totals.get(series_id, 0) + count
+        return totals
+
+    def _head_of(self, start_us: int, end_us: int, of: Int32s | None) -> Block:
+        if not len(self.head):
+            return EMPTY
+        if start_us <= self.start_us and end_us >= self.end_us and of is None:
+            return self.head
+        wanted = (self.head.times_us >= start_us) & (self.head.times_us < end_us)
+        if of is not None:
+            wanted &= np.isin(self.head.series_ids, of)
+        return self.head.take(np.flatnonzero(wanted))
+
+    def _merged(self, chunks: Block, head: Block, start_us: int) -> Block:
+        merged = merge([chunks, head])
+        if int(self.cuts_us.max(initial=start_us)) <= start_us:
+            return merged
+        order = np.argsort(self.series_ids)
+        at = np.searchsorted(self.series_ids[order], merged.series_ids)
+        kept = merged.times_us >= self.cuts_us[order][at]
+        return merged if kept.all() else merged.take(np.flatnonzero(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Where points are read from."""
+
+    database: Database
+    registry: Registry
+    head: Head
+    clock: Clock
+
+    def snapshot(self, series_ids: Int32s, *, start_us: int, end_us: int) -> Snapshot:
+        """Begin a read of [start_us, end_us); the head is read now, before any chunk."""
+        cuts_us = self.clock.now_us() - self.registry.retention_us[series_ids]
+        if len(cuts_us):
+            start_us = min(max(start_us, int(cuts_us.min())), end_us)
+        head = merge([self.head.read(series_ids, start_us=start_us, end_us=end_us)])
+        return Snapshot(self.database, series_ids, cuts_us, head, start_us, end_us)

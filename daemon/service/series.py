@@ -1,0 +1,305 @@
+"""Reads of series: raw points in pages, buckets in pages, and one metric pooled over devices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from daemon.domain.access import Principal
+from daemon.domain.aggregates import Aggregated, Aggregation
+from daemon.domain.block import Block, Int64s, concat
+from daemon.domain.buckets import BUCKETS_MAX, Grid, epoch_grid, local_grid, whole
+from daemon.domain.errors import Invalid
+from daemon.domain.kinds import Kind
+from daemon.domain.merge import EMPTY
+from daemon.domain.page_cursors import PageCursor, parse_page_cursor
+from daemon.domain.series_name import SeriesName
+from daemon.domain.slices import Slice, slices
+from daemon.domain.tags import carries
+from daemon.live.registry import Registry
+from daemon.service.aggregation import Buckets, aggregate_snapshot
+from daemon.service.history import INLINE_POINTS_MAX, History, Snapshot
+from daemon.service.selection import Selection, sees, select
+
+PAGE_POINTS_MAX = 10_000
+PAGE_SCAN_POINTS_MAX = 5_000_000
+"""A page that finds too little among this many points ends early, with a cursor."""
+PAGE_SLICE_POINTS = 250_000
+POOLED_BUCKETS_MAX = 100_000
+# No unit follows from a number of points, nor from a change over time.
+_UNITLESS = frozenset({Aggregation.COUNT, Aggregation.RATE})
+
+
+@dataclass(frozen=True, slots=True)
+class PointQuery:
+    """What to read: [start_us, end_us) of the series of these metrics and devices (None: all)."""
+
+    metrics: tuple[str, ...]
+    start_us: int
+    end_us: int
+    devices: tuple[str, ...] | None = None
+    aggregation: Aggregation | None = None
+    interval_s: int | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    limit: int = PAGE_POINTS_MAX
+    cursor: str | None = None
+    is_strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PointPage:
+    """Rows by time, then device, then metric; for buckets the times are their starts.
+
+    `device_id` and `metric_name` are None when there are several.
+    """
+
+    query: PointQuery
+    block: Block
+    names: dict[int, SeriesName]
+    counts: list[tuple[SeriesName, int]]
+    device_id: str | None
+    metric_name: str | None
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PooledQuery:
+    """Buckets of one metric over one device or all that the asker sees."""
+
+    metric_name: str
+    aggregation: Aggregation
+    interval_s: int
+    start_us: int
+    end_us: int
+    device_id: str | None = None
+    zone: ZoneInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PooledBuckets:
+    """Starts, numbers and how many points each was made of; empty buckets are absent."""
+
+    query: PooledQuery
+    starts_us: Int64s
+    aggregated: Aggregated
+
+
+class Series:
+    """Reads for one request each; nothing is kept between them."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    @property
+    def _registry(self) -> Registry:
+        return self._history.registry
+
+    def metrics_of(self, principal: Principal, device_id: str) -> list[str]:
+        """Names of the metrics a device has sent, in order; empty when it is unknown."""
+        names = self._registry.metrics_of(device_id)
+        return sorted(name for name in names if sees(principal, device_id, name))
+
+    async def query(self, principal: Principal, query: PointQuery) -> PointPage:
+        """One page. Raises Invalid when the query is impossible, or cut short while strict."""
+        _check_range(query.start_us, query.end_us)
+        if query.interval_s is not None and query.aggregation is None:
+            raise Invalid("an interval needs an aggregation", code="interval_alone")
+        selection = select(
+            self._registry, principal, devices=query.devices, metrics=query.metrics
+        )
+        after = None if query.cursor is None else parse_page_cursor(query.cursor)
+        start_us = query.start_us
+        if after is not None:
+            start_us = min(max(start_us, after.time_us), query.end_us)
+        pager = _Pager(selection, query.limit, after)
+        snapshot = self._history.snapshot(
+            selection.series_ids, start_us=start_us, end_us=query.end_us
+        )
+        if query.aggregation is None:
+            block, next_cursor = await pager.page_of_points(snapshot, query.tags)
+        else:
+            selection = self._with_units(selection, query.aggregation)
+            grid = _grid(query, start_us)
+            wanted = Buckets(grid, query.aggregation, tags=tuple(query.tags.items()))
+            _check_cells(len(selection), len(grid))
+            found = await aggregate_snapshot(snapshot, wanted)
+            block, next_cursor = pager.page_of_buckets(found, grid)
+        if next_cursor is not None and query.is_strict:
+            raise Invalid(
+                f"there are more than {query.limit} points; ask for less, or page",
+                code="truncated",
+            )
+        return _page(query, selection, block, next_cursor)
+
+    async def pooled(self, principal: Principal, query: PooledQuery) -> PooledBuckets:
+        """All samples of a metric in buckets. Raises Invalid when the query is impossible."""
+        _check_range(query.start_us, query.end_us)
+        grid = _pooled_grid(query)
+        if len(grid) > POOLED_BUCKETS_MAX:
+            raise Invalid(
+                f"{len(grid)} buckets are more than {POOLED_BUCKETS_MAX}; "
+                "take a longer interval or a shorter range",
+                code="too_many_buckets",
+            )
+        devices = None if query.device_id is None else [query.device_id]
+        selection = select(
+            self._registry, principal, devices=devices, metrics=[query.metric_name]
+        )
+        snapshot = self._history.snapshot(
+            selection.series_ids, start_us=query.start_us, end_us=query.end_us
+        )
+        wanted = Buckets(grid, query.aggregation, is_pooled=True)
+        found = await aggregate_snapshot(snapshot, wanted)
+        return PooledBuckets(query, grid.starts_us[found.buckets], found)
+
+    def _with_units(self, selection: Selection, aggregation: Aggregation) -> Selection:
+        """Buckets are numbers, in the unit of the definition where the aggregation keeps it."""
+        definitions = self._registry.definitions
+        names = {}
+        for series_id, name in selection.names.items():
+            known = None if aggregation in _UNITLESS else definitions.get(name.metric_name)
+            unit = None if known is None else known.unit
+            names[series_id] = replace(name, kind=Kind.NUMERIC, unit=unit)
+        return replace(selection, names=names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pager:
+    """Puts rows in the order of answers, and cuts the page out."""
+
+    selection: Selection
+    limit: int
+    after: PageCursor | None
+
+    async def page_of_points(
+        self, snapshot: Snapshot, tags: dict[str, str]
+    ) -> tuple[Block, str | None]:
+        """The page, and the cursor of the next one when there is more."""
+        found: list[Block] = []
+        rows = scanned = 0
+        stopped_us: int | None = None
+        async for part in _parts(snapshot, self.limit):
+            if rows > self.limit:
+                break
+            if scanned >= PAGE_SCAN_POINTS_MAX:
+                stopped_us = part.start_us
+                break
+            block = await snapshot.points(part.start_us, part.end_us)
+            scanned += len(block)
+            block = self._behind_cursor(carries(block, tags))
+            rows += len(block)
+            if len(block):
+                found.append(block)
+        if not found:
+            cursor = None if stopped_us is None else str(PageCursor(stopped_us))
+            return EMPTY, cursor
+        whole_block = concat(found)
+        if rows <= INLINE_POINTS_MAX:
+            page, more = self._ordered(whole_block)
+        else:
+            page, more = await asyncio.to_thread(self._ordered, whole_block)
+        if more:
+            return page, self._cursor_at(page)
+        return page, None if stopped_us is None else str(PageCursor(stopped_us))
+
+    def page_of_buckets(self, found: Aggregated, grid: Grid) -> tuple[Block, str | None]:
+        """The page, and the cursor of the next one when there is more."""
+        block = Block(found.series_ids, grid.starts_us[found.buckets], found.values)
+        page, more = self._ordered(self._behind_cursor(block))
+        return page, self._cursor_at(page) if more else None
+
+    def _behind_cursor(self, block: Block) -> Block:
+        if self.after is None or not len(block):
+            return block
+        after = self.after
+        rank = self.selection.rank_after(after.device_id, after.metric_name)
+        is_behind = block.times_us > after.time_us
+        tie = np.flatnonzero(block.times_us == after.time_us)
+        is_behind[tie] = self.selection.ranks_of(block.series_ids[tie]) >= rank
+        return block if is_behind.all() else block.take(np.flatnonzero(is_behind))
+
+    def _ordered(self, block: Block) -> tuple[Block, bool]:
+        """The first `limit` rows by time and name, and whether there are more."""
+        is_one_series = len(self.selection) == 1
+        if len(block) <= self.limit and is_one_series:
+            return block, False
+        if is_one_series:
+            order = np.arange(min(len(block), self.limit))
+        else:
+            ranks = self.selection.ranks_of(block.series_ids)
+            order = np.lexsort((ranks, block.times_us))[: self.limit]
+        return block.take(order), len(block) > self.limit
+
+    def _cursor_at(self, page: Block) -> str:
+        name = self.selection.names[int(page.series_ids[-1])]
+        return str(PageCursor(int(page.times_us[-1]), name.device_id, name.metric_name))
+
+
+async def _parts(snapshot: Snapshot, limit: int) -> AsyncIterator[Slice]:
+    """Slices to read in time order until a page is full; a small range is one."""
+    if not len(snapshot.series_ids) or snapshot.start_us >= snapshot.end_us:
+        return
+    if snapshot.is_small:
+        yield Slice(snapshot.start_us, snapshot.end_us, limit)
+        return
+    days = await snapshot.days()
+    for part in slices(
+        days,
+        start_us=snapshot.start_us,
+        end_us=snapshot.end_us,
+        points=min(PAGE_SLICE_POINTS, 4 * limit),
+    ):
+        yield part
+
+
+def _page(
+    query: PointQuery, selection: Selection, block: Block, next_cursor: str | None
+) -> PointPage:
+    ids, totals = np.unique(block.series_ids, return_counts=True)
+    by_id = dict(zip(ids.tolist(), totals.tolist(), strict=True))
+    counts = [(selection.names[i], by_id[i]) for i in selection.names if i in by_id]
+    devices = {device_id for device_id, _ in selection.keys} or set(query.devices or ())
+    metrics = {metric_name for _, metric_name in selection.keys} or set(query.metrics)
+    return PointPage(
+        query,
+        block,
+        selection.names,
+        counts,
+        devices.pop() if len(devices) == 1 else None,
+        metrics.pop() if len(metrics) == 1 else None,
+        next_cursor,
+    )
+
+
+def _grid(query: PointQuery, start_us: int) -> Grid:
+    if query.interval_s is None or start_us >= query.end_us:
+        return whole(start_us)
+    return epoch_grid(start_us, query.end_us, interval_s=query.interval_s)
+
+
+def _pooled_grid(query: PooledQuery) -> Grid:
+    if query.zone is None:
+        return epoch_grid(query.start_us, query.end_us, interval_s=query.interval_s)
+    return local_grid(
+        query.start_us, query.end_us, interval_s=query.interval_s, zone=query.zone
+    )
+
+
+def _check_range(start_us: int, end_us: int) -> None:
+    if start_us >= end_us:
+        raise Invalid("start_time must be before end_time", code="bad_range")
+
+
+def _check_cells(series: int, buckets: int) -> None:
+    if series * buckets > BUCKETS_MAX:
+        raise Invalid(
+            f"{series} series in {buckets} buckets are more than {BUCKETS_MAX} numbers; "
+            "name fewer series, or take a longer interval or a shorter range",
+            code="too_many_buckets",
+        )
+
+
