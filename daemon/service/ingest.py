@@ -176,12 +176,13 @@ class Ingest:
 
     # -- commit ------------------------------------------------------------------------------
 
-    async def commit(self, block: Block, *, batch: BatchRecord | None = None) -> int:
-        """Wait until the block is committed and return its position.
+    async def commit(self, blocks: Sequence[Block], *, batch: BatchRecord | None = None) -> int:
+        """Wait until the blocks of one request are committed together and return their position.
 
         Raises Busy over a bound of the queue, BatchStored when the batch id is taken, CatalogStale when the block
         must be admitted anew, and what JournalStore.append raises. Cancelling the caller does not cancel the group.
         """
+        block = concat(blocks)
         self.check_room(len(block))
         size = len(block) * POINT_BYTES + _objects_bytes(block)
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -53,7 +53,7 @@ class LoosePoint(msgspec.Struct):
 
     timestamp: Any = None
     metric_name: Any = None
-    value: Any = None
+    value: Any = msgspec.UNSET
     unit: Any = None
     tags: msgspec.Raw = _EMPTY
     metadata: msgspec.Raw = _EMPTY
@@ -119,6 +119,10 @@ _raw_bulk = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 _number_columns = msgspec.json.Decoder(NumberColumns).decode
 _any_columns = msgspec.json.Decoder(AnyColumns).decode
 
+class _NotExactError(Exception):
+    """A number is so large that it may have been an integer that lost digits: decode again, telling them apart."""
+
+
 Points = list[NumberPoint] | list[AnyPoint] | list[LoosePoint]
 
 
@@ -133,13 +137,21 @@ class Request(msgspec.Struct):
 
 def decode_point(body: bytes, device_id: str) -> Draft:
     """A single point. Raises Malformed when the body is no JSON object."""
-    points = _first_that_fits(body, (_number_point, _any_point, _loose_point))
-    return _draft(device_id, [points])
+    try:
+        return _draft(device_id, [_first_that_fits(body, (_number_point, _any_point, _loose_point))])
+    except _NotExactError:
+        return _draft(device_id, [_first_that_fits(body, (_any_point, _loose_point))])
 
 
 def decode_batch(body: bytes, device_id: str) -> Request:
     """A batch. Raises Malformed, Invalid when there are no data_points, TooLarge over BATCH_POINTS_MAX."""
-    batch = _first_that_fits(body, (_number_batch, _any_batch, _raw_batch))
+    try:
+        return _batch(_first_that_fits(body, (_number_batch, _any_batch, _raw_batch)), device_id)
+    except _NotExactError:
+        return _batch(_first_that_fits(body, (_any_batch, _raw_batch)), device_id)
+
+
+def _batch(batch: Any, device_id: str) -> Request:
     points = _loosened(batch.data_points) if isinstance(batch, RawBatch) else batch.data_points
     _check_count(len(points), BATCH_POINTS_MAX, what="a batch")
     if not points:
@@ -151,7 +163,13 @@ def decode_batch(body: bytes, device_id: str) -> Request:
 
 def decode_bulk(body: bytes) -> Request:
     """Points of several devices. Raises as decode_batch, over BULK_POINTS_MAX."""
-    bulk = _first_that_fits(body, (_number_bulk, _any_bulk, _raw_bulk))
+    try:
+        return _bulk(_first_that_fits(body, (_number_bulk, _any_bulk, _raw_bulk)))
+    except _NotExactError:
+        return _bulk(_first_that_fits(body, (_any_bulk, _raw_bulk)))
+
+
+def _bulk(bulk: dict[str, Any]) -> Request:
     _check_count(sum(map(len, bulk.values())), BULK_POINTS_MAX, what="a bulk")
     if not any(bulk.values()):
         raise Invalid("there is no point in the body", code="empty")
@@ -173,9 +191,11 @@ def _first_that_fits(body: bytes, decoders: Sequence[Any]) -> Any:
         except msgspec.ValidationError as error:
             why = error
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            if not isinstance(error, msgspec.DecodeError):
-                raise Malformed("the body is not readable JSON: it is nested too deeply") from error
             raise Malformed(f"the body is not readable JSON: {error}") from error
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed("the body is not readable JSON") from error
     raise Invalid(
         f"the body does not fit: {why}",
         code="bad_body",
@@ -235,9 +255,9 @@ def _set_values(draft: Draft, values: list[Any], *, all_numbers: bool) -> None:
     """Fill numbers, kinds and objects; refuse values that can't be stored."""
     if all_numbers:
         draft.numbers = np.array(values, np.float64)
-        # Floats were read from the text: only integers past 2^53 may have lost digits, and those are refused.
-        if np.abs(draft.numbers).max() <= EXACT_INTEGER_MAX:
-            return
+        if np.abs(draft.numbers).max() >= EXACT_INTEGER_MAX:
+            raise _NotExactError
+        return
     numbers = np.full(len(values), np.nan)
     kinds = np.zeros(len(values), np.uint8)
     refused = {r.index for r in draft.refusals}
@@ -271,6 +291,8 @@ def _classify(value: Any) -> tuple[int, float | None, tuple[str, str] | None]:
         return _classify_text(value)
     if isinstance(value, dict | list):
         return _classify_object(value)
+    if value is msgspec.UNSET:
+        return UNDECODED, None, ("bad_value", "a point is an object with timestamp, metric_name and value")
     return UNDECODED, None, ("unknown_type", "value must be a number, string, boolean, object or array")
 
 
@@ -355,7 +377,13 @@ def _refuse_rows(draft: Draft, rows: Sequence[int], why: str) -> None:
 
 def decode_columns(body: bytes) -> Request:
     """Column-shaped points. Raises as decode_batch, over COLUMNS_POINTS_MAX, and Invalid for columns of unequal length."""
-    columns = _first_that_fits(body, (_number_columns, _any_columns))
+    try:
+        return _columns(_first_that_fits(body, (_number_columns, _any_columns)))
+    except _NotExactError:
+        return _columns(_first_that_fits(body, (_any_columns,)))
+
+
+def _columns(columns: Any) -> Request:
     _check_batch_id(columns.batch_id)
     series = columns.series
     counts = [len(s.values) for s in series]

@@ -1,0 +1,184 @@
+"""Keeps the memory views level with the journal: own blocks at once, those of other daemons in commit order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from daemon.domain.block import Block, concat, unpack
+from daemon.live.head import Head
+from daemon.live.latest import Latest, LatestPoint
+from daemon.live.registry import Definition, Registry, SeriesRow
+from daemon.store.journal import JournalRow, JournalStore
+from daemon.store.series import CatalogRow, SeriesStore
+
+PAGE_BLOCKS = 500
+"""Blocks that are read from the journal at a time."""
+COMPACTOR = "compactor"
+
+
+@dataclass(slots=True)
+class Tail:
+    """`position` is the newest seq up to which every block of every daemon is in the views.
+
+    `is_flushing` tells whether an own block may be committed but not applied yet.
+    """
+
+    journal: JournalStore
+    series: SeriesStore
+    registry: Registry
+    head: Head
+    latest: Latest
+    position: int = 0
+    is_loaded: bool = False
+    is_flushing: Callable[[], bool] = lambda: False
+    _own: set[int] = field(default_factory=set)
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    # -- start -------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Fill the views from the stored catalogue and latest points, then from the journal's tail.
+
+        Work and memory grow with the number of series and with what is not compacted yet, never with the history.
+        """
+        await self.reload_catalog()
+        for row in await self.series.latest():
+            self.latest.load(
+                LatestPoint(
+                    row.series_id,
+                    row.time_us,
+                    row.seq,
+                    row.value,
+                    row.context,
+                    row.changed_at_us,
+                    row.previous,
+                )
+            )
+        self.position = await self.journal.position_of(COMPACTOR)
+        while rows := await self.journal.read_after(self.position, limit_blocks=PAGE_BLOCKS):
+            blocks = [unpack(row.body) for row in rows if row.body is not None]
+            await self._know(blocks)
+            # One append for the page: a journal of single points loads as fast as one of batches.
+            self._apply(rows[-1].seq, concat(blocks))
+            self.position = rows[-1].seq
+        self.is_loaded = True
+
+    async def reload_catalog(self) -> None:
+        """Read the catalogue anew: series, definitions, retentions, version and epoch."""
+        catalog = await self.series.catalog()
+        self.registry.replace(
+            map(_row, catalog.series),
+            definitions={
+                d.name: Definition(d.kind, d.min_value, d.max_value, d.allowed_values, d.unit)
+                for d in catalog.definitions
+            },
+            retention_days=catalog.retention_days,
+        )
+        self.registry.version, self.registry.epoch = catalog.version, catalog.epoch
+
+    # -- own blocks --------------------------------------------------------------------------
+
+    def apply_own(self, seq: int, block: Block) -> None:
+        """A block of this process was committed: show it before its senders are answered."""
+        self._own.add(seq)
+        self._apply(seq, block)
+        self._wanted.set()
+
+    # -- following ---------------------------------------------------------------------------
+
+    async def turn(self) -> int:
+        """Apply what is new in the journal, in commit order; returns how many blocks that were."""
+        version, epoch = await self.series.state()
+        if version != self.registry.version or epoch != self.registry.epoch:
+            await self.reload_catalog()
+        seen = 0
+        while True:
+            rows = await self.journal.read_after(
+                self.position, limit_blocks=PAGE_BLOCKS, without_own_bodies=True
+            )
+            before = seen
+            for row in rows:
+                if not await self._follow(row):
+                    break
+                seen += 1
+            if seen > before:
+                self._moved.set()
+                self._moved = asyncio.Event()
+            if seen - before < PAGE_BLOCKS:
+                return seen
+
+    async def _follow(self, row: JournalRow) -> bool:
+        """Pass one block; False when it is an own one whose flush has not told us yet."""
+        if row.seq in self._own:
+            self._own.discard(row.seq)
+            self.position = row.seq
+            return True
+        if row.body is None:
+            if self.is_flushing():
+                return False
+            # The answer to this commit was lost, but it happened.
+            body = await self.journal.read_one(row.seq)
+        else:
+            body = row.body
+        if body is not None and row.seq not in self._own:
+            block = unpack(body)
+            await self._know([block])
+            self._apply(row.seq, block)
+        self._own.discard(row.seq)
+        self.position = row.seq
+        return True
+
+    async def trim(self) -> None:
+        """Let go of what a compactor, here or elsewhere, has written into chunks."""
+        self.head.trim(min(await self.journal.position_of(COMPACTOR), self.position))
+
+    async def wait_beyond(self, seq: int, timeout_s: float) -> None:
+        """Return when `position` is past `seq`, or after the timeout."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.position <= seq:
+                    self._wanted.set()
+                    await self._moved.wait()
+        except TimeoutError:
+            return
+
+    async def wait_for_work(self, timeout_s: float) -> None:
+        """Return when an own block was committed, somebody waits, `wake` was called, or after the timeout."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wanted.wait()
+        except TimeoutError:
+            pass
+        self._wanted.clear()
+
+    def wake(self) -> None:
+        self._wanted.set()
+
+    # -- both --------------------------------------------------------------------------------
+
+    def _apply(self, seq: int, block: Block) -> None:
+        self.head.append(seq, block)
+        self.latest.append(seq, block)
+
+    async def _know(self, blocks: list[Block]) -> None:
+        """Learn of series that another daemon has registered since."""
+        newest = max((int(b.series_ids.max()) for b in blocks), default=0)
+        if newest > self.registry.series_id_max:
+            rows = await self.series.series_after(self.registry.series_id_max)
+            self.registry.add(map(_row, rows))
+        ids = np.unique(np.concatenate([b.series_ids for b in blocks])) if blocks else np.empty(0, int)
+        ids = ids[ids < self.registry.size]
+        if len(ids) and not self.registry.kinds[ids].all():
+            version, _ = await self.series.state()
+            if version == self.registry.version:
+                # A registration with a smaller id committed after we had read a larger one.
+                self.registry.add(map(_row, await self.series.series_after(int(ids.min()) - 1)))
+
+
+def _row(row: CatalogRow) -> SeriesRow:
+    return SeriesRow(row.series_id, row.device_id, row.metric_name, row.kind)

@@ -1,0 +1,326 @@
+"""The four ingest routes as bare ASGI, in front of everything else: no framework between the socket and the columns.
+
+They are documented in OpenAPI by transport/openapi. The path is matched on its raw bytes, so a device id may hold `%2F`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from daemon.domain.access import Principal
+from daemon.domain.admission import Admission
+from daemon.domain.errors import (
+    BatchStored,
+    CatalogStale,
+    Forbidden,
+    Invalid,
+    Malformed,
+    StoreUnavailable,
+)
+from daemon.domain.points import Draft, Refusal
+from daemon.service.ingest import BatchRecord, Ingest
+from daemon.service.keys import Keys
+from daemon.transport import decode
+from daemon.transport.auth import token_of
+from daemon.transport.bodies import ClientGone, decompress, read_body
+from daemon.transport.errors import answer_of
+from daemon.transport.request_id import request_id
+
+PREFIX = b"/api/v1/telemetry/"
+CATALOG_TRIES_MAX = 5
+_JSON = (b"content-type", b"application/json")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+
+@dataclass(slots=True)
+class Call:
+    """What the routes know of a request; `path` is what `batch_id` is scoped to, beside the key."""
+
+    principal: Principal
+    path: str
+    device_id: str
+    body: bytes
+    encoding: str | None
+    dry_run: bool
+
+
+Route = Callable[["IngestRoutes", Call], Awaitable[bytes]]
+
+
+class IngestRoutes:
+    """Serves the ingest routes and passes every other request on."""
+
+    def __init__(self, app: ASGIApp, *, ingest: Ingest, keys: Keys) -> None:
+        self._app = app
+        self._ingest = ingest
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        found = _route(scope["raw_path"])
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        route, device_id = found
+        own_id = request_id(scope["headers"])
+        try:
+            status, body, headers = 200, await self._answer(route, device_id, scope, receive), []
+        except ClientGone:
+            return
+        except Exception as error:
+            self._ingest.counters.failed_requests += 1
+            answer = answer_of(error, request_id=own_id)
+            status, body, headers = answer.status, answer.body, answer.raw_headers()
+        if not headers:
+            headers = [_JSON, (b"content-length", str(len(body)).encode())]
+        headers += [(b"x-request-id", own_id.encode()), _NOSNIFF]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(
+        self, route: Route, device_id: str, scope: Scope, receive: Receive
+    ) -> bytes:
+        self._ingest.counters.requests += 1
+        encoding = length = None
+        for name, value in scope["headers"]:
+            if name == b"content-encoding":
+                encoding = value.decode("latin-1").strip().lower()
+            elif name == b"content-length":
+                length = value
+        principal = await self._principal(scope)
+        principal.require("ingest")
+        body = await read_body(receive, content_length=length)
+        encoding = None if encoding in (None, "", "identity") else encoding
+        if encoding is not None:
+            body = decompress(body, encoding)
+        dry_run = bool(scope["query_string"]) and _dry_run(scope["query_string"])
+        return await route(
+            self, Call(principal, scope["path"], device_id, body, encoding, dry_run)
+        )
+
+    async def _principal(self, scope: Scope) -> Principal:
+        token = token_of(scope["headers"])
+        principal = None if token is None else self._keys.cached(token)
+        if principal is not None:
+            return principal
+        client = scope.get("client")
+        return await self._keys.authenticate(token, address=client[0] if client else "")
+
+    # -- the four calls ----------------------------------------------------------------------
+
+    async def single(self, call: Call) -> bytes:
+        """Store one point; a refused one is a 422."""
+        draft = decode.decode_point(call.body, call.device_id)
+        admission = (await self._store(call, [draft]))[0]
+        if admission.refusals:
+            first = admission.refusals[0]
+            raise Invalid(
+                first.detail,
+                code=first.code,
+                errors=[{"pointer": "", "code": first.code, "detail": first.detail}],
+            )
+        return orjson.dumps(
+            {
+                "success": True,
+                "message": "Data point is valid" if call.dry_run else "Data point ingested",
+                "device_id": call.device_id,
+                "metric_name": draft.metrics[0],
+            }
+        )
+
+    async def batch(self, call: Call) -> bytes:
+        """Store up to 1,000 points of one device."""
+        request = decode.decode_batch(call.body, call.device_id)
+
+        def answer(admissions: list[Admission]) -> dict[str, Any]:
+            return _summary(admissions[0])
+
+        return await self._store_batch(call, request, answer)
+
+    async def bulk(self, call: Call) -> bytes:
+        """Store up to 10,000 points of several devices."""
+        request = decode.decode_bulk(call.body)
+
+        def answer(admissions: list[Admission]) -> dict[str, Any]:
+            results = {
+                device_id: _summary(admission)
+                for (device_id, _), admission in zip(request.drafts, admissions, strict=True)
+            }
+            parts = results.values()
+            counts = {
+                name: sum(part[name] for part in parts)
+                for name in ("ingested_count", "failed_count", "total_count")
+            }
+            return {"success": counts["ingested_count"] > 0, **counts, "results": results}
+
+        return await self._store_batch(call, request, answer)
+
+    async def columns(self, call: Call) -> bytes:
+        """Store up to 100,000 points in columns; an error's index is [series, point]."""
+        request = decode.decode_columns(call.body)
+        starts = [0]
+        for count in request.counts or []:
+            starts.append(starts[-1] + count)
+
+        def answer(admissions: list[Admission]) -> dict[str, Any]:
+            return _summary(admissions[0], starts=starts)
+
+        return await self._store_batch(call, request, answer)
+
+    # -- storing -----------------------------------------------------------------------------
+
+    async def _store_batch(
+        self,
+        call: Call,
+        request: decode.Request,
+        answer: Callable[[list[Admission]], dict[str, Any]],
+    ) -> bytes:
+        if request.compression is not None and request.compression != call.encoding:
+            raise Invalid("compression does not agree with Content-Encoding", code="bad_compression")
+        drafts = [draft for _, draft in request.drafts]
+        if request.batch_id is None or call.dry_run:
+            body = answer(await self._store(call, drafts))
+            if request.batch_id is not None:
+                body["batch_id"] = request.batch_id
+            return _checked(body)
+        return await self._store_once(call, request.batch_id, drafts, answer)
+
+    async def _store_once(
+        self,
+        call: Call,
+        batch_id: str,
+        drafts: list[Draft],
+        answer: Callable[[list[Admission]], dict[str, Any]],
+    ) -> bytes:
+        """Store a batch with an id: the answer is committed with the points, and a repeat gets it again."""
+        key = BatchRecord(
+            f"{call.principal.key_id}:{call.path}",
+            batch_id,
+            hashlib.sha256(call.body).digest(),
+            b"",
+        )
+        for _ in range(2):
+            stored = await self._ingest.stored(key)
+            if stored is not None:
+                return _checked(orjson.loads(stored.answer) | {"duplicate": True})
+            try:
+
+                def record(admissions: list[Admission]) -> BatchRecord:
+                    body = orjson.dumps(answer(admissions) | {"batch_id": batch_id})
+                    return BatchRecord(key.scope, batch_id, key.payload_hash, body)
+
+                admissions = await self._store(call, drafts, record=record)
+                return _checked(answer(admissions) | {"batch_id": batch_id})
+            except BatchStored:
+                continue
+            finally:
+                self._ingest.release(key)
+        raise StoreUnavailable("the same batch_id is being stored elsewhere")
+
+    async def _store(
+        self,
+        call: Call,
+        drafts: list[Draft],
+        *,
+        record: Callable[[list[Admission]], BatchRecord] | None = None,
+    ) -> list[Admission]:
+        """Admit the drafts and commit what was admitted in one block; anew when the catalogue has moved on."""
+        _check_patterns(call.principal, drafts)
+        for _ in range(CATALOG_TRIES_MAX):
+            admissions = [await self._ingest.admit(d, dry_run=call.dry_run) for d in drafts]
+            self._ingest.counters.refused_points += sum(len(a.refusals) for a in admissions)
+            blocks = [a.block for a in admissions if a.block is not None]
+            if not blocks or call.dry_run:
+                return admissions
+            try:
+                await self._ingest.commit(
+                    blocks, batch=None if record is None else record(admissions)
+                )
+                return admissions
+            except CatalogStale:
+                await self._ingest.reload()
+        raise StoreUnavailable("the catalogue changes too often just now")
+
+
+def _route(raw_path: bytes) -> tuple[Route, str] | None:
+    """The route of a path and the device id in it; None when the path is not an ingest route."""
+    if not raw_path.startswith(PREFIX):
+        return None
+    parts = raw_path[len(PREFIX) :].split(b"/")
+    match parts:
+        case [b"devices", device_id, b"telemetry"]:
+            return IngestRoutes.single, _device(device_id)
+        case [b"devices", device_id, b"telemetry", b"batch"]:
+            return IngestRoutes.batch, _device(device_id)
+        case [b"bulk"]:
+            return IngestRoutes.bulk, ""
+        case [b"columns"]:
+            return IngestRoutes.columns, ""
+    return None
+
+
+def _device(raw: bytes) -> str:
+    return unquote(raw.decode("latin-1"), errors="replace")
+
+
+def _dry_run(query_string: bytes) -> bool:
+    values = parse_qs(query_string.decode("latin-1")).get("dry_run", ["false"])
+    if values[-1].lower() not in ("true", "false", "1", "0"):
+        raise Malformed("dry_run must be true or false", code="bad_parameter")
+    return values[-1].lower() in ("true", "1")
+
+
+def _check_patterns(principal: Principal, drafts: list[Draft]) -> None:
+    """Raises Forbidden when the key may not write to a device or metric of the request."""
+    if principal.sees_everything:
+        return
+    for draft in drafts:
+        for device_id, metric_name in zip(draft.devices, draft.metrics, strict=True):
+            if not (principal.sees_device(device_id) and principal.sees_metric(metric_name)):
+                raise Forbidden("the key may not write to a device or metric of this request")
+
+
+def _summary(admission: Admission, *, starts: list[int] | None = None) -> dict[str, Any]:
+    """The counts and errors of one batch; with `starts`, an index is [series, point]."""
+    return {
+        "success": admission.admitted > 0,
+        "ingested_count": admission.admitted,
+        "failed_count": len(admission.refusals),
+        "total_count": admission.total,
+        "errors": [_error(refusal, starts) for refusal in admission.refusals],
+    }
+
+
+def _error(refusal: Refusal, starts: list[int] | None) -> dict[str, Any]:
+    index: int | list[int] = refusal.index
+    if starts is not None:
+        series = _series_at(starts, refusal.index)
+        index = [series, refusal.index - starts[series]]
+    return {
+        "index": index,
+        "code": refusal.code,
+        "detail": refusal.detail,
+        "retryable": refusal.retryable,
+    }
+
+
+def _series_at(starts: list[int], row: int) -> int:
+    """Which series the row is of; empty series have equal starts, and the last of those holds the row."""
+    return bisect_right(starts, row) - 1
+
+
+def _checked(body: dict[str, Any]) -> bytes:
+    """The answer, or Invalid with the same body when no point was stored (contract, section 3)."""
+    if not body["success"]:
+        raise Invalid("no point of the request was stored", code="nothing_stored", members=body)
+    return orjson.dumps(body)
