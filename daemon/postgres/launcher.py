@@ -34,9 +34,11 @@ class Launcher:
     overrides: Mapping[str, str]
 
     async def launch(self) -> Server:
-        """The server that runs already, or a new one. Raises EmbeddedUnavailable."""
-        running = await find_running(self.layout)
-        return running if running else await to_the_end(self._spawn)
+        """The server that runs already, or a new one. Raises EmbeddedUnavailable.
+
+        Not in a thread: a cancellation in between would leave a server that nobody knows of.
+        """
+        return await find_running(self.layout) or self._spawn()
 
     def _spawn(self) -> Server:
         settings = {
@@ -61,6 +63,8 @@ def prepare(data_dir: Path, *, overrides: Mapping[str, str]) -> Launcher:
     Raises EmbeddedUnavailable, also when a cluster that was here before has gone: an empty one in
     its place would look like lost data.
     """
+    if not hasattr(os, "pidfd_open"):
+        raise EmbeddedUnavailable("the embedded PostgreSQL needs Linux 5.3 or newer")
     try:
         return _prepare(data_dir, overrides)
     except OSError as error:

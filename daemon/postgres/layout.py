@@ -92,6 +92,10 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.unlink(missing_ok=True)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as file:
+        if os.geteuid() == 0:
+            # Root may serve another account's folder once; the files stay that account's.
+            folder = path.parent.stat()
+            os.fchown(fd, folder.st_uid, folder.st_gid)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -149,6 +153,8 @@ def settle(data_dir: Path, account: Account) -> Layout:
             f"uid {account.uid}, which owns the database, can't enter {known.home_dir}; "
             "open the folders above it for passing (chmod o+x)"
         )
+    if not known.cluster_dir.is_relative_to(data_dir):
+        _claim(known)
     try:
         own_folder(known.socket_dir, mode=0o700, account=account)
     except (OSError, EmbeddedUnavailable):
@@ -171,6 +177,21 @@ def _new_home(data_dir: Path, account: Account) -> Path:
     home = own_folder(clusters_dir / name, mode=0o711, account=root)
     write_atomically(home / "belongs-to", f"{data_dir}\n")
     return home
+
+
+def _claim(layout: Layout) -> None:
+    """Check that a cluster outside the data folder is not another folder's, as after a copy."""
+    note = layout.home_dir / "belongs-to"
+    owner = Path(note.read_text().rstrip("\n")) if note.exists() else layout.data_dir
+    if owner == layout.data_dir:
+        return
+    theirs = recorded(owner)
+    if theirs is not None and theirs.cluster_dir == layout.cluster_dir:
+        raise EmbeddedUnavailable(
+            f"{layout.data_dir} is a copy of {owner}, and the database of both is in "
+            f"{layout.home_dir}; move the data with `telemetryd db backup` and `restore` instead"
+        )
+    write_atomically(note, f"{layout.data_dir}\n")
 
 
 def _sweep_scratch(clusters_dir: Path) -> None:

@@ -29,7 +29,7 @@ async def ensure_application(layout: Layout) -> None:
 
 
 async def is_application_made(layout: Layout) -> bool:
-    """Whether the database is there; its role was made before. Raises EmbeddedUnavailable."""
+    """Whether the database is there, and its role was made before it; False if nobody can say."""
     try:
         connection = await connect_admin(layout)
         try:
@@ -39,8 +39,8 @@ async def is_application_made(layout: Layout) -> bool:
     except asyncpg.TooManyConnectionsError:
         # Only a server that is in use is full.
         return True
-    except DATABASE_ERRORS as error:
-        raise EmbeddedUnavailable(f"the server went away: {error}") from error
+    except DATABASE_ERRORS:
+        return False
 
 
 async def _can_log_in(layout: Layout) -> bool:

@@ -27,7 +27,9 @@ def trim_log(path: Path) -> None:
     """
     if not path.exists() or path.stat().st_size <= LOG_BYTES_MAX:
         return
-    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    kept = path.with_name(f"{path.name}.1")
+    shutil.copyfile(path, kept)
+    kept.chmod(0o600)
     os.truncate(path, 0)
 
 

@@ -151,9 +151,8 @@ class EmbeddedPostgres:
             if (owner.is_held or owner.take()) and await self._is_last(owner, members):
                 await self._end()
         finally:
-            if self._server is not None:
-                self._server.let_go()
-            self._server, self._shared_pid = None, None
+            self._let_go()
+            self._shared_pid = None
             members.release()
             owner.release()
             self._owner, self._members = None, None
@@ -205,8 +204,7 @@ class EmbeddedPostgres:
             await ensure_application(launcher.layout)
             self._become("running")
             return True
-        server.let_go()
-        self._server = None
+        self._let_go()
         return False
 
     async def _is_ready(self, server: Server, layout: Layout, deadline_s: float) -> bool:
@@ -266,8 +264,7 @@ class EmbeddedPostgres:
                 self._become("running")
         complaint = last_complaint(layout.log_path)
         self._log("embedded_died", severity="error", pid=server.pid, complaint=complaint)
-        server.let_go()
-        self._server = None
+        self._let_go()
         await self._back_off()
 
     async def _back_off(self) -> None:
@@ -287,9 +284,8 @@ class EmbeddedPostgres:
         """Whether we have to stop the server; otherwise it is left running to the other daemons."""
         if members.take():
             return True
-        if self._server is not None:
-            self._server.let_go()
-            self._server = None
+        self._log("embedded_handed_over", pid=self.pid)
+        self._let_go()
         owner.release()
         # The others may have left meanwhile, and have seen our lock still held.
         return members.take() and owner.take()
@@ -309,6 +305,11 @@ class EmbeddedPostgres:
         self._server.send(signal.SIGQUIT)
         if not await self._server.has_ended_within(IMMEDIATE_STOP_WAIT_S):
             self._log("embedded_does_not_stop", severity="critical", pid=self._server.pid)
+
+    def _let_go(self) -> None:
+        if self._server is not None:
+            self._server.let_go()
+        self._server = None
 
     def _locks(self) -> tuple[FileLock, FileLock]:
         if self._owner is None or self._members is None:

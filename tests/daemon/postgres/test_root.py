@@ -7,6 +7,7 @@ import pwd
 import shutil
 import stat
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from embedded import StartDaemon, ask_value, embedded_in, postmasters_of
 
 from daemon.postgres.account import Account
 from daemon.postgres.binaries import PACKAGE, locate, reachable
+from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.layout import recorded
 from daemon.postgres.supervisor import EmbeddedPostgres
 
@@ -52,6 +54,16 @@ def python_for(account: Account) -> str | None:
     return None
 
 
+@pytest.fixture
+def roots_groups() -> Iterator[None]:
+    """Root with a group beside its main one, as after a login."""
+    before = os.getgroups()
+    os.setgroups([0])
+    yield
+    os.setgroups(before)
+
+
+@pytest.mark.usefixtures("roots_groups")
 async def test_the_server_runs_unprivileged(data_dir: Path) -> None:
     async with embedded_in(data_dir) as embedded:
         server = psutil.Process(embedded.pid)
@@ -91,6 +103,22 @@ async def test_a_new_folder_of_the_same_name_does_not_find_the_old_data(
     async with embedded_in(folder) as anew:
         with pytest.raises(asyncpg.UndefinedTableError):
             await ask_value(anew.dsn, "select answer from kept")
+
+
+async def test_a_copy_of_a_data_folder_does_not_get_the_same_database(
+    private_dir: Path, state_dir: Path
+) -> None:
+    folder, copy, moved = (private_dir / name for name in ("data", "copy", "moved"))
+    async with embedded_in(folder) as embedded:
+        await ask_value(embedded.dsn, "create table kept as select 42 as answer")
+    shutil.copytree(folder, copy)
+
+    with pytest.raises(EmbeddedUnavailable, match="is a copy of"):
+        await EmbeddedPostgres(copy).start()
+
+    folder.rename(moved)
+    async with embedded_in(moved) as embedded:
+        assert await ask_value(embedded.dsn, "select answer from kept") == 42
 
 
 async def test_scratch_clusters_go_with_their_data_folders(private_dir: Path) -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from embedded import StartDaemon, ask_value, embedded_in, postmasters_of, supervised, until
 
+from daemon.postgres.locks import FileLock
 from daemon.postgres.supervisor import EmbeddedPostgres
 
 pytestmark = pytest.mark.anyio
@@ -65,8 +66,6 @@ class TestOwnerKilled:
             await until(lambda: heir.state == "running")
             orphan = heir.pid
             assert orphan is not None
-            # Nobody may ever reap this one, as process 1 of many containers does not: it stays
-            # a zombie that looks alive to kill(pid, 0) and whose id stands in postmaster.pid.
             os.kill(orphan, signal.SIGKILL)
             await until(lambda: heir.pid not in {orphan, None} and heir.state == "running")
 
@@ -97,6 +96,25 @@ class TestOwnerKilled:
             owner.kill()
 
         assert postmasters_of(data_dir) == []
+
+
+async def test_a_dead_server_that_nobody_reaps_is_replaced(data_dir: Path) -> None:
+    owner = EmbeddedPostgres(data_dir)
+    await owner.start()
+    async with embedded_in(data_dir) as heir:
+        await owner.stop()
+        async with supervised(heir):
+            await until(lambda: heir.state == "running")
+            orphan = heir.pid
+            assert orphan is not None
+            # As under a process 1 that does not reap: it stays a zombie, which looks alive to
+            # kill(pid, 0), and whose id stands in postmaster.pid.
+            os.kill(orphan, signal.SIGKILL)
+            await until(lambda: heir.pid not in {orphan, None} and heir.state == "running")
+
+            assert psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
+            assert await ask_value(heir.dsn, "select 1") == 1
+        os.waitpid(orphan, 0)
 
 
 async def test_owner_and_server_killed_together_are_replaced(
@@ -140,6 +158,24 @@ async def test_daemons_that_leave_at_once_leave_nothing_running(data_dir: Path) 
         await asyncio.gather(*(daemon.stop() for daemon in daemons))
 
         assert postmasters_of(data_dir) == []
+
+
+async def test_a_daemon_that_leaves_during_a_hand_over_leaves_nothing_running(
+    data_dir: Path,
+) -> None:
+    other = FileLock(data_dir / "members.lock")
+
+    def leave(event: str, **_: object) -> None:
+        # The other one has just found the owner's lock still held, so it stops nothing.
+        if event == "embedded_handed_over":
+            other.release()
+
+    owner = EmbeddedPostgres(data_dir, log=leave)
+    await owner.start()
+    assert other.share()
+    await owner.stop()
+
+    assert postmasters_of(data_dir) == []
 
 
 async def test_a_start_during_the_stop_of_another_waits_and_serves(data_dir: Path) -> None:

@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 from embedded import ask_value, embedded_in, postmasters_of, supervised, until
 
+from daemon.postgres import supervisor
 from daemon.postgres.account import choose_account
 from daemon.postgres.cluster import run_as
 from daemon.postgres.errors import EmbeddedUnavailable
@@ -98,6 +100,34 @@ async def test_a_server_that_keeps_dying_is_reported_and_restarted_slowly(data_d
             await until(lambda: embedded.pid is None)
 
         await until(lambda: embedded.state == "degraded")
+
+
+async def test_a_server_whose_socket_was_removed_is_restarted(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "CHECK_INTERVAL_S", 0.1)
+    async with embedded_in(data_dir) as embedded, supervised(embedded):
+        before = embedded.pid
+        (data_dir / "run" / ".s.PGSQL.5432").unlink()
+        await until(lambda: embedded.pid not in {before, None} and embedded.state == "running")
+
+        assert await ask_value(embedded.dsn, "select 1") == 1
+        assert postmasters_of(data_dir) == [embedded.pid]
+
+
+async def test_a_server_that_does_not_stop_in_time_is_stopped_immediately(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "FAST_STOP_WAIT_S", 0.5)
+    async with embedded_in(data_dir) as embedded:
+        children = psutil.Process(embedded.pid).children()
+        checkpointer = next(c for c in children if "checkpointer" in "".join(c.cmdline()))
+        # A fast stop waits for the last checkpoint, which never comes now.
+        checkpointer.suspend()
+
+    assert postmasters_of(data_dir) == []
+    async with embedded_in(data_dir) as again:
+        assert await ask_value(again.dsn, "select 1") == 1
 
 
 async def test_a_start_that_can_not_succeed_says_why(data_dir: Path) -> None:
