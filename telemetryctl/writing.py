@@ -5,12 +5,13 @@ need a mapping are the business of `import`.
 """
 
 import json
+import math
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from telemetryctl.failures import UsageFailure
 from telemetryctl.files.points import Refusal, Row, UnreadableFile
@@ -26,14 +27,22 @@ Point = dict[str, Any]
 
 def parse_value(text: str) -> Any:
     """Return the value of JSON text; a bare word is a string. Raises UsageFailure for NaN."""
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return text
+    value = _cell_value(text)
+    if not is_finite(value):
+        raise UsageFailure(f"{text} is not a finite number", hint="""'"NaN"' is the text NaN""")
+    return value
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise UsageFailure(f"{name} is not a value", hint=f"""'"{name}"' is the text {name}""")
+def is_finite(value: Any) -> bool:
+    """Whether there is no NaN and no infinity in it, which JSON can't say though Python reads it."""
+    match value:
+        case float():
+            return math.isfinite(value)
+        case dict():
+            return all(map(is_finite, value.values()))
+        case list():
+            return all(map(is_finite, value))
+    return True
 
 
 def parse_assignments(texts: Sequence[str]) -> list[tuple[str, Any]]:
@@ -101,6 +110,8 @@ class Lines:
         device_id = point.pop("device_id", None) or self.device_id
         if not isinstance(device_id, str):
             return Refusal(line, "bad_name", "there is no device_id; --device names one for all")
+        if not is_finite(point):
+            return Refusal(line, "not_finite", "a number is not finite")
         return {"device_id": device_id, **point}
 
 

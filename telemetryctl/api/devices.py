@@ -1,6 +1,6 @@
 """Devices: who sends; they appear by themselves with their first point."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ class DevicePatch(Input):
     Read it with `model_dump(exclude_unset=True)`. `tags` and `attributes` replace the whole map.
     """
 
+    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     type: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     tags: Tags | None = None
     attributes: Annotated[dict[str, Any], Field(max_length=256)] | None = None
@@ -31,9 +32,13 @@ class DevicePatch(Input):
 
 
 class Device(Answer):
-    """A device as the server keeps it; `expected_interval` is in seconds."""
+    """A device as the server keeps it; `expected_interval` is in seconds.
+
+    It is active with a point of the last 24 hours.
+    """
 
     device_id: str
+    name: str | None = None
     type: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
     attributes: dict[str, Any] = Field(default_factory=dict)
@@ -42,6 +47,8 @@ class Device(Answer):
     created_at: Instant | None = None
     updated_at: Instant | None = None
     last_seen_at: Instant | None = None
+    status: Literal["active", "inactive"] | None = None
+    status: str | None = None
 
 
 class DeviceList(Answer):

@@ -19,6 +19,7 @@ app = noun("Who sends: devices appear by themselves with their first point.")
 LIST_COLUMNS = (
     Column("device_id", title="DEVICE", is_fixed=True),
     Column("type"),
+    Column("status"),
     Column("last_seen_at", title="LAST SEEN", is_time=True),
     Column("tags"),
 )
@@ -53,7 +54,7 @@ class Chosen:
 
     device_type: Annotated[str | None, typer.Option("--type", help="Of this type.")] = None
     group: Annotated[str | None, typer.Option(help="In this group.")] = None
-    status: Annotated[str | None, typer.Option(help="With this status.")] = None
+    status: Annotated[str | None, typer.Option(help="active or inactive (no point for a day).")] = None
     bbox: Annotated[str | None, typer.Option(metavar="W,S,E,N", help="In this box.")] = None
     tags: Annotated[
         list[str] | None, typer.Option("--tag", metavar="K=V", help="With this tag; repeat it.")

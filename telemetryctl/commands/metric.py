@@ -120,6 +120,8 @@ def create(session: Session, *, name: Name, definition: Definition) -> None:
         document = session.client.create_metric(body)
     except ServerProblem as problem:
         raise problem.during(f'metric "{name}" was not created') from problem
+    if note := document.get("retention_note"):
+        session.console.note(f"note: {note}")
     session.renderer.item(document, columns=ITEM_COLUMNS)
 
 

@@ -1,0 +1,188 @@
+"""Calls over a bad network to a busy server: what is tried again, and what it ends as."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+
+import pytest
+from rough_server import answer, rough_server
+
+from telemetryctl.client.errors import ServerProblem
+from telemetryctl.client.http import Client
+from telemetryctl.failures import ConfigurationFailure, Failure, TryLater
+from telemetryctl.output.exit_codes import ExitCode
+
+STATS = json.dumps({"total_devices": 1}).encode()
+OK = answer("200 OK", STATS)
+PROBLEM = "application/problem+json"
+
+
+def problem(status: str, code: str, *headers: str) -> bytes:
+    body = json.dumps({"title": "x", "detail": "It is so.", "code": code}).encode()
+    return answer(status, body, "X-Request-ID: r1", *headers, content_type=PROBLEM)
+
+
+BUSY = problem("503 Service Unavailable", "busy", "Retry-After: 0")
+
+
+def hang_up(connection: socket.socket) -> None:
+    connection.close()
+
+
+def break_off(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+
+
+def drip(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(100):
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+def test_a_busy_server_is_asked_again() -> None:
+    with rough_server([BUSY, BUSY, OK]) as server, Client(server.url) as client:
+        assert client.stats() == {"total_devices": 1}
+        assert len(server.requests) == 3
+
+
+def test_three_tries_are_enough() -> None:
+    with rough_server([BUSY]) as server, Client(server.url) as client:
+        with pytest.raises(ServerProblem) as failed:
+            client.stats()
+        assert len(server.requests) == 3
+    assert failed.value.exit_code == ExitCode.TRY_LATER
+    assert failed.value.why == "the server answered 503 busy (request r1)"
+
+
+def test_a_connection_that_breaks_is_made_again() -> None:
+    with rough_server([hang_up, break_off, OK]) as server, Client(server.url) as client:
+        assert client.stats() == {"total_devices": 1}
+
+
+def test_a_wait_longer_than_the_patience_is_not_begun() -> None:
+    later = problem("429 Too Many Requests", "rate_limited", "Retry-After: 3600")
+    with rough_server([later]) as server, Client(server.url, timeout_s=5) as client:
+        began = time.monotonic()
+        with pytest.raises(ServerProblem) as failed:
+            client.stats()
+        assert len(server.requests) == 1
+    assert time.monotonic() - began < 4
+    assert failed.value.exit_code == ExitCode.TRY_LATER
+
+
+def test_the_timeout_also_bounds_a_server_that_drips() -> None:
+    with rough_server([drip]) as server, Client(server.url, timeout_s=0.5, tries=1) as client:
+        began = time.monotonic()
+        with pytest.raises(TryLater, match="in time"):
+            client.stats()
+    assert time.monotonic() - began < 4
+
+
+def test_making_a_key_is_not_repeated_when_the_answer_was_lost() -> None:
+    created = answer("201 Created", b'{"key": "second"}')
+    with rough_server([break_off, created]) as server, Client(server.url) as client:
+        with pytest.raises(TryLater):
+            client.create_key({"name": "x", "scopes": ["read"]})
+        assert server.requests == []
+
+
+def test_making_a_key_is_not_repeated_when_the_outcome_is_unknown() -> None:
+    unknown = problem("503 Service Unavailable", "outcome_unknown", "Retry-After: 0")
+    with rough_server([unknown, OK]) as server, Client(server.url) as client:
+        with pytest.raises(ServerProblem):
+            client.create_key({"name": "x", "scopes": ["read"]})
+        assert len(server.requests) == 1
+
+
+def test_a_batch_is_sent_again_with_the_same_id() -> None:
+    stored = answer("200 OK", b'{"success": true, "ingested_count": 1, "total_count": 1}')
+    with rough_server([break_off, BUSY, stored]) as server, Client(server.url) as client:
+        client.send_batch("d", points=[{"value": 1}], batch_id="b1")
+        bodies = {request.partition(b"\r\n\r\n")[2] for request in server.requests}
+    assert bodies == {b'{"data_points":[{"value":1}],"batch_id":"b1"}'}
+
+
+def test_a_batch_of_refused_points_is_an_answer() -> None:
+    body = {"detail": "x", "code": "all_refused", "total_count": 1, "failed_count": 1, "errors": []}
+    refused = answer("422 Unprocessable Entity", json.dumps(body).encode(), content_type=PROBLEM)
+    with rough_server([refused]) as server, Client(server.url) as client:
+        assert client.send_batch("d", points=[{}])["failed_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("400 Bad Request", ExitCode.REFUSED),
+        ("401 Unauthorized", ExitCode.NOT_ALLOWED),
+        ("403 Forbidden", ExitCode.NOT_ALLOWED),
+        ("404 Not Found", ExitCode.NOTHING),
+        ("409 Conflict", ExitCode.REFUSED),
+        ("413 Content Too Large", ExitCode.REFUSED),
+        ("422 Unprocessable Entity", ExitCode.REFUSED),
+        ("500 Internal Server Error", ExitCode.INTERNAL),
+        ("302 Found", ExitCode.CONFIGURATION),
+    ],
+)
+def test_each_status_has_its_exit_code(status: str, code: ExitCode) -> None:
+    with (
+        rough_server([problem(status, "x")]) as server,
+        Client(server.url) as client,
+        pytest.raises(Failure) as failed,
+    ):
+        client.stats()
+    assert failed.value.exit_code == code
+    assert failed.value.what == "It is so."
+
+
+def test_a_page_of_html_is_named_but_not_shown() -> None:
+    page = answer("502 Bad Gateway", b"<script>alert(1)</script>", content_type="text/html")
+    with (
+        rough_server([page]) as server,
+        Client(server.url, tries=1) as client,
+        pytest.raises(ServerProblem) as failed,
+    ):
+        client.stats()
+    assert failed.value.what == "the server answered 502 with text/html instead of a reason"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"hello", b"\xff"])
+def test_a_success_that_is_no_json_object_is_somebody_elses(body: bytes) -> None:
+    with (
+        rough_server([answer("200 OK", body)]) as server,
+        Client(server.url) as client,
+        pytest.raises(ConfigurationFailure),
+    ):
+        client.stats()
+
+
+def test_a_path_holds_whatever_a_device_is_called() -> None:
+    with rough_server([OK]) as server, Client(server.url) as client:
+        for device_id in ("a/b", "..", "ä ?#%", "x:y"):
+            client.get_device(device_id)
+        lines = [request.split(b"\r\n")[0].decode() for request in server.requests]
+    paths = [line.split()[1].removeprefix("/api/v1/telemetry/devices/") for line in lines]
+    assert paths == ["a%2Fb", "%2E%2E", "%C3%A4%20%3F%23%25", "x%3Ay"]
+
+
+def test_the_log_of_requests_masks_secrets() -> None:
+    lines: list[str] = []
+    with rough_server([OK]) as server:
+        client = Client(server.url, token="tlm_secret", log=lambda text, _: lines.append(text))
+        client.stats()
+        client.close()
+        assert b"Bearer tlm_secret" in server.requests[0]
+    assert any(line.startswith("GET /api/v1/telemetry/stats 200 ") for line in lines)
+    assert "> authorization: …" in [line.lower() for line in lines]
+    assert "tlm_secret" not in "".join(lines)
+
+
+def test_a_proxy_is_not_asked_for_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with rough_server([OK]) as server, Client(server.url) as client:
+        assert client.stats() == {"total_devices": 1}
