@@ -22,7 +22,10 @@ TIERS = ("free", "pro", "enterprise")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of a key. `devices` and `metrics` are glob patterns over the whole id; None means all."""
+    """The holder of a key. `devices` and `metrics` are glob patterns over the whole id; None means all.
+
+    A key that is bound to groups sees their members only, so without `devices` it sees no device by pattern.
+    """
 
     key_id: str
     name: str
@@ -39,10 +42,12 @@ class Principal:
 
     @property
     def sees_everything(self) -> bool:
-        return self.devices is None and self.metrics is None
+        return self.devices is None and self.groups is None and self.metrics is None
 
     def sees_device(self, device_id: str) -> bool:
-        return self.devices is None or any(fnmatchcase(device_id, p) for p in self.devices)
+        if self.devices is None:
+            return self.groups is None
+        return any(fnmatchcase(device_id, p) for p in self.devices)
 
     def sees_metric(self, metric_name: str) -> bool:
         return self.metrics is None or any(fnmatchcase(metric_name, p) for p in self.metrics)

@@ -110,6 +110,7 @@ class Head:
         self._seq_max = -1
         self._is_in_order = True
         self.points = 0
+        self.trimmed_to = -1
 
     def append(self, seq: int, block: Block) -> None:
         """Make a committed block readable."""
@@ -157,8 +158,19 @@ class Head:
         is_wanted[series_ids] = True
         return is_wanted
 
+    def keys(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """(seq, series id, time) of every row, for counting; keys may repeat, and chunks may hold some already."""
+        if not self._segments:
+            return np.empty(0, np.int64), EMPTY.series_ids, EMPTY.times_us
+        return (
+            np.concatenate([s.seqs_of(np.arange(s.size)) for s in self._segments]),
+            np.concatenate([s.series_ids[: s.size] for s in self._segments]),
+            np.concatenate([s.times_us[: s.size] for s in self._segments]),
+        )
+
     def trim(self, position: int) -> None:
         """Drop segments whose every block is at or before `position`, which is in chunks now."""
+        self.trimmed_to = max(self.trimmed_to, position)
         while self._segments and self._segments[0].seq_max <= position:
             self.points -= self._segments.popleft().size
         if not self._segments:

@@ -1,4 +1,7 @@
-"""What an error of the daemon becomes over HTTP, in one place; its bytes are made in transport/problems."""
+"""What an error of the daemon becomes over HTTP, in one place.
+
+Its bytes are made in transport/problems.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,7 @@ _STATUSES: tuple[tuple[type[DomainError], int], ...] = (
     (Invalid, 422),
     (TryLater, 503),
 )
-INTERNAL_ERROR_DETAIL = (
-    "The daemon failed to do this; its log says why, under the request id."
-)
+INTERNAL_ERROR_DETAIL = "The daemon failed to do this; its log says why, under the request id."
 
 RawHeaders = list[tuple[bytes, bytes]]
 

@@ -1,7 +1,11 @@
-"""The bytes of an error answer (RFC 9457). Which status an error has is decided in transport/errors."""
+"""The bytes of an error answer (RFC 9457).
+
+Which status an error has is decided in transport/errors.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -40,7 +44,11 @@ def problem(
         body["errors"] = list(errors)
     if retry_after is not None:
         body["retry_after"] = retry_after
-    return orjson.dumps(body)
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Text of the client with a lone surrogate, which UTF-8 can't hold but a JSON escape can.
+        return json.dumps(body).encode("ascii")
 
 
 def title_of(status: int) -> str:

@@ -9,7 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID_CHARACTERS_MAX = 128
 _VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,128}")
-# One random prefix for the process and a running number: unique, and cheaper than random bytes each.
+# One random prefix for the process and a running number: unique, and cheaper than random bytes
+# each.
 _PREFIX = secrets.token_hex(6)
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 

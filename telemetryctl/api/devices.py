@@ -48,7 +48,6 @@ class Device(Answer):
     updated_at: Instant | None = None
     last_seen_at: Instant | None = None
     status: Literal["active", "inactive"] | None = None
-    status: str | None = None
 
 
 class DeviceList(Answer):

@@ -42,8 +42,8 @@ class Answer(BaseModel):
 def refuse_unstorable(body: Any) -> None:
     """Raise ValueError for what JSON text may hold but PostgreSQL's jsonb or text may not.
 
-    These are NUL characters, lone surrogates and NaN or infinity, and nesting below
-    `JSON_DEPTH_MAX`. See the PostgreSQL manual, section 8.14.
+    These are NUL characters, lone surrogates, NaN or infinity, integers beyond 64 bits, and
+    nesting below `JSON_DEPTH_MAX`. See the PostgreSQL manual, section 8.14.
     """
     pending = [(body, 1)]
     while pending:
@@ -54,14 +54,20 @@ def refuse_unstorable(body: Any) -> None:
             case str():
                 if _UNSTORABLE_TEXT.search(value):
                     raise ValueError("text holds a NUL character or a lone surrogate")
-            case float():
-                if not math.isfinite(value):
-                    raise ValueError("a number is not finite")
+            case int() | float():
+                _refuse_unstorable_number(value)
             case dict():
                 pending += [(key, depth) for key in value]
                 pending += [(item, depth + 1) for item in value.values()]
             case list():
                 pending += [(item, depth + 1) for item in value]
+
+
+def _refuse_unstorable_number(value: int | float) -> None:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("an integer does not fit into 64 bits")
+    if not math.isfinite(value):
+        raise ValueError("a number is not finite")
 
 
 def parse_instant(value: Any) -> datetime:

@@ -1,0 +1,90 @@
+"""How much goes through this process: points a second, requests, their duration and failures."""
+
+from __future__ import annotations
+
+from daemon.clock import Clock
+
+POINT_SECONDS = 60
+REQUEST_SECONDS = 300
+
+
+class _Ring:
+    """Sums by second over the last `seconds`; one second costs one list entry."""
+
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
+        self._stamps = [-1] * seconds
+        self._sums = [0.0] * seconds
+
+    def add(self, second: int, amount: float) -> None:
+        at = second % self._seconds
+        if self._stamps[at] != second:
+            self._stamps[at], self._sums[at] = second, 0.0
+        self._sums[at] += amount
+
+    def total(self, second: int) -> float:
+        oldest = second - self._seconds
+        return sum(s for stamp, s in zip(self._stamps, self._sums, strict=True) if stamp > oldest)
+
+
+class Traffic:
+    """Counters since the start and over the last minutes.
+
+    All calls are cheap enough for hot routes.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._points = _Ring(POINT_SECONDS)
+        self._requests = _Ring(REQUEST_SECONDS)
+        self._failures = _Ring(REQUEST_SECONDS)
+        self._busy_s = _Ring(REQUEST_SECONDS)
+        self._started_s = clock.monotonic_s()
+        self.points_total = 0
+        self.requests_total = 0
+        self.failures_total = 0
+
+    def count_points(self, points: int) -> None:
+        """Points that were committed, by this process or one that it follows."""
+        self.points_total += points
+        self._points.add(int(self._clock.monotonic_s()), points)
+
+    def count_request(self, *, status: int, duration_s: float) -> None:
+        """A request that was answered; 5xx count as failures."""
+        second = int(self._clock.monotonic_s())
+        self.requests_total += 1
+        self._requests.add(second, 1)
+        self._busy_s.add(second, duration_s)
+        if status >= 500:
+            self.failures_total += 1
+            self._failures.add(second, 1)
+
+    @property
+    def uptime_s(self) -> float:
+        return self._clock.monotonic_s() - self._started_s
+
+    @property
+    def points_per_second(self) -> float:
+        """Mean of the last minute, or of the uptime when that is shorter."""
+        now_s = self._clock.monotonic_s()
+        seconds = min(float(POINT_SECONDS), max(1.0, self.uptime_s))
+        return self._points.total(int(now_s)) / seconds
+
+    @property
+    def requests_recent(self) -> int:
+        """Requests of the last five minutes."""
+        return int(self._requests.total(int(self._clock.monotonic_s())))
+
+    @property
+    def latency_ms_avg(self) -> float:
+        """Milliseconds a request over the last five minutes; 0 without requests."""
+        requests = self.requests_recent
+        busy_s = self._busy_s.total(int(self._clock.monotonic_s()))
+        return busy_s * 1000 / requests if requests else 0.0
+
+    @property
+    def error_rate(self) -> float:
+        """Share of 5xx answers in the last five minutes, 0 to 1."""
+        requests = self.requests_recent
+        failures = self._failures.total(int(self._clock.monotonic_s()))
+        return failures / requests if requests else 0.0

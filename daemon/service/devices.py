@@ -1,0 +1,122 @@
+"""Devices: finding, describing and removing them.
+
+They appear by themselves with their first point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from daemon.clock import Clock, as_datetime
+from daemon.domain.access import Principal
+from daemon.domain.devices import Box, Device
+from daemon.domain.errors import NotFound, TryLater
+from daemon.domain.patterns import as_like
+from daemon.live.presence import Presence
+from daemon.log import get_logger
+from daemon.store.devices import DeviceFilter, DeviceStore
+
+ACTIVE_FOR_US = 24 * 3_600 * 1_000_000
+Status = Literal["active", "inactive"]
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceQuery:
+    """Which devices to list; None means all.
+
+    A device is active with a point of the last 24 hours.
+    """
+
+    type: str | None = None
+    group: str | None = None
+    tags: Mapping[str, str] | None = None
+    status: Status | None = None
+    box: Box | None = None
+
+
+class Devices:
+    """What a key may not see does not exist for it."""
+
+    def __init__(
+        self,
+        store: DeviceStore,
+        *,
+        clock: Clock,
+        presence: Presence,
+        registry_reload: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._presence = presence
+        self._registry_reload = registry_reload
+
+    async def page(
+        self, wanted: DeviceQuery, *, by: Principal, limit: int, offset: int
+    ) -> tuple[list[Device], int]:
+        """A page by id of what the key may see, and how many there are."""
+        if wanted.group is not None or (by.devices is None and by.groups is not None):
+            # No device is in a group before there are groups.
+            return [], 0
+        active = None
+        if wanted.status is not None:
+            active = self._presence.active_devices(self._clock.now_us() - ACTIVE_FOR_US)
+        found = DeviceFilter(
+            wanted.type,
+            wanted.tags,
+            as_like(by.devices),
+            wanted.box,
+            active,
+            wanted.status == "active",
+        )
+        devices, total = await self._store.page(found, limit=limit, offset=offset)
+        return [self._seen(device) for device in devices], total
+
+    async def show(self, device_id: str, *, by: Principal) -> Device:
+        """Raises NotFound."""
+        device = await self._store.find(device_id) if by.sees_device(device_id) else None
+        if device is None:
+            raise _unknown(device_id)
+        return self._seen(device)
+
+    async def change(self, device_id: str, changes: Mapping[str, Any], *, by: Principal) -> Device:
+        """Change the given fields; maps are replaced whole. Raises NotFound."""
+        device = (
+            await self._store.change(device_id, lambda device: replace(device, **changes))
+            if by.sees_device(device_id)
+            else None
+        )
+        if device is None:
+            raise _unknown(device_id)
+        log.info("device_changed", device_id=device_id, by=by.key_id, fields=sorted(changes))
+        return self._seen(device)
+
+    async def delete(self, device_id: str, *, by: Principal) -> None:
+        """Remove a device and everything it sent. Raises NotFound."""
+        series_ids = await self._store.delete(device_id) if by.sees_device(device_id) else None
+        if series_ids is None:
+            raise _unknown(device_id)
+        try:
+            await self._registry_reload()
+        except TryLater as error:
+            # The device is gone; the next append or poll finds the catalogue stale and reloads it.
+            log.warning("catalog_not_reloaded", code=error.error_code)
+        log.info("device_deleted", device_id=device_id, by=by.key_id, series=len(series_ids))
+
+    def _seen(self, device: Device) -> Device:
+        seen_us = self._presence.last_seen_us(device.device_id)
+        if seen_us is None:
+            return device
+        is_active = seen_us >= self._clock.now_us() - ACTIVE_FOR_US
+        return replace(
+            device,
+            last_seen_at=as_datetime(seen_us),
+            status="active" if is_active else "inactive",
+        )
+
+
+def _unknown(device_id: str) -> NotFound:
+    return NotFound(f"there is no device {device_id}", code="unknown_device")

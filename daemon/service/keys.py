@@ -1,0 +1,433 @@
+"""API keys: who a credential is, and making, rotating and revoking keys.
+
+Their text is made in domain/tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from daemon.clock import Clock, as_datetime
+from daemon.domain.access import TIERS, Principal
+from daemon.domain.errors import (
+    Busy,
+    Forbidden,
+    Invalid,
+    NotFound,
+    StoreUnavailable,
+    TryLater,
+    Unauthenticated,
+)
+from daemon.domain.ids import new_id
+from daemon.domain.patterns import all_covered, is_pattern
+from daemon.domain.tokens import digest_of, key_id_of, new_token
+from daemon.log import get_logger
+from daemon.service.key_cache import ExpiringCache
+from daemon.store.keys import KeyRow, KeyStore, KeyUse, NewKey
+
+# A key that was revoked elsewhere is accepted no longer than this.
+ACCEPTED_FOR_S = 5.0
+REFUSED_FOR_S = 2.0
+CACHE_ENTRIES_MAX = 4_096
+# Look-ups at a time, so that a flood of forged keys leaves connections for other work, and those
+# that wait for them.
+LOOKUPS_MAX = 2
+LOOKUPS_WAITING_MAX = 256
+USE_NOTED_EVERY_S = 60.0
+FAILURES_LOGGED_PER_S = 10
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """What a new key shall be; None means every device or metric, and no end."""
+
+    name: str
+    scopes: Sequence[str]
+    tier: str
+    lifetime: timedelta | None = None
+    devices: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
+    metrics: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """A key as its owner may see it; `key` is the secret, given once."""
+
+    key_id: str
+    name: str
+    scopes: list[str]
+    tier: str
+    devices: list[str] | None
+    groups: list[str] | None
+    metrics: list[str] | None
+    expires_at: datetime | None
+    created_at: datetime
+    created_by: str
+    last_used_at: datetime | None = None
+    last_used_from: str | None = None
+    former_valid_until: datetime | None = None
+    key: str | None = None
+
+
+class Keys:
+    """Credentials of this process's requests, and the keys behind them."""
+
+    def __init__(self, store: KeyStore, *, clock: Clock, env: str = "live") -> None:
+        self._store = store
+        self._clock = clock
+        self._env = env
+        self._accepted: ExpiringCache[Principal] = ExpiringCache(
+            clock, entries_max=CACHE_ENTRIES_MAX
+        )
+        self._refused: ExpiringCache[str] = ExpiringCache(clock, entries_max=CACHE_ENTRIES_MAX)
+        self._lookups: dict[bytes, asyncio.Future[Principal | None]] = {}
+        self._lookup_turn = asyncio.Semaphore(LOOKUPS_MAX)
+        self._uses: dict[str, KeyUse] = {}
+        self._noted_at_s: dict[str, float] = {}
+        self._failures = _FailureLog(clock)
+
+    def cached(self, token: str) -> Principal | None:
+        """The holder of a key that was accepted in the last seconds; None means.
+
+        Ask `authenticate`.
+        """
+        return self._accepted.get(digest_of(token))
+
+    async def authenticate(self, token: str | None, *, address: str) -> Principal:
+        """The holder of this key.
+
+        Raises Unauthenticated, and StoreUnavailable or Busy when it can't be known now: never open,
+        never a wrong 401.
+        """
+        if token is None:
+            raise self._refusal("missing", key_id=None, address=address)
+        key_id = key_id_of(token)
+        if key_id is None:
+            raise self._refusal("malformed", key_id=None, address=address)
+        digest = digest_of(token)
+        principal = self._accepted.get(digest)
+        if principal is None:
+            if self._refused.get(digest) is None:
+                principal = await self._look_up_once(key_id, digest)
+            if principal is None:
+                raise self._refusal("unknown", key_id=key_id, address=address)
+            self._note_use(key_id, address)
+        return principal
+
+    def _refusal(self, reason: str, *, key_id: str | None, address: str) -> Unauthenticated:
+        self._failures.log(reason, key_id=key_id, address=address)
+        return Unauthenticated()
+
+    async def _look_up_once(self, key_id: str, digest: bytes) -> Principal | None:
+        """One query for all requests that come with the same key meanwhile."""
+        running = self._lookups.get(digest)
+        if running is not None:
+            return await asyncio.shield(running)
+        if len(self._lookups) >= LOOKUPS_WAITING_MAX:
+            raise Busy("too many credentials are being checked")
+        future: asyncio.Future[Principal | None] = asyncio.get_running_loop().create_future()
+        self._lookups[digest] = future
+        try:
+            principal = await self._look_up(key_id, digest)
+            future.set_result(principal)
+            return principal
+        except Exception as error:
+            future.set_exception(error)
+            raise
+        finally:
+            del self._lookups[digest]
+            if not future.done():
+                # This request was cancelled; those that wait for it were not.
+                future.set_exception(StoreUnavailable())
+            if future.exception() is not None:
+                pass  # Taken, so that asyncio does not report it when nobody waits.
+
+    async def _look_up(self, key_id: str, digest: bytes) -> Principal | None:
+        async with self._lookup_turn:
+            row = await self._store.find(key_id)
+        now = as_datetime(self._clock.now_us())
+        lifetime_s = 0.0 if row is None else _accepted_for_s(row, digest, now)
+        if row is None or lifetime_s <= 0:
+            self._refused.put(digest, key_id, lifetime_s=REFUSED_FOR_S)
+            return None
+        principal = _principal(row)
+        self._accepted.put(digest, principal, lifetime_s=lifetime_s)
+        return principal
+
+    def _note_use(self, key_id: str, address: str) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._noted_at_s.get(key_id, -USE_NOTED_EVERY_S) >= USE_NOTED_EVERY_S:
+            self._noted_at_s[key_id] = now_s
+            self._uses[key_id] = KeyUse(key_id, as_datetime(self._clock.now_us()), address[:64])
+
+    async def write_uses(self) -> None:
+        """Store when keys were last used; a background turn.
+
+        What can't be stored now is forgotten.
+        """
+        uses, self._uses = list(self._uses.values()), {}
+        horizon_s = self._clock.monotonic_s() - USE_NOTED_EVERY_S
+        self._noted_at_s = {k: at for k, at in self._noted_at_s.items() if at > horizon_s}
+        if not uses:
+            return
+        try:
+            await self._store.note_uses(uses)
+        except TryLater as error:
+            log.warning("key_uses_not_stored", keys=len(uses), code=error.error_code)
+
+    async def create(self, wanted: KeyRequest, *, by: Principal) -> KeyView:
+        """Make a key that may do no more than its maker. Raises Forbidden, Invalid, Conflict."""
+        now_us = self._clock.now_us()
+        _check_patterns(wanted)
+        await self._refuse_wider(wanted, by=by, now=as_datetime(now_us))
+        key_id = new_id("key", now_us=now_us)
+        token = new_token(key_id, env=self._env)
+        new = _new_key(wanted, key_id, digest_of(token), env=self._env, by=by.key_id, now_us=now_us)
+        created_at = await self._store.insert(new)
+        log.info("key_created", key_id=key_id, by=by.key_id, scopes=list(wanted.scopes))
+        return KeyView(
+            key_id,
+            wanted.name,
+            list(new.scopes),
+            wanted.tier,
+            _listed(wanted.devices),
+            _listed(wanted.groups),
+            _listed(wanted.metrics),
+            new.expires_at,
+            created_at,
+            by.key_id,
+            key=token,
+        )
+
+    async def _refuse_wider(self, wanted: KeyRequest, *, by: Principal, now: datetime) -> None:
+        own = await self._store.find(by.key_id)
+        if own is None:
+            raise Unauthenticated()
+        expires_at = None if wanted.lifetime is None else now + wanted.lifetime
+        is_longer = own.expires_at is not None and (
+            expires_at is None or expires_at > own.expires_at
+        )
+        if is_longer or not _is_within(_principal_of(wanted), by):
+            raise Forbidden("a key can't make one that may do more than itself", code="wider_key")
+
+    async def page(self, *, by: Principal, limit: int, offset: int) -> tuple[list[KeyView], int]:
+        """The keys that may do no more than the asking one, newest first: a page, and how many."""
+        visible = [row for row in await self._store.all() if _is_within(_principal(row), by)]
+        return [_view(row) for row in visible[offset : offset + limit]], len(visible)
+
+    async def show(self, key_id: str, *, by: Principal) -> KeyView:
+        """Raises NotFound also for a key that may do more than the asking one."""
+        return _view(await self._visible(key_id, by=by))
+
+    async def holder(self, principal: Principal) -> KeyView:
+        """The key of a request. Raises Unauthenticated when it was revoked meanwhile."""
+        row = await self._store.find(principal.key_id)
+        if row is None:
+            raise Unauthenticated()
+        return _view(row)
+
+    async def _visible(self, key_id: str, *, by: Principal) -> KeyRow:
+        row = await self._store.find(key_id) if key_id.isprintable() else None
+        if row is None or not _is_within(_principal(row), by):
+            raise NotFound("there is no such key")
+        return row
+
+    async def revoke(self, key_id: str, *, by: Principal) -> None:
+        """Accept a key no longer; this daemon at once, others within seconds.
+
+        Raises NotFound, Conflict.
+        """
+        await self._visible(key_id, by=by)
+        at = as_datetime(self._clock.now_us())
+        if not await self._store.revoke(key_id, at=at):
+            raise NotFound("there is no such key")
+        self._accepted.clear()
+        log.info("key_revoked", key_id=key_id, by=by.key_id)
+
+    async def rotate(self, key_id: str, *, overlap: timedelta, by: Principal) -> KeyView:
+        """Give a key a new secret; the former one works for `overlap` more. Raises NotFound.
+
+        Only a key that may do as much may rotate another, since it learns the secret.
+        """
+        row = await self._visible(key_id, by=by)
+        until = as_datetime(self._clock.now_us()) + overlap
+        token = new_token(key_id, env=row.env)
+        digest = digest_of(token)
+        if not await self._store.rotate(key_id, secret_hash=digest, former_valid_until=until):
+            raise NotFound("there is no such key")
+        self._accepted.clear()
+        log.info("key_rotated", key_id=key_id, by=by.key_id, overlap_s=overlap.total_seconds())
+        return _view(row, key=token)
+
+    async def bootstrap(self) -> str | None:
+        """Make the first key (scope admin, tier enterprise) and return its secret.
+
+        None when there has been a key.
+        """
+        now_us = self._clock.now_us()
+        key_id = new_id("key", now_us=now_us)
+        token = new_token(key_id, env=self._env)
+        wanted = KeyRequest(name="first key", scopes=("admin",), tier="enterprise")
+        new = _new_key(
+            wanted, key_id, digest_of(token), env=self._env, by="bootstrap", now_us=now_us
+        )
+        if not await self._store.insert_first(new):
+            return None
+        log.info("key_bootstrapped", key_id=key_id)
+        return token
+
+
+class _FailureLog:
+    """Logs refused credentials, at most FAILURES_LOGGED_PER_S lines.
+
+    How many were left out is said in the next.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def log(self, reason: str, *, key_id: str | None, address: str) -> None:
+        second = int(self._clock.monotonic_s())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= FAILURES_LOGGED_PER_S:
+            self._left_out += 1
+            return
+        self._lines += 1
+        left_out, self._left_out = self._left_out, 0
+        log.warning(
+            "authentication_failed",
+            reason=reason,
+            key_id=key_id,
+            address=address,
+            lines_left_out=left_out,
+        )
+
+
+def _accepted_for_s(row: KeyRow, digest: bytes, now: datetime) -> float:
+    """How long this process may accept the digest for this key without asking again.
+
+    0 when it is not its own.
+    """
+    ends = [now + timedelta(seconds=ACCEPTED_FOR_S)]
+    if row.expires_at is not None:
+        ends.append(row.expires_at)
+    # Both are compared always, so that the time taken tells nothing of which secret was near.
+    is_present = hmac.compare_digest(digest, row.secret_hash)
+    is_former = hmac.compare_digest(digest, row.former_hash or bytes(32))
+    if not is_present:
+        if not is_former or row.former_valid_until is None:
+            return 0.0
+        ends.append(row.former_valid_until)
+    return (min(ends) - now).total_seconds()
+
+
+def _check_patterns(wanted: KeyRequest) -> None:
+    errors = [
+        {
+            "pointer": f"/{field}/{index}",
+            "code": "bad_pattern",
+            "detail": "a pattern holds letters, digits and _ . : / - * ? only",
+        }
+        for field in ("devices", "groups", "metrics")
+        for index, pattern in enumerate(getattr(wanted, field) or ())
+        if not is_pattern(pattern)
+    ]
+    if errors:
+        raise Invalid("A pattern is not valid.", code="bad_pattern", errors=errors)
+
+
+def _is_within(narrow: Principal, wide: Principal) -> bool:
+    """Whether `narrow` may do nothing that `wide` may not."""
+    has_scopes = "admin" in wide.scopes or narrow.scopes <= wide.scopes
+    return (
+        has_scopes
+        and TIERS.index(narrow.tier) <= TIERS.index(wide.tier)
+        and _sees_no_more_devices(narrow, wide)
+        and all_covered(wide.metrics, narrow.metrics)
+    )
+
+
+def _sees_no_more_devices(narrow: Principal, wide: Principal) -> bool:
+    """A key sees the devices of its patterns and of its groups; with neither it sees all."""
+    if wide.devices is None and wide.groups is None:
+        return True
+    if narrow.devices is None and narrow.groups is None:
+        return False
+    return all_covered(wide.devices or (), narrow.devices or ()) and all_covered(
+        wide.groups or (), narrow.groups or ()
+    )
+
+
+def _principal_of(wanted: KeyRequest) -> Principal:
+    return Principal(
+        "",
+        wanted.name,
+        frozenset(wanted.scopes),
+        wanted.tier,
+        _tupled(wanted.devices),
+        _tupled(wanted.groups),
+        _tupled(wanted.metrics),
+    )
+
+
+def _principal(row: KeyRow) -> Principal:
+    return Principal(
+        row.key_id, row.name, frozenset(row.scopes), row.tier, row.devices, row.groups, row.metrics
+    )
+
+
+def _new_key(
+    wanted: KeyRequest, key_id: str, digest: bytes, *, env: str, by: str, now_us: int
+) -> NewKey:
+    lifetime = wanted.lifetime
+    return NewKey(
+        key_id,
+        wanted.name,
+        env,
+        digest,
+        list(dict.fromkeys(wanted.scopes)),
+        wanted.tier,
+        wanted.devices,
+        wanted.groups,
+        wanted.metrics,
+        by,
+        None if lifetime is None else as_datetime(now_us) + lifetime,
+    )
+
+
+def _view(row: KeyRow, *, key: str | None = None) -> KeyView:
+    return KeyView(
+        row.key_id,
+        row.name,
+        list(row.scopes),
+        row.tier,
+        _listed(row.devices),
+        _listed(row.groups),
+        _listed(row.metrics),
+        row.expires_at,
+        row.created_at,
+        row.created_by,
+        row.last_used_at,
+        row.last_used_from,
+        row.former_valid_until,
+        key,
+    )
+
+
+def _listed(values: Sequence[str] | None) -> list[str] | None:
+    return None if values is None else list(values)
+
+
+def _tupled(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)

@@ -1,0 +1,163 @@
+"""API keys as stored: only hashes of their secrets.
+
+Who may do what with them is decided in service/keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from asyncpg import Record
+
+from daemon.domain.errors import Conflict
+from daemon.store.named_sql import load
+from daemon.store.pool import Connection, Database
+
+SQL = load("keys")
+KEYS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key that was not revoked; `former_hash` is the secret before the last rotation."""
+
+    key_id: str
+    name: str
+    env: str
+    secret_hash: bytes
+    former_hash: bytes | None
+    former_valid_until: datetime | None
+    scopes: tuple[str, ...]
+    tier: str
+    devices: tuple[str, ...] | None
+    groups: tuple[str, ...] | None
+    metrics: tuple[str, ...] | None
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    last_used_from: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key that is about to be stored."""
+
+    key_id: str
+    name: str
+    env: str
+    secret_hash: bytes
+    scopes: Sequence[str]
+    tier: str
+    devices: Sequence[str] | None
+    groups: Sequence[str] | None
+    metrics: Sequence[str] | None
+    created_by: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    key_id: str
+    used_at: datetime
+    used_from: str
+
+
+class KeyStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, key_id: str) -> KeyRow | None:
+        async with self._database.connection("control") as connection:
+            row = await connection.fetchrow(SQL["key_by_id"], key_id)
+        return None if row is None else _key(row)
+
+    async def all(self) -> list[KeyRow]:
+        """Every key, newest first; there are at most KEYS_MAX."""
+        async with self._database.connection("control") as connection:
+            return [_key(row) for row in await connection.fetch(SQL["all_keys"], KEYS_MAX)]
+
+    async def insert(self, key: NewKey) -> datetime:
+        """Store a key and return when. Raises Conflict when there are KEYS_MAX already."""
+        async with self._database.transaction("control") as connection:
+            await connection.execute(SQL["lock_keys"])
+            counts = await connection.fetchrow(SQL["count_keys"])
+            assert counts is not None
+            if counts["present"] >= KEYS_MAX:
+                raise Conflict(f"there are {KEYS_MAX} keys already", code="too_many_keys")
+            return await _insert(connection, key)
+
+    async def insert_first(self, key: NewKey) -> bool:
+        """Store a key only while there has never been one; False when there was."""
+        async with self._database.transaction("control") as connection:
+            await connection.execute(SQL["lock_keys"])
+            counts = await connection.fetchrow(SQL["count_keys"])
+            assert counts is not None
+            if counts["ever"]:
+                return False
+            await _insert(connection, key)
+            return True
+
+    async def revoke(self, key_id: str, *, at: datetime) -> bool:
+        """Accept the key no longer; False when there is none.
+
+        Raises Conflict for the last key that may administer, since nobody could make another.
+        """
+        async with self._database.transaction("control") as connection:
+            await connection.execute(SQL["lock_keys"])
+            row = await connection.fetchrow(SQL["lock_key"], key_id)
+            if row is None:
+                return False
+            if "admin" in row["scopes"] and not await connection.fetchval(
+                SQL["has_other_admin"], key_id, at
+            ):
+                raise Conflict("this is the last key with the scope admin", code="last_admin_key")
+            await connection.fetchval(SQL["revoke_key"], key_id)
+            return True
+
+    async def rotate(
+        self, key_id: str, *, secret_hash: bytes, former_valid_until: datetime
+    ) -> bool:
+        """Give the key a new secret; False when there is no such key."""
+        async with self._database.transaction("control") as connection:
+            return bool(
+                await connection.fetchval(
+                    SQL["rotate_key"], key_id, secret_hash, former_valid_until
+                )
+            )
+
+    async def note_uses(self, uses: Sequence[KeyUse]) -> None:
+        async with self._database.transaction("control") as connection:
+            await connection.execute(
+                SQL["note_uses"],
+                [use.key_id for use in uses],
+                [use.used_at for use in uses],
+                [use.used_from for use in uses],
+            )
+
+
+async def _insert(connection: Connection, key: NewKey) -> datetime:
+    at: datetime = await connection.fetchval(
+        SQL["insert_key"],
+        key.key_id,
+        key.name,
+        key.env,
+        key.secret_hash,
+        key.scopes,
+        key.tier,
+        key.devices,
+        key.groups,
+        key.metrics,
+        key.created_by,
+        key.expires_at,
+    )
+    return at
+
+
+def _key(row: Record) -> KeyRow:
+    values = dict(row)
+    for name in ("scopes", "devices", "groups", "metrics"):
+        values[name] = None if values[name] is None else tuple(values[name])
+    return KeyRow(**values)

@@ -1,0 +1,30 @@
+"""The bytes of an answer that went well; those of errors are made in transport/problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+# Dataclasses and UTC datetimes go out as they are: `Z`, with microseconds only when there are any
+# (contract 1).
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_SERIALIZE_NUMPY
+
+
+def to_json(value: Any) -> bytes:
+    """JSON of dicts, lists, dataclasses, datetimes and numpy arrays."""
+    return orjson.dumps(value, option=_OPTIONS)
+
+
+def json_answer(
+    value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer with a JSON body; not to be stored by caches unless `headers` say so."""
+    return Response(
+        to_json(value),
+        status,
+        {"Cache-Control": "no-store", **(headers or {})},
+        "application/json",
+    )

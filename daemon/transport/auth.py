@@ -1,0 +1,88 @@
+"""Who a request comes from, found before its body is read (contract 9.1, order of checks)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import Annotated, cast
+
+from fastapi import Depends
+from fastapi.dependencies.models import Dependant
+from starlette.requests import Request
+
+from daemon.domain.access import SCOPES, Principal
+from daemon.service.keys import Keys
+
+ANY_SCOPE = "any"
+NO_CREDENTIAL = "none"
+_BEARER = b"bearer "
+
+PrincipalFinder = Callable[[Request], Awaitable[Principal]]
+
+
+def token_of(raw_headers: list[tuple[bytes, bytes]]) -> str | None:
+    """The credential of `Authorization: Bearer X` or `X-Api-Key: X`; None when there is none.
+
+    `raw_headers` are those of an ASGI scope: names in lower case. The first header that holds one
+    counts.
+    """
+    for name, value in raw_headers:
+        if name == b"authorization":
+            if value[:7].lower() == _BEARER:
+                return value[7:].strip().decode("latin-1")
+        elif name == b"x-api-key":
+            return value.strip().decode("latin-1")
+    return None
+
+
+def address_of(scope: object) -> str:
+    """The address the connection came from."""
+    client = cast("dict[str, tuple[str, int] | None]", scope).get("client")
+    return client[0] if client else "unknown"
+
+
+async def authenticate(request: Request, keys: Keys) -> Principal:
+    """The holder of the request's key. Raises Unauthenticated, StoreUnavailable, Busy."""
+    token = token_of(request.scope["headers"])
+    principal = None if token is None else keys.cached(token)
+    if principal is None:
+        principal = await keys.authenticate(token, address=address_of(request.scope))
+    return principal
+
+
+@lru_cache(maxsize=64)
+def requires(scope: str) -> PrincipalFinder:
+    """A FastAPI dependency that declares the scope of its route and gives the Principal.
+
+    The route itself (transport/routing) reads the declaration, and checks it before it reads a
+    body.
+    """
+    if scope not in (*SCOPES, ANY_SCOPE):
+        raise ValueError(f"{scope} is not a scope")
+
+    async def principal_of(request: Request) -> Principal:
+        principal: Principal = request.state.principal
+        return principal
+
+    principal_of.__dict__["x_scope"] = scope
+    return principal_of
+
+
+def declared_scope(dependant: Dependant) -> str | None:
+    """The scope that a route declares with `requires`, however deep."""
+    found = getattr(dependant.call, "x_scope", None)
+    if found is not None:
+        return str(found)
+    for inner in dependant.dependencies:
+        scope = declared_scope(inner)
+        if scope is not None:
+            return scope
+    return None
+
+
+AnyHolder = Annotated[Principal, Depends(requires(ANY_SCOPE))]
+Reader = Annotated[Principal, Depends(requires("read"))]
+Exporter = Annotated[Principal, Depends(requires("export"))]
+MetricsWriter = Annotated[Principal, Depends(requires("metrics:write"))]
+DevicesWriter = Annotated[Principal, Depends(requires("devices:write"))]
+KeysHolder = Annotated[Principal, Depends(requires("keys"))]

@@ -1,0 +1,119 @@
+"""The HTTP interface beside the hot routes: routers, errors, OpenAPI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from daemon.domain.errors import DomainError
+from daemon.transport import openapi
+from daemon.transport.access_log import AccessLogMiddleware
+from daemon.transport.errors import answer_of
+from daemon.transport.paths import EncodedSlashMiddleware
+from daemon.transport.request_id import RequestIdMiddleware, request_id_of
+from daemon.transport.routes import auth, devices, health, keys, metrics, stats
+from daemon.transport.routing import on_error
+from daemon.transport.services import Services
+from telemetryctl import __version__
+
+PREFIX = openapi.PREFIX
+OPENAPI_PATH = "/api/openapi.json"
+
+API_ROUTERS: tuple[APIRouter, ...] = (
+    metrics.router,
+    # Before devices: its paths are longer.
+    stats.router,
+    devices.router,
+    keys.router,
+)
+ROOT_ROUTERS: tuple[APIRouter, ...] = (health.router, auth.router)
+
+
+def build_fastapi(services: Services, *, routers: Sequence[APIRouter] = ()) -> FastAPI:
+    """The application without middleware; `routers` are further ones below `/api/v1/telemetry`."""
+    app = FastAPI(
+        title="telemetryctl",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    for router in (*API_ROUTERS, *routers):
+        app.include_router(router, prefix=PREFIX)
+    for router in ROOT_ROUTERS:
+        app.include_router(router)
+    for kind in (HTTPException, RequestValidationError, DomainError, Exception):
+        app.add_exception_handler(kind, on_error)
+    _serve_openapi(app)
+    return app
+
+
+def build_api(services: Services, *, routers: Sequence[APIRouter] = ()) -> ASGIApp:
+    """The application behind its middleware.
+
+    Request ids outermost, so that every answer carries one.
+    """
+    app: ASGIApp = build_fastapi(services, routers=routers)
+    app = LastResort(app)
+    app = EncodedSlashMiddleware(app)
+    app = AccessLogMiddleware(app, traffic=services.traffic, clock=services.clock)
+    return RequestIdMiddleware(app)
+
+
+class LastResort:
+    """An error that nothing else answered becomes a 500 problem here; the server never sees one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_started = False
+
+        async def send_and_note(message: Any) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:
+            # Half an answer can't be taken back: the connection has to break, so that nobody takes
+            # it for a whole one.
+            # Starlette raises again what it has answered; that answer is complete.
+            if is_started:
+                raise
+            answer = answer_of(error, request_id=request_id_of(scope))
+            start = {"type": "http.response.start", "status": answer.status}
+            await send(start | {"headers": answer.raw_headers()})
+            await send({"type": "http.response.body", "body": answer.body})
+
+
+def _serve_openapi(app: FastAPI) -> None:
+    from fastapi import Request
+    from starlette.responses import Response
+
+    from daemon.transport.answers import json_answer
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            app.openapi_schema = openapi.complete(made)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+    async def serve(request: Request) -> Response:
+        return json_answer(document())
+
+    app.add_route(OPENAPI_PATH, serve, include_in_schema=False)

@@ -1,0 +1,152 @@
+"""The OpenAPI document.
+
+What FastAPI can't know by itself, among it the hot routes that are served beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from daemon.transport.problems import PROBLEM_MEDIA_TYPE
+from daemon.transport.routing import SECURITY
+from telemetryctl.api.points import Batch, BatchStored, BulkStored, Columns, Point, PointStored
+from telemetryctl.api.problems import Problem
+
+PREFIX = "/api/v1/telemetry"
+_REF = "#/components/schemas/"
+_MODELS = (Point, Batch, Columns, PointStored, BatchStored, BulkStored, Problem)
+_BULK_SCHEMA = {
+    "type": "object",
+    "title": "Bulk",
+    "description": "Points by device id, at most 10,000 together.",
+    "additionalProperties": {"type": "array", "items": {"$ref": f"{_REF}Point"}},
+}
+# path, operation id, summary, schema of the body, schema of the answer
+_INGEST = (
+    ("/devices/{device_id}/telemetry", "write_point", "Store one point", "Point", "PointStored"),
+    (
+        "/devices/{device_id}/telemetry/batch",
+        "write_batch",
+        "Store up to 1,000 points of one device",
+        "Batch",
+        "BatchStored",
+    ),
+    ("/bulk", "write_bulk", "Store up to 10,000 points of many devices", "Bulk", "BulkStored"),
+    (
+        "/columns",
+        "write_columns",
+        "Store up to 100,000 points, series by series",
+        "Columns",
+        "BatchStored",
+    ),
+)
+_PROBLEMS = {
+    "400": "A path or query value is malformed, or the body can't be parsed.",
+    "401": "A valid API key is needed.",
+    "403": "The key lacks the scope.",
+    "404": "There is no such thing, or the key may not see it.",
+    "409": "The name is taken, or the state does not allow it.",
+    "413": "The body is too large.",
+    "415": "The content encoding is not known.",
+    "422": "The body does not fit the schema, or is impossible.",
+    "503": "Not now; `Retry-After` says when.",
+}
+
+
+def complete(openapi: dict[str, Any]) -> dict[str, Any]:
+    """Add credentials, problems and the ingest routes to what FastAPI made.
+
+    Changes and returns it.
+    """
+    components = openapi.setdefault("components", {})
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+        "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    }
+    document_ingest(openapi)
+    for operations in openapi["paths"].values():
+        for operation in operations.values():
+            _document_problems(operation)
+    for made_by_fastapi in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(made_by_fastapi, None)
+    return openapi
+
+
+def document_ingest(openapi: dict[str, Any]) -> None:
+    """Add the four ingest routes, which bare ASGI serves."""
+    schemas = openapi.setdefault("components", {}).setdefault("schemas", {})
+    _, made = models_json_schema(
+        [(model, "validation") for model in _MODELS], ref_template=_REF + "{model}"
+    )
+    for name, schema in made["$defs"].items():
+        schemas.setdefault(name, schema)
+    schemas["Bulk"] = _BULK_SCHEMA
+    for path, operation_id, summary, body, answer in _INGEST:
+        openapi["paths"].setdefault(PREFIX + path, {})["post"] = {
+            "tags": ["ingest"],
+            "summary": summary,
+            "operationId": operation_id,
+            "x-scope": "ingest",
+            "security": SECURITY,
+            "parameters": _ingest_parameters(path),
+            "requestBody": {"required": True, "content": _json(body)},
+            "responses": {
+                "200": {
+                    "description": "Stored: the points counted are committed.",
+                    "content": _json(answer),
+                }
+            },
+        }
+
+
+def _ingest_parameters(path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {
+            "name": "dry_run",
+            "in": "query",
+            "required": False,
+            "description": "Check everything and store nothing.",
+            "schema": {"type": "boolean", "default": False},
+        },
+        {
+            "name": "Content-Encoding",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "enum": ["identity", "gzip", "zstd", "lz4"]},
+        },
+    ]
+    if "{device_id}" in path:
+        found.insert(
+            0,
+            {
+                "name": "device_id",
+                "in": "path",
+                "required": True,
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 128,
+                    "pattern": "^[A-Za-z0-9_.:/-]+$",
+                },
+            },
+        )
+    return found
+
+
+def _document_problems(operation: dict[str, Any]) -> None:
+    is_open = operation.get("x-scope") == "none"
+    responses = operation.setdefault("responses", {})
+    for status, description in _PROBLEMS.items():
+        if is_open and status not in ("400", "503"):
+            responses.pop(status, None)
+            continue
+        responses[status] = {
+            "description": description,
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": f"{_REF}Problem"}}},
+        }
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REF + schema}}}

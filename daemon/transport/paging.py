@@ -1,0 +1,28 @@
+"""Query parameters that lists share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+
+from daemon.domain.errors import Malformed
+
+LIMIT_MAX = 1_000
+OFFSET_MAX = 2**31 - 1
+TAG_FILTERS_MAX = 32
+
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX)]
+Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX)]
+# PostgreSQL text can't hold NUL, so it never gets there.
+Text = Annotated[str, Query(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
+
+
+def tags_of(query: list[tuple[str, str]]) -> dict[str, str]:
+    """The tags of `tag.K=V` parameters. Raises Malformed."""
+    tags = {name[4:]: value for name, value in query if name.startswith("tag.")}
+    if len(tags) > TAG_FILTERS_MAX:
+        raise Malformed(f"at most {TAG_FILTERS_MAX} tags can be asked for at once")
+    if any("\0" in text or len(text) > 256 for pair in tags.items() for text in pair):
+        raise Malformed("a tag is longer than 256 characters or holds NUL")
+    return tags

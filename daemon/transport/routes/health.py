@@ -1,0 +1,84 @@
+"""Routes of health: for load balancers, monitoring and people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daemon.domain.errors import Refused, TryLater
+from daemon.service.health import HealthView
+from daemon.transport.answers import json_answer
+from daemon.transport.auth import NO_CREDENTIAL, authenticate, token_of
+from daemon.transport.routing import new_router
+from daemon.transport.services import Parts, Services
+from telemetryctl import __version__
+from telemetryctl.api.health import Health, HealthDetailed, Liveness, Readiness
+
+OPEN: dict[str, Any] = {"openapi_extra": {"x-scope": NO_CREDENTIAL}}
+RETRY_AFTER_S = "1"
+
+router = new_router(tags=["health"])
+
+
+@router.get("/health", response_model=Health, operation_id="health", **OPEN)
+async def health(request: Request, parts: Parts) -> Response:
+    """Whether the daemon can do its work; 503 when a critical dependency is down."""
+    view = parts.health.view()
+    return _answer(_body(view, request, parts), is_good=view.is_healthy)
+
+
+@router.get("/health/ready", response_model=Readiness, operation_id="health_ready", **OPEN)
+async def ready(parts: Parts) -> Response:
+    """Whether requests should be sent here now; 503 when not."""
+    view = parts.health.view()
+    return _answer({"ready": view.is_ready, "reasons": view.reasons}, is_good=view.is_ready)
+
+
+@router.get("/health/live", response_model=Liveness, operation_id="health_live", **OPEN)
+async def live() -> Response:
+    """The process answers."""
+    return json_answer({"alive": True})
+
+
+@router.get(
+    "/health/detailed", response_model=HealthDetailed, operation_id="health_detailed", **OPEN
+)
+async def detailed(request: Request, parts: Parts) -> Response:
+    """The state of each part; with a key also its numbers."""
+    view = parts.health.view()
+    is_known = await _has_key(request, parts)
+    parts_of = parts.health.details() if is_known else parts.health.states()
+    return _answer(_body(view, request, parts) | parts_of, is_good=view.is_healthy)
+
+
+async def _has_key(request: Request, parts: Services) -> bool:
+    """A key that can't be checked now counts as none.
+
+    Health must answer while the database is down.
+    """
+    if token_of(request.scope["headers"]) is None:
+        return False
+    try:
+        await authenticate(request, parts.keys)
+    except (Refused, TryLater):
+        return False
+    return True
+
+
+def _body(view: HealthView, request: Request, parts: Services) -> dict[str, Any]:
+    server = request.scope.get("server") or ("", parts.port)
+    return {
+        "status": "healthy" if view.is_healthy else "unhealthy",
+        "service": "telemetry_service",
+        "port": parts.port or server[1],
+        "version": __version__,
+        "dependencies": view.dependencies,
+    }
+
+
+def _answer(body: dict[str, Any], *, is_good: bool) -> Response:
+    if is_good:
+        return json_answer(body)
+    return json_answer(body, status=503, headers={"Retry-After": RETRY_AFTER_S})

@@ -1,0 +1,157 @@
+"""The route class of the API: access before body, bounded bodies, every error a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daemon.domain.errors import DomainError, Invalid, Malformed, TooLarge, UnsupportedEncoding
+from daemon.transport.auth import ANY_SCOPE, NO_CREDENTIAL, authenticate, declared_scope
+from daemon.transport.errors import ErrorAnswer, answer_of
+from daemon.transport.problems import problem
+from daemon.transport.request_id import request_id_of
+
+BODY_BYTES_MAX = 1 << 20
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
+_CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed"}
+# An unparsable body is malformed (400), a body of the wrong shape invalid (422); see C-20.
+_UNPARSABLE = frozenset({"json_invalid"})
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class UndeclaredScope(Exception):
+    """A route neither requires a scope nor says that it needs no credential."""
+
+
+class GuardedRoute(APIRoute):
+    """A route that declares its scope: by `requires`, or by `openapi_extra={"x-scope": "none"}`.
+
+    Raises UndeclaredScope when it does not, so that no route is open by oversight.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        extra = dict(self.openapi_extra or {})
+        self.scope_needed = declared_scope(self.dependant) or extra.get("x-scope")
+        if self.scope_needed is None:
+            raise UndeclaredScope(f"{path} declares no scope")
+        extra["x-scope"] = self.scope_needed
+        extra["security"] = [] if self.scope_needed == NO_CREDENTIAL else SECURITY
+        self.openapi_extra = extra
+
+    def get_route_handler(self) -> Handler:
+        inner = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                await self._check_access(request)
+                if self.body_field is not None:
+                    await _take_json_body(request)
+                return await inner(request)
+            except Exception as error:
+                return problem_response(error, request)
+
+        return handle
+
+    async def _check_access(self, request: Request) -> None:
+        if self.scope_needed == NO_CREDENTIAL:
+            return
+        principal = await authenticate(request, request.app.state.services.keys)
+        request.state.principal = principal
+        if self.scope_needed not in (ANY_SCOPE, None):
+            principal.require(self.scope_needed)
+
+
+def new_router(**options: Any) -> APIRouter:
+    """A router whose routes are GuardedRoutes."""
+    return APIRouter(route_class=GuardedRoute, **options)
+
+
+async def _take_json_body(request: Request) -> None:
+    """Read the body up to BODY_BYTES_MAX; it is JSON whatever the content type says.
+
+    Raises TooLarge, UnsupportedEncoding.
+    """
+    if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        raise UnsupportedEncoding("this route takes no content encoding")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise TooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes")
+        parts.append(part)
+    # Where Starlette keeps a body that was read; FastAPI asks for it there.
+    request._body = b"".join(parts)
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        headers = [h for h in request.scope["headers"] if h[0] != b"content-type"]
+        request.scope["headers"] = [*headers, (b"content-type", b"application/json")]
+        request.__dict__.pop("_headers", None)
+
+
+def problem_response(error: Exception, request: Request) -> Response:
+    """The answer to anything that a route, or the routing itself, raised."""
+    own_id = request_id_of(request.scope)
+    match error:
+        case RequestValidationError():
+            answer = answer_of(_from_validation(error.errors()), request_id=own_id)
+        case HTTPException():
+            answer = _from_http(error, own_id)
+        case _:
+            answer = answer_of(error, request_id=own_id)
+    response = Response(answer.body, answer.status)
+    response.raw_headers = [*answer.raw_headers(), (b"cache-control", b"no-store")]
+    return response
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """`problem_response` as an exception handler of the application."""
+    return problem_response(error, request)
+
+
+ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+def _from_http(error: HTTPException, request_id: str) -> ErrorAnswer:
+    """What Starlette itself refuses: unknown paths and methods, unreadable bodies."""
+    detail = {
+        400: "The body can't be read.",
+        404: "There is nothing at this path.",
+        405: "The path does not know this method.",
+    }.get(error.status_code, str(error.detail))
+    code = _CODES.get(error.status_code, "refused")
+    body = problem(error.status_code, code=code, detail=detail, request_id=request_id)
+    headers = [(k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items()]
+    return ErrorAnswer(error.status_code, body, headers)
+
+
+def _from_validation(found: Sequence[Any]) -> DomainError:
+    """Malformed for a path or query value or an unparsable body, else Invalid with every place."""
+    for item in found:
+        place = str(item["loc"][0])
+        if place != "body":
+            name = ".".join(str(part) for part in item["loc"][1:])
+            return Malformed(f"The {place} value {name} is not valid: {item['msg']}.")
+        if item["type"] in _UNPARSABLE:
+            return Malformed("The body is not valid JSON.", code="bad_json")
+    errors = [
+        {"pointer": pointer_of(item["loc"][1:]), "code": item["type"], "detail": item["msg"]}
+        for item in found[:100]
+    ]
+    first = errors[0]
+    return Invalid(
+        f"The body is not valid at {first['pointer'] or '/'}: {first['detail']}.", errors=errors
+    )
+
+
+def pointer_of(parts: Sequence[int | str]) -> str:
+    """A JSON pointer (RFC 6901, section 3)."""
+    return "".join("/" + str(p).replace("~", "~0").replace("/", "~1") for p in parts)

@@ -1,0 +1,42 @@
+"""The services that routes call; made in app.py and put where routes find them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from daemon.clock import Clock
+from daemon.live.traffic import Traffic
+from daemon.service.devices import Devices
+from daemon.service.health import Health
+from daemon.service.keys import Keys
+from daemon.service.metrics import Metrics
+from daemon.service.stats import Stats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """One of each.
+
+    Fields of neighbours stand here too, so that a route finds them all in one place.
+    """
+
+    clock: Clock
+    traffic: Traffic
+    keys: Keys
+    metrics: Metrics
+    devices: Devices
+    stats: Stats
+    health: Health
+    port: int = 0
+
+
+async def services_of(request: Request) -> Services:
+    """A FastAPI dependency; asynchronous, since FastAPI moves others to a thread."""
+    return cast(Services, request.app.state.services)
+
+
+Parts = Annotated[Services, Depends(services_of)]
