@@ -24,6 +24,7 @@ from telemetryctl.files.stamps import EPOCH, MICROSECOND
 from telemetryctl.options import command, single
 from telemetryctl.output.progress import Progress
 from telemetryctl.session import Session
+from telemetryctl.transfer.definitions import Definition, define_metrics
 from telemetryctl.transfer.importing import Import, Reading, default_state_path, newest_us
 from telemetryctl.transfer.pace import Pace, parse_rate
 from telemetryctl.transfer.uploader import Sending, Uploader
@@ -161,7 +162,7 @@ def import_files(
             if not is_continued and time.shift_to is not None:
                 run.state.shift_us = _shift_us(session, files, reading=reading, to=time.shift_to)
             if sending.define and not sending.dry_run:
-                define_metrics(session, reading.mapping)
+                define_metrics(session, _definitions(reading.mapping))
             run.run(partial(_uploader, session, sending, stack))
     except LockHeld as error:
         raise TryLater("this import is already running", why=str(error)) from error
@@ -244,22 +245,14 @@ def _shift_us(session: Session, files: list[str], *, reading: Reading, to: str) 
     return shift_us
 
 
-def define_metrics(session: Session, mapping: Mapping) -> None:
-    """Define each mapped metric whose kind is known and that the server lacks."""
-    from telemetryctl.client.errors import ServerProblem
-
-    for name, source in mapping.metrics.items():
-        if (data_type := _type_of(source)) is None:
-            continue
-        definition = {"name": name, "data_type": data_type, "metric_type": "gauge"}
-        if source.unit:
-            definition["unit"] = source.unit
-        try:
-            session.client.create_metric(definition)
-            session.console.note(f"metric {name} is now defined as {data_type}")
-        except ServerProblem as problem:
-            if problem.status != 409:
-                raise problem.during(f"metric {name} was not defined") from problem
+def _definitions(mapping: Mapping) -> list[Definition]:
+    """What the mapping says of its metrics; the server infers the kinds of the others."""
+    kinds = {name: _type_of(source) for name, source in mapping.metrics.items()}
+    return [
+        Definition(name, data_type, mapping.metrics[name].unit)
+        for name, data_type in kinds.items()
+        if data_type is not None
+    ]
 
 
 def _type_of(source: Source) -> str | None:

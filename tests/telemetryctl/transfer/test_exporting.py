@@ -153,9 +153,7 @@ def test_a_range_is_exported_file_by_file_and_resumed(tmp_path: Path) -> None:
     window = (MIDNIGHT, MIDNIGHT + timedelta(days=2))
 
     for _ in range(2):
-        export_range(
-            journal.fetch, query={}, window=window, targets=targets, is_resuming=True
-        )
+        export_range(journal.fetch, query={}, window=window, targets=targets, is_resuming=True)
 
     assert rows_in(tmp_path) == {"20.csv.gz": [a_row(1)], "21.csv.gz": [a_row(1)]}
     assert len(journal.asked) == 2
