@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from telemetryctl.failures import Failure, MissingExtra
+from telemetryctl.failures import ConfigurationFailure, Failure, MissingExtra
 from telemetryctl.output.console import prepare_streams, print_failure, print_to_stderr
 from telemetryctl.output.exit_codes import ExitCode
 
@@ -212,19 +213,42 @@ def _report(failure: Failure) -> int:
 
 
 def _report_unexpected(error: Exception, arguments: Sequence[str]) -> int:
-    if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error)):
-        return _report(extra)
-    if "--debug" in arguments:
-        import traceback
+    if known := _translated(error):
+        return _report(known)
+    import traceback
 
-        traceback.print_exc()
+    text = "".join(traceback.format_exception(error))
+    if "--debug" in arguments:
+        print_to_stderr(text)
     return _report(
         Failure(
             "something went wrong inside telemetryctl",
             why=f"{type(error).__name__}: {str(error)[:500]}",
-            hint="run it again with --debug and report what it prints",
+            hint=f"please report it with {_save_report(text)}",
         )
     )
+
+
+def _save_report(text: str) -> str:
+    """Keep the traceback in the state folder and return where, or how else to see it."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    home = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    path = home / PROGRAM / "last-error.txt"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return "what --debug prints"
+    return str(path)
+
+
+def _translated(error: Exception) -> Failure | None:
+    """Return the failure that an error of the layers below means."""
+    from telemetryctl.api.contexts import ContextFileError
+
+    if isinstance(error, ContextFileError):
+        return ConfigurationFailure(str(error))
+    return _extra_of(error) if isinstance(error, ModuleNotFoundError) else None
 
 
 _EXTRAS = {"zstandard": "daemon", "lz4": "daemon", "asyncpg": "daemon", "fastapi": "daemon"}

@@ -34,7 +34,7 @@ def parse_value(text: str) -> Any:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether there is no NaN and no infinity in it, which JSON can't say though Python reads it."""
+    """Whether there is no NaN and no infinity in it; Python reads them, JSON hasn't got them."""
     match value:
         case float():
             return math.isfinite(value)

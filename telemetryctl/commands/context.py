@@ -7,7 +7,7 @@ import typer
 from telemetryctl import config
 from telemetryctl.api import contexts
 from telemetryctl.completion import complete_contexts
-from telemetryctl.failures import ConfigurationFailure, NothingThere, UsageFailure
+from telemetryctl.failures import NothingThere, UsageFailure
 from telemetryctl.options import command, noun
 from telemetryctl.output.render import Column
 from telemetryctl.session import Session
@@ -31,7 +31,7 @@ Zone = Annotated[str | None, typer.Option("--default-tz", help="Its default --tz
 @command(app, example="telemetryctl context ls")
 def ls(session: Session) -> None:
     """List the contexts."""
-    config_tables, credentials = _read(session)
+    config_tables, credentials = _read()
     current = config_tables.get("current")
     rows = [
         {
@@ -169,12 +169,9 @@ def test(session: Session) -> None:
     session.renderer.item(document, columns=columns)
 
 
-def _read(session: Session) -> tuple[contexts.Table, contexts.Table]:
+def _read() -> tuple[contexts.Table, contexts.Table]:
     folder = contexts.config_home()
-    try:
-        return contexts.read_config(folder), contexts.read_credentials(folder)
-    except contexts.ContextFileError as error:
-        raise ConfigurationFailure(str(error)) from error
+    return contexts.read_config(folder), contexts.read_credentials(folder)
 
 
 def _known(tables: contexts.Table, name: str) -> dict[str, Any]:
@@ -186,10 +183,7 @@ def _known(tables: contexts.Table, name: str) -> dict[str, Any]:
 
 def _drop_token(name: str) -> None:
     folder = contexts.config_home()
-    try:
-        credentials = contexts.read_credentials(folder)
-    except contexts.ContextFileError as error:
-        raise ConfigurationFailure(str(error)) from error
+    credentials = contexts.read_credentials(folder)
     if credentials.get("contexts", {}).pop(name, None) is not None:
         contexts.write_tables(folder / contexts.CREDENTIALS_FILE, credentials)
 

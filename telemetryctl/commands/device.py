@@ -25,6 +25,7 @@ LIST_COLUMNS = (
 )
 ITEM_COLUMNS = (
     *LIST_COLUMNS,
+    Column("name"),
     Column("attributes"),
     Column("location"),
     Column("expected_interval", title="EXPECTED INTERVAL S"),
@@ -54,7 +55,7 @@ class Chosen:
 
     device_type: Annotated[str | None, typer.Option("--type", help="Of this type.")] = None
     group: Annotated[str | None, typer.Option(help="In this group.")] = None
-    status: Annotated[str | None, typer.Option(help="active or inactive (no point for a day).")] = None
+    status: Annotated[str | None, typer.Option(help="active (a day) or inactive.")] = None
     bbox: Annotated[str | None, typer.Option(metavar="W,S,E,N", help="In this box.")] = None
     tags: Annotated[
         list[str] | None, typer.Option("--tag", metavar="K=V", help="With this tag; repeat it.")
@@ -111,6 +112,7 @@ class Labels:
         list[str] | None, typer.Argument(metavar="K=V", help="Tags; `K=` removes one.")
     ] = None
     device_type: Annotated[str | None, typer.Option("--type", help="Its type.")] = None
+    name: Annotated[str | None, typer.Option(help="Its name for people.")] = None
     location: Annotated[str | None, typer.Option(metavar="LAT,LON", help="Its fixed place.")] = None
     expected_interval: Annotated[
         str | None, typer.Option(help="How often it should send: 30s.")
@@ -142,6 +144,8 @@ def _changes(session: Session, device_id: str, *, labels: Labels) -> dict[str, A
     changes: dict[str, Any] = {}
     if labels.device_type is not None:
         changes["type"] = labels.device_type or None
+    if labels.name is not None:
+        changes["name"] = labels.name or None
     if labels.location is not None:
         changes["location"] = parse_location(labels.location)
     if labels.expected_interval is not None:

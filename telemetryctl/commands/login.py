@@ -9,7 +9,7 @@ import typer
 from telemetryctl import config, times
 from telemetryctl.api import contexts
 from telemetryctl.commands.version import warn_about_skew
-from telemetryctl.failures import ConfigurationFailure, UsageFailure
+from telemetryctl.failures import UsageFailure
 from telemetryctl.options import command, single
 from telemetryctl.session import Session
 
@@ -38,16 +38,13 @@ def login(
     client = session.client_for(server, token=token)
     principal = client.whoami()
     warn_about_skew(session, server_version=client.health().get("version"))
-    try:
-        contexts.write_context(
-            context,
-            server=server,
-            token=token.value,
-            config_home=contexts.config_home(),
-            make_current=True,
-        )
-    except contexts.ContextFileError as error:
-        raise ConfigurationFailure(str(error)) from error
+    contexts.write_context(
+        context,
+        server=server,
+        token=token.value,
+        config_home=contexts.config_home(),
+        make_current=True,
+    )
     session.console.note(describe_login(server, principal=principal))
     session.console.note(f'context "{context}" is now the default')
 

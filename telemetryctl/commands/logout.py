@@ -1,7 +1,7 @@
 """Logging out: forget the key of a context on this machine."""
 
 from telemetryctl.api import contexts
-from telemetryctl.failures import ConfigurationFailure, NothingThere
+from telemetryctl.failures import NothingThere
 from telemetryctl.options import command, single
 from telemetryctl.session import Session
 
@@ -15,12 +15,9 @@ def logout(session: Session) -> None:
     if not name:
         raise NothingThere("no context is in use, so there is no key to forget")
     folder = contexts.config_home()
-    try:
-        with contexts.locked(folder):
-            credentials = contexts.read_credentials(folder)
-            if credentials.get("contexts", {}).pop(name, None) is None:
-                raise NothingThere(f'context "{name}" has no stored key')
-            contexts.write_tables(folder / contexts.CREDENTIALS_FILE, credentials)
-    except contexts.ContextFileError as error:
-        raise ConfigurationFailure(str(error)) from error
+    with contexts.locked(folder):
+        credentials = contexts.read_credentials(folder)
+        if credentials.get("contexts", {}).pop(name, None) is None:
+            raise NothingThere(f'context "{name}" has no stored key')
+        contexts.write_tables(folder / contexts.CREDENTIALS_FILE, credentials)
     session.console.note(f'the key of context "{name}" is forgotten on this machine')

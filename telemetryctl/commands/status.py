@@ -7,6 +7,7 @@ import typer
 
 from telemetryctl import times
 from telemetryctl.client.errors import ServerProblem
+from telemetryctl.commands.version import warn_about_skew
 from telemetryctl.failures import TryLater, UsageFailure
 from telemetryctl.options import command, single
 from telemetryctl.output.exit_codes import ExitCode
@@ -31,8 +32,12 @@ def status(
     """Show health, rates and lag. Exits with 75 when the daemon is not healthy."""
     every = parse_interval(interval)
     if is_watched:
-        watch(session.console, lambda: draw(session), every=every)
-        return
+        watch(session.console, lambda: _draw_again(session), every=every)
+    else:
+        warn_about_skew(session, server_version=draw(session).get("version"))
+
+
+def _draw_again(session: Session) -> None:
     draw(session)
 
 
@@ -44,8 +49,8 @@ def parse_interval(text: str) -> timedelta:
     return every
 
 
-def draw(session: Session) -> None:
-    """Print the screen. Raises TryLater after it when the daemon is not healthy."""
+def draw(session: Session) -> dict[str, Any]:
+    """Print the screen, return the health. Raises TryLater after it when that is not good."""
     document = read(session)
     if session.renderer.format == "json":
         session.renderer.item(document, columns=COLUMNS)
@@ -53,6 +58,8 @@ def draw(session: Session) -> None:
         session.renderer.rows(rows_of(document), columns=COLUMNS)
     if document["health"].get("status") != "healthy":
         raise TryLater(f"{session.settings.server} is not healthy")
+    health: dict[str, Any] = document["health"]
+    return health
 
 
 def read(session: Session) -> dict[str, Any]:
