@@ -23,6 +23,7 @@ from daemon.domain.errors import DomainError
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
+_PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -135,6 +136,14 @@ class Config(BaseSettings):
     def is_embedded(self) -> bool:
         return self.database.url == "embedded"
 
+    def shown(self) -> str:
+        """The settings as TOML-like lines, with the password of the database URL masked."""
+        lines = []
+        for section, values in self.model_dump(mode="json").items():
+            lines.append(f"[{section}]")
+            lines += [f"{name} = {_masked(value)!r}" for name, value in values.items()]
+        return "\n".join(lines)
+
     @property
     def data_dir(self) -> Path:
         """The folder of the embedded database."""
@@ -175,6 +184,10 @@ def load_config(file: Path | None = None) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(f"{file}: {error}") from error
     return config
+
+
+def _masked(value: Any) -> Any:
+    return _PASSWORD.sub(r"\1:***@", value) if isinstance(value, str) else value
 
 
 def _said(error: Any) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
+from daemons import DaemonProcess, start_daemon
 from servers import PostgresServer, debian_bindir, start_server, wheel_bindir
 
 from daemon.store.migrations import migrate
@@ -70,3 +72,11 @@ async def database(dsn: str) -> AsyncIterator[Database]:
     await opened.open()
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="module")
+def daemon(postgres: PostgresServer) -> Iterator[DaemonProcess]:
+    """A real telemetryd on a fresh database of the embedded PostgreSQL, shared by the tests of a module."""
+    process = start_daemon(asyncio.run(fresh_database(postgres)))
+    yield process
+    process.stop()

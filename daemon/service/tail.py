@@ -34,6 +34,7 @@ class Tail:
     latest: Latest
     position: int = 0
     is_loaded: bool = False
+    is_closing: bool = False
     is_flushing: Callable[[], bool] = lambda: False
     _own: set[int] = field(default_factory=set)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -141,7 +142,7 @@ class Tail:
         """Return when `position` is past `seq`, or after the timeout."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self.position <= seq:
+                while self.position <= seq and not self.is_closing:
                     self._wanted.set()
                     await self._moved.wait()
         except TimeoutError:
@@ -157,7 +158,13 @@ class Tail:
         self._wanted.clear()
 
     def wake(self) -> None:
+        """Look into the journal now: a NOTIFY came."""
         self._wanted.set()
+
+    def close(self) -> None:
+        """Let everybody who waits go: the daemon drains."""
+        self.is_closing = True
+        self._moved.set()
 
     # -- both --------------------------------------------------------------------------------
 

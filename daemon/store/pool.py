@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -93,6 +93,28 @@ class Database:
             yield connection
 
     async def listener(self) -> asyncpg.Connection[asyncpg.Record]:
-        """A connection of its own for LISTEN; the caller closes it. Raises StoreUnavailable."""
+        """A connection of its own, outside the pools; the caller closes it. Raises StoreUnavailable."""
         with translating():
             return await asyncpg.connect(self._dsn, timeout=self._limits.connect_timeout_s)
+
+    @asynccontextmanager
+    async def listening(
+        self, channel: str, on_notify: Callable[[], None]
+    ) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+        """LISTEN on a connection of its own; yields a call that tells whether it is still alive.
+
+        Raises StoreUnavailable.
+        """
+        timeout_s = self._limits.connect_timeout_s
+        connection = await self.listener()
+        try:
+            with translating():
+                await connection.add_listener(channel, lambda *_: on_notify())
+
+            async def is_alive() -> bool:
+                with translating():
+                    return bool(await connection.fetchval("select true", timeout=timeout_s))
+
+            yield is_alive
+        finally:
+            connection.terminate()

@@ -1,0 +1,145 @@
+"""The commands of telemetryd: serve, migrate, config, keys, db. They read the configuration and call app.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daemon import app as daemon_app
+from daemon.config import BadConfig, Config, is_terminal, load_config
+from daemon.domain.errors import DomainError, StoreUnavailable
+from daemon.log import set_up
+
+EXIT_TRY_LATER = 75
+EXIT_BAD_CONFIG = 78
+
+app = typer.Typer(
+    name="telemetryd",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The telemetry daemon: HTTP, journal, compaction and housekeeping on PostgreSQL.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Show and check the configuration.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of this host.")
+db_app = typer.Typer(no_args_is_help=True, help="The database behind the daemon.")
+app.add_typer(config_app, name="config")
+app.add_typer(keys_app, name="keys")
+app.add_typer(db_app, name="db")
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file; else $TELEMETRY_CONFIG.")
+]
+
+
+@app.command()
+def serve(config: ConfigFile = None) -> None:
+    """Serve until SIGTERM: HTTP, and the loops behind it."""
+    settings = _settings(config)
+    text = settings.log.format == "text" or (settings.log.format == "auto" and is_terminal())
+    set_up(level=settings.log.level, text=text)
+    _run(lambda: daemon_app.serve(settings))
+
+
+@app.command()
+def migrate(config: ConfigFile = None) -> None:
+    """Bring the database to this program's schema, and exit."""
+    settings = _settings(config)
+    applied = _run(lambda: daemon_app.migrate_only(settings))
+    sys.stderr.write(f"{len(applied)} migrations applied\n")
+    for name in applied:
+        sys.stdout.write(f"{name}\n")
+
+
+@config_app.command("check")
+def config_check(config: ConfigFile = None) -> None:
+    """Exit 0 when the configuration can be used, 78 with the reason when it can't."""
+    _settings(config)
+    sys.stderr.write("the configuration is fine\n")
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile = None) -> None:
+    """Print the settings in force, secrets masked."""
+    sys.stdout.write(_settings(config).shown() + "\n")
+
+
+@keys_app.command("bootstrap")
+def keys_bootstrap(config: ConfigFile = None) -> None:
+    """Print the first admin key; only while no key exists."""
+    key = _run(lambda: daemon_app.bootstrap_only(_settings(config)))
+    if key is None:
+        sys.stderr.write(
+            "error: a key exists already\n"
+            "  the first key is made once; its secret is not stored\n"
+            "hint: telemetryctl key create NAME --scope admin\n"
+        )
+        raise typer.Exit(5)
+    sys.stdout.write(key + "\n")
+
+
+@db_app.command("status")
+def db_status(config: ConfigFile = None) -> None:
+    """Print the server's version, the schema and the size of the database."""
+    for name, value in _run(lambda: daemon_app.database_status(_settings(config))).items():
+        sys.stdout.write(f"{name}\t{value}\n")
+
+
+@db_app.command(
+    "psql", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def db_psql(context: typer.Context, config: ConfigFile = None) -> None:
+    """Open psql on the daemon's database; further arguments go to psql."""
+    settings = _settings(config)
+    program, dsn = _run(lambda: daemon_app.psql_of(settings))
+    os.execvp(program, [program, dsn, *context.args])
+
+
+def _settings(file: Path | None) -> Config:
+    try:
+        return load_config(file)
+    except BadConfig as error:
+        sys.stderr.write(
+            f"error: the configuration can't be used: {error.detail}\n"
+            "  nothing was started\n"
+            "hint: config.example.toml documents every setting\n"
+        )
+        raise typer.Exit(EXIT_BAD_CONFIG) from error
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run on uvloop; errors that an operator can mend become three lines and an exit code."""
+    try:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            return runner.run(main())
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except StoreUnavailable as error:
+        _explain(error, "hint: is PostgreSQL running, and [database] url right?")
+        raise typer.Exit(EXIT_TRY_LATER) from error
+    except DomainError as error:
+        _explain(error, "hint: telemetryd config check")
+        raise typer.Exit(EXIT_BAD_CONFIG) from error
+    except OSError as error:
+        sys.stderr.write(f"error: {error.strerror or error}\n")
+        raise typer.Exit(EXIT_BAD_CONFIG) from error
+
+
+def _explain(error: DomainError, hint: str) -> None:
+    cause = f"  {error.__cause__}\n" if error.__cause__ else ""
+    sys.stderr.write(f"error: {error.detail}\n{cause}{hint}\n")
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

@@ -1,0 +1,141 @@
+"""Real telemetryd processes for tests: started on a free port, talked to over HTTP and by the real CLI, stopped or killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+API = "/api/v1/telemetry"
+
+
+@dataclass
+class DaemonProcess:
+    """One running telemetryd with a home of its own; `log` holds its lines as dicts."""
+
+    process: subprocess.Popen[bytes]
+    home: Path
+    log: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+    key: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the CLI needs to use this daemon's first context."""
+        return _environment(self.home)
+
+    def http(self, **options: Any) -> httpx.Client:
+        """A client with the admin key; paths are below `/api/v1/telemetry` unless they are whole."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=self.url + API, headers=headers, timeout=30, **options)
+
+    def cli(
+        self, *arguments: str, stdin: str | bytes | None = None, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the real telemetryctl against this daemon; output as text."""
+        done = subprocess.run(
+            [Path(sys.executable).parent / "telemetryctl", *arguments],
+            input=stdin.decode() if isinstance(stdin, bytes) else stdin,
+            capture_output=True, text=True, timeout=60, check=False,
+            env=self.environment | environment,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise AssertionError(f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def wait_for(self, event: str, *, timeout_s: float = 60) -> dict[str, Any]:
+        """The first log line with this event."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            for line in list(self.log):
+                if line.get("event") == event:
+                    return line
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"no {event}; exit {self.process.poll()}; log: {self.log[-20:]}")
+
+    def kill(self) -> None:
+        """kill -9, as a crash."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, *, timeout_s: float = 40) -> int:
+        """SIGTERM, and the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SYSTEMROOT") if name in os.environ}
+    return kept | {
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_DATA_HOME": str(home / "data"),
+        "XDG_STATE_HOME": str(home / "state"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+    }
+
+
+def start_daemon(
+    dsn: str, *, home: Path | None = None, wait: bool = True, key: str = "", **settings: str
+) -> DaemonProcess:
+    """Start telemetryd on this database; `settings` are like `compaction__age="1s"`.
+
+    A second daemon on the same database gets the first one's `key`.
+    """
+    home = home or Path(tempfile.mkdtemp(prefix="tlmd-"))
+    environment = _environment(home) | {
+        "TELEMETRY_DATABASE__URL": dsn,
+        "TELEMETRY_SERVER__PORT": "0",
+        "TELEMETRY_LOG__FORMAT": "json",
+    }
+    environment |= {f"TELEMETRY_{name.upper()}": value for name, value in settings.items()}
+    process = subprocess.Popen(
+        [Path(sys.executable).parent / "telemetryd", "serve"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    daemon = DaemonProcess(process, home, key=key)
+    threading.Thread(target=_read_log, args=(daemon,), daemon=True).start()
+    if wait:
+        wait_until_serving(daemon)
+    return daemon
+
+
+def wait_until_serving(daemon: DaemonProcess, *, timeout_s: float = 60) -> None:
+    daemon.url = daemon.wait_for("serving", timeout_s=timeout_s)["url"]
+    credentials = daemon.home / "config" / "telemetryctl" / "credentials.toml"
+    if not daemon.key and credentials.is_file():
+        daemon.key = tomllib.loads(credentials.read_text())["contexts"]["local"]["token"]
+        _point_context_to(daemon)
+
+
+def _point_context_to(daemon: DaemonProcess) -> None:
+    """The context keeps its first port; a restarted daemon has another one."""
+    daemon.cli("context", "edit", "local", "--server", daemon.url, check=False)
+
+
+def _read_log(daemon: DaemonProcess) -> None:
+    assert daemon.process.stderr is not None
+    for line in daemon.process.stderr:
+        try:
+            daemon.log.append(json.loads(line))
+        except ValueError:
+            daemon.log.append({"event": "not_json", "text": line.decode(errors="replace")})
