@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from daemon.domain.block import Block
-from daemon.domain.merge import EMPTY
 
 
 class _Tags(msgspec.Struct):
@@ -26,13 +26,18 @@ def _tags_of(context: bytes) -> dict[str, str]:
     return _decode(context).tags or {}
 
 
+def rows_carrying(block: Block, tags: Mapping[str, str]) -> npt.NDArray[np.intp]:
+    """Rows whose context has all of these tags, in their order."""
+    if block.context_of is None:
+        return np.arange(0 if tags else len(block))
+    # The last entry is for rows without a context, whose index is -1.
+    fits = [tags.items() <= _tags_of(c).items() for c in block.contexts] + [not tags]
+    return np.flatnonzero(np.array(fits)[block.context_of])
+
+
 def carries(block: Block, tags: Mapping[str, str]) -> Block:
-    """The rows whose context has all of these tags, in their order."""
+    """The block of the rows that carry all of these tags."""
     if not tags:
         return block
-    if block.context_of is None:
-        return EMPTY
-    # The last entry is for rows without a context, whose index is -1.
-    fits = np.array([tags.items() <= _tags_of(c).items() for c in block.contexts] + [False])
-    rows = np.flatnonzero(fits[block.context_of])
+    rows = rows_carrying(block, tags)
     return block if len(rows) == len(block) else block.take(rows)

@@ -43,7 +43,8 @@ async def test_points_come_by_time_then_device(series: Series) -> None:
     assert page.block.numbers.tolist() == [float(i) for i in range(20)]
     assert names == ["bus-1", "bus-2"] * 10
     assert (page.device_id, page.metric_name, page.next_cursor) == (None, "speed", None)
-    assert [(name.device_id, count) for name, count in page.counts] == [("bus-1", 10), ("bus-2", 10)]
+    counts = [(name.device_id, count) for name, count in page.counts]
+    assert counts == [("bus-1", 10), ("bus-2", 10)]
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 19, 20, 21])
