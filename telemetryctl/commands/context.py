@@ -1,6 +1,7 @@
 """Contexts: servers by name, with a key and a few defaults."""
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -120,18 +121,22 @@ def edit(
     session: Session,
     *,
     name: Name,
-    url: Annotated[str | None, typer.Option("--url", help="New URL.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="New URL; --server is the same here.")
+    ] = None,
     default_output: Output = None,
     default_tz: Zone = None,
 ) -> None:
-    """Change a context. A new URL drops the key, which belongs to the old server."""
+    """Change a context. Another host drops the key, which belongs to the old one."""
     folder = contexts.config_home()
     with contexts.locked(folder):
         tables = config.read_config(folder)
         table = _known(tables, name)
-        if url and (server := config.normal_server(url)) != table.get("server"):
+        if wanted := url or session.flags.server:
+            server = config.normal_server(wanted)
+            if not _is_same_host(str(table.get("server", "")), server):
+                _drop_token(session, name)
             table["server"] = server
-            _drop_token(name)
         table |= _defaults(default_output, default_tz)
         contexts.write_tables(folder / contexts.CONFIG_FILE, tables)
     session.console.note(f'context "{name}" changed')
@@ -144,7 +149,7 @@ def rm(session: Session, *, name: Name) -> None:
     with contexts.locked(folder):
         tables = config.read_config(folder)
         _known(tables, name)
-        _drop_token(name)
+        _drop_token(session, name)
         del tables["contexts"][name]
         for pointer in ("current", "previous"):
             if tables.get(pointer) == name:
@@ -181,11 +186,19 @@ def _known(tables: contexts.Table, name: str) -> dict[str, Any]:
     return table
 
 
-def _drop_token(name: str) -> None:
+def _is_same_host(old: str, new: str) -> bool:
+    """Whether the key may go on to the new URL: another port is fine, plain text is not."""
+    before, after = urlsplit(old), urlsplit(new)
+    is_downgrade = before.scheme == "https" and after.scheme == "http"
+    return before.hostname == after.hostname and not is_downgrade
+
+
+def _drop_token(session: Session, name: str) -> None:
     folder = contexts.config_home()
     credentials = contexts.read_credentials(folder)
     if credentials.get("contexts", {}).pop(name, None) is not None:
         contexts.write_tables(folder / contexts.CREDENTIALS_FILE, credentials)
+        session.console.note(f'the key of context "{name}" is forgotten on this machine')
 
 
 def _defaults(output: str | None, tz: str | None) -> dict[str, str]:

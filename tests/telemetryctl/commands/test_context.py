@@ -56,11 +56,27 @@ def test_show_tells_origins_and_masks_the_key(cli_with_two: CommandLine) -> None
     assert "secret" not in own.out + own.err
 
 
-def test_a_new_url_drops_the_key_of_the_old_server(cli_with_two: CommandLine) -> None:
+def test_another_host_drops_the_key_of_the_old_one(cli_with_two: CommandLine) -> None:
     cli_with_two.run("context", "edit", "local", "--url", "https://elsewhere.test")
 
     assert not listed(cli_with_two)["local"]["has_token"]
     assert listed(cli_with_two)["work"]["has_token"]
+
+
+@pytest.mark.parametrize("option", ["--url", "--server"])
+def test_another_port_of_the_same_host_keeps_the_key(
+    cli_with_two: CommandLine, option: str
+) -> None:
+    cli_with_two.run("context", "edit", "local", option, "https://local.test:8443")
+
+    assert listed(cli_with_two)["local"]["server"] == "https://local.test:8443"
+    assert listed(cli_with_two)["local"]["has_token"]
+
+
+def test_a_downgrade_to_plain_text_drops_the_key(cli_with_two: CommandLine) -> None:
+    cli_with_two.run("context", "edit", "local", "--url", "http://local.test")
+
+    assert not listed(cli_with_two)["local"]["has_token"]
 
 
 def test_edit_sets_defaults_that_commands_follow(cli_with_two: CommandLine) -> None:
