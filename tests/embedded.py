@@ -21,17 +21,17 @@ WAIT_S = 20.0
 
 
 def postmasters_of(data_dir: Path) -> list[int]:
-    """Live postmasters that work in the folder's cluster: those whose parent does not."""
+    """Live postmasters of the folder's cluster; their children do not keep the command line."""
     layout = recorded(data_dir)
     if layout is None:
         return []
-    cluster = str(layout.cluster_dir)
-    parents = {}
+    found = []
     for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == cluster:
-                parents[process.pid] = process.ppid()
-    return [pid for pid, parent in parents.items() if parent not in parents]
+        with suppress(psutil.NoSuchProcess):
+            arguments = process.cmdline()
+            if "-D" in arguments and str(layout.cluster_dir) in arguments:
+                found.append(process.pid)
+    return found
 
 
 @dataclass

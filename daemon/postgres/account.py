@@ -63,6 +63,10 @@ def choose_account(cluster_dir: Path | None) -> Account:
         return Account(os.geteuid(), os.getegid())
     if cluster_dir is not None and cluster_dir.is_dir():
         found = cluster_dir.stat()
+        if found.st_uid == 0:
+            raise EmbeddedUnavailable(
+                f"{cluster_dir} belongs to root, as whom PostgreSQL does not run; chown -R it"
+            )
         return Account(found.st_uid, found.st_gid)
     named = _named(OWN_NAME) or _named("postgres") or _made() or _named("nobody")
     if named is None:

@@ -15,7 +15,7 @@ from daemon.postgres.binaries import Binaries, locate, reachable
 from daemon.postgres.cluster import create_cluster, major_of
 from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.layout import Layout, recorded, settle
-from daemon.postgres.postmaster import is_postmaster_of, listener_pid, noted_pid
+from daemon.postgres.postmaster import is_postmaster_of, listener_of, noted_pid
 from daemon.postgres.probe import Answer, ask
 from daemon.postgres.server import Server, adopt, spawn
 from daemon.postgres.settings import server_settings
@@ -67,7 +67,7 @@ def prepare(data_dir: Path, *, overrides: Mapping[str, str]) -> Launcher:
         raise EmbeddedUnavailable("the embedded PostgreSQL needs Linux 5.3 or newer")
     try:
         return _prepare(data_dir, overrides)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise EmbeddedUnavailable(f"the data folder can't be used: {error}") from error
 
 
@@ -90,15 +90,20 @@ def _prepare(data_dir: Path, overrides: Mapping[str, str]) -> Launcher:
 async def find_running(layout: Layout) -> Server | None:
     """The postmaster of this cluster if there is one, whoever started it.
 
-    One that listens is found by its socket; one that does not listen yet, or no more, by its
-    working folder. Raises EmbeddedUnavailable when the socket belongs to another cluster.
+    One that listens is found by its socket, whose folder only its account and root can enter;
+    one that does not listen yet, or no more, by what it works on. Raises EmbeddedUnavailable when
+    the one that listens serves another cluster, or can't be watched from here.
     """
     if await ask(layout) is not Answer.ABSENT:
-        pid = await asyncio.to_thread(listener_pid, layout.socket_path)
-        if pid is not None and is_postmaster_of(pid, layout.cluster_dir):
-            return adopt(pid)
+        listener = await asyncio.to_thread(listener_of, layout.socket_path)
+        if listener is not None:
+            if listener.pid == 0 or listener.uid != layout.cluster_dir.stat().st_uid:
+                raise EmbeddedUnavailable(
+                    f"{layout.socket_path} is served from another container or account"
+                )
+            return adopt(listener.pid)
     pid = noted_pid(layout.cluster_dir)
-    if pid is not None and pid != os.getpid() and is_postmaster_of(pid, layout.cluster_dir):
+    if pid is not None and is_postmaster_of(pid, layout.cluster_dir):
         return adopt(pid)
     return None
 

@@ -155,12 +155,11 @@ def settle(data_dir: Path, account: Account) -> Layout:
         )
     if not known.cluster_dir.is_relative_to(data_dir):
         _claim(known)
-    try:
+    if _is_socket_dir_of(known.home_dir, known.socket_dir) and known.socket_dir.is_dir():
+        # The runtime folder of another login may be a different one; the first choice stays.
         own_folder(known.socket_dir, mode=0o700, account=account)
-    except (OSError, EmbeddedUnavailable):
-        # The data folder was moved, or the runtime folder of a login session is gone.
-        return replace(known, socket_dir=_socket_dir(known.home_dir, account))
-    return known
+        return known
+    return replace(known, socket_dir=_socket_dir(known.home_dir, account))
 
 
 def _new_home(data_dir: Path, account: Account) -> Path:
@@ -211,6 +210,14 @@ def _socket_dir(home_dir: Path, account: Account) -> Path:
     folder = home_dir / "run"
     path = str(folder / f".s.PGSQL.{PORT}")
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX or not SAFE_PATH.fullmatch(path):
-        name = hashlib.sha256(os.fsencode(home_dir)).hexdigest()[:16]
-        folder = runtime_folder(account) / name
+        folder = runtime_folder(account) / _short_name(home_dir)
     return own_folder(folder, mode=0o700, account=account)
+
+
+def _is_socket_dir_of(home_dir: Path, folder: Path) -> bool:
+    """False after the data folder was moved: then the old place may be someone else's by now."""
+    return folder == home_dir / "run" or folder.name == _short_name(home_dir)
+
+
+def _short_name(home_dir: Path) -> str:
+    return hashlib.sha256(os.fsencode(home_dir)).hexdigest()[:16]

@@ -7,13 +7,21 @@ import os
 import socket
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 CONNECT_WAIT_S = 5.0
 UCRED = struct.Struct("3i")
 
 
-def listener_pid(socket_path: Path) -> int | None:
-    """The process that listens on our socket, as the kernel knows it; None when nobody does.
+class Credentials(NamedTuple):
+    """A process and its user; the process is 0 when it lives in another container."""
+
+    pid: int
+    uid: int
+
+
+def listener_of(socket_path: Path) -> Credentials | None:
+    """Who listens on the socket, as the kernel knows it; None when nobody does.
 
     SO_PEERCRED of a connected client names who called listen(2) (unix(7)): the postmaster.
     """
@@ -24,8 +32,8 @@ def listener_pid(socket_path: Path) -> int | None:
             found = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
         except OSError:
             return None
-    pid = UCRED.unpack(found)[0]
-    return pid or None
+    pid, uid, _ = UCRED.unpack(found)
+    return Credentials(pid, uid)
 
 
 def noted_pid(cluster_dir: Path) -> int | None:
@@ -38,12 +46,18 @@ def noted_pid(cluster_dir: Path) -> int | None:
 def is_postmaster_of(pid: int, cluster_dir: Path) -> bool:
     """Whether that process lives and works in the cluster's folder, as only its server does.
 
-    A zombie has no folder any more, and a process we may not look at is not ours.
+    Root without CAP_SYS_PTRACE, as in a container, may not look into another account's folder;
+    then the command line, which everybody may read, has to name the cluster. A zombie has neither.
     """
     try:
         return is_same_folder(Path(os.readlink(f"/proc/{pid}/cwd")), cluster_dir)
+    except PermissionError:
+        with contextlib.suppress(OSError):
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            return os.fsencode(cluster_dir) in arguments and arguments[0].endswith(b"/postgres")
     except OSError:
-        return False
+        pass
+    return False
 
 
 def is_same_folder(one: Path, other: Path) -> bool:

@@ -13,7 +13,7 @@ from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.launcher import Launcher, find_running, prepare, to_the_end
 from daemon.postgres.layout import ADMIN_ROLE, APP_ROLE, DATABASE, Layout, open_data_dir, recorded
 from daemon.postgres.locks import FileLock
-from daemon.postgres.postmaster import listener_pid
+from daemon.postgres.postmaster import listener_of
 from daemon.postgres.probe import Answer, ask
 from daemon.postgres.roles import ensure_application, is_application_made
 from daemon.postgres.server import Server
@@ -193,7 +193,8 @@ class EmbeddedPostgres:
         if not await is_application_made(layout):
             return False
         self._layout = layout
-        self._shared_pid = await asyncio.to_thread(listener_pid, layout.socket_path)
+        listener = await asyncio.to_thread(listener_of, layout.socket_path)
+        self._shared_pid = listener.pid if listener else None
         self._become("shared")
         return True
 
@@ -260,8 +261,9 @@ class EmbeddedPostgres:
                 if answer is Answer.ABSENT:
                     # Someone removed the socket; only a new start makes it again.
                     server.send(signal.SIGINT)
-            elif answer is Answer.READY:
-                self._become("running")
+            elif answer in {Answer.READY, Answer.NOT_YET}:
+                # Not yet, although it was: one of its processes crashed, and it recovers by itself.
+                self._become("running" if answer is Answer.READY else "recovering")
         complaint = last_complaint(layout.log_path)
         self._log("embedded_died", severity="error", pid=server.pid, complaint=complaint)
         self._let_go()

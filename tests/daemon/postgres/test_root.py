@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -17,7 +17,7 @@ import pytest
 from embedded import StartDaemon, ask_value, embedded_in, postmasters_of
 
 from daemon.postgres.account import Account
-from daemon.postgres.binaries import PACKAGE, locate, reachable
+from daemon.postgres.binaries import PACKAGE, Binaries, locate, reachable
 from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.layout import recorded
 from daemon.postgres.supervisor import EmbeddedPostgres
@@ -131,18 +131,29 @@ async def test_scratch_clusters_go_with_their_data_folders(private_dir: Path) ->
 
         assert not old_cluster.exists()
         assert new_cluster.exists()
+    # The folder for scratch is shared with everything else that is tested as root.
     shutil.rmtree(new_cluster.parent)
+
+
+def nobody() -> Account:
+    entry = pwd.getpwnam("nobody")
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def hidden_programs(private_dir: Path) -> Binaries:
+    """A copy of the installed programs where only root can go."""
+    source = locate()
+    hidden = Binaries(private_dir / PACKAGE / source.install_dir.name, source.major)
+    shutil.copytree(source.install_dir, hidden.install_dir, symlinks=True)
+    shutil.copytree(source.libraries_dir, hidden.libraries_dir, symlinks=True)
+    return hidden
 
 
 async def test_programs_in_a_folder_nobody_may_enter_are_copied_once(
     data_dir: Path, private_dir: Path, state_dir: Path, start_daemon: StartDaemon
 ) -> None:
-    spec = find_spec(PACKAGE)
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    installed = Path(spec.submodule_search_locations[0])
-    for name in (PACKAGE, f"{PACKAGE}.libs"):
-        shutil.copytree(installed.parent / name, private_dir / name, symlinks=True)
+    hidden_programs(private_dir)
+    (private_dir / PACKAGE / "__init__.py").touch()
     search_path = os.pathsep.join([str(private_dir), *filter(None, sys.path)])
     environment = {"PYTHONPATH": search_path, "STATE_DIRECTORY": str(state_dir)}
 
@@ -151,59 +162,59 @@ async def test_programs_in_a_folder_nobody_may_enter_are_copied_once(
     (copy,) = (state_dir / "binaries").glob("[0-9]*")
 
     assert await ask_value(dsn, "select 1") == 1
-    program = Path(psutil.Process(*postmasters_of(data_dir)).exe())
+    program = Path(psutil.Process(*postmasters_of(data_dir)).cmdline()[0])
     assert program.is_relative_to(copy)
     assert (program.stat().st_uid, stat.S_IMODE(program.stat().st_mode)) == (0, 0o755)
     assert stat.S_IMODE(private_dir.stat().st_mode) == 0o700
     assert [daemon.leave() for daemon in daemons] == [0, 0]
 
 
-def test_a_half_made_copy_is_made_anew(
-    private_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = locate()
-    hidden = private_dir / PACKAGE
-    shutil.copytree(source.install_dir, hidden / source.install_dir.name, symlinks=True)
-    shutil.copytree(source.libraries_dir, private_dir / f"{PACKAGE}.libs", symlinks=True)
-    source = type(source)(hidden / source.install_dir.name, source.major)
-    nobody = pwd.getpwnam("nobody")
-    account = Account(nobody.pw_uid, nobody.pw_gid)
-    first = reachable(source, account=account)
+def test_a_half_made_copy_is_made_anew(private_dir: Path, state_dir: Path) -> None:
+    source = hidden_programs(private_dir)
+    first = reachable(source, account=nobody())
     copy_dir = next((state_dir / "binaries").glob("[0-9]*"))
-    copy_dir.rename(copy_dir.with_name(f".{copy_dir.name}"))
-    (copy_dir.with_name(f".{copy_dir.name}") / PACKAGE).rename(state_dir / "lost")
+    half = copy_dir.rename(copy_dir.with_name(f".{copy_dir.name}"))
+    shutil.rmtree(half / PACKAGE)
 
-    again = reachable(source, account=account)
+    again = reachable(source, account=nobody())
 
     assert again == first
     assert again.program("initdb").is_file()
-    assert [path.name for path in (state_dir / "binaries").iterdir() if path.is_dir()] == [
-        copy_dir.name
-    ]
+    assert [path for path in (state_dir / "binaries").iterdir() if path.is_dir()] == [copy_dir]
 
 
 async def test_root_serves_a_folder_that_another_account_made(
     data_dir: Path, start_daemon: StartDaemon
 ) -> None:
-    nobody = pwd.getpwnam("nobody").pw_uid
-    python = python_for(Account(nobody, nobody))
+    account = nobody()
+    python = python_for(account)
     if python is None:
         pytest.skip("the other account can reach no Python of this version")
-    os.chown(data_dir.parent, nobody, -1)
+    os.chown(data_dir.parent, account.uid, -1)
     daemon = start_daemon(
         environment={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        user=nobody,
+        user=account.uid,
         python=python,
     )
     daemon.wait_for("serving")
     (server_pid,) = postmasters_of(data_dir)
 
-    assert psutil.Process(server_pid).uids().real == nobody
+    assert psutil.Process(server_pid).uids().real == account.uid
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
     assert daemon.leave() == 0
     async with embedded_in(data_dir) as embedded:
-        assert psutil.Process(embedded.pid).uids().real == nobody
+        assert psutil.Process(embedded.pid).uids().real == account.uid
         assert await ask_value(embedded.dsn, "select 1") == 1
+
+
+def test_copies_made_at_the_same_time_are_one(private_dir: Path, state_dir: Path) -> None:
+    source = hidden_programs(private_dir)
+    with ThreadPoolExecutor(4) as threads:
+        made = set(threads.map(lambda _: reachable(source, account=nobody()), range(4)))
+
+    (copy,) = made
+    assert copy.program("initdb").is_file()
+    assert len([path for path in (state_dir / "binaries").iterdir() if path.is_dir()]) == 1
 
 
 async def test_two_folders_never_share_a_server(data_dir: Path) -> None:

@@ -168,8 +168,9 @@ async def test_a_moved_data_folder_still_works(data_dir: Path) -> None:
         await ask_value(embedded.dsn, "create table kept as select 42 as answer")
     moved = data_dir.rename(data_dir.with_name("moved, with a comma"))
 
-    async with embedded_in(moved) as embedded:
+    async with embedded_in(data_dir) as anew, embedded_in(moved) as embedded:
         assert await ask_value(embedded.dsn, "select answer from kept") == 42
+        assert anew.pid != embedded.pid
 
 
 async def test_a_long_path_gets_a_short_socket_folder(data_dir: Path) -> None:
