@@ -1,0 +1,282 @@
+"""Turns the journal into history, slice by slice, and merges the pieces of a day.
+
+When it runs, and that only one daemon does, is decided in workers/compactor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.clock import Clock
+from daemon.domain.block import Block, concat, unpack
+from daemon.domain.chunk import CHUNK_POINTS_MAX, DAY_US, Chunk, Int64s
+from daemon.domain.encoding import encode
+from daemon.domain.merge import EMPTY, merge, winners
+from daemon.domain.placement import Placement, SeriesDays, Spans, place
+from daemon.domain.rollup import Rollups, add, roll_up
+from daemon.domain.rollup import concat as concat_rollups
+from daemon.live.latest import Latest, LatestPoint
+from daemon.store import compaction as store
+from daemon.store.compaction import Changes
+from daemon.store.leases import Grant
+from daemon.store.pool import Database
+from daemon.store.series import LatestRow, SeriesStore
+
+SLICE_BYTES_MAX = 64 * 2**20
+# More pieces than this of a day that is not over yet are merged into one.
+PIECES_MAX = 24
+MERGE_DAYS_MAX = 1_000
+# A thread that runs Python code gives way to the event loop after so many small steps.
+STEPS = 256
+
+_NO_KEYS = (np.empty(0, np.int32), np.empty(0, np.int64))
+
+
+class Compaction:
+    """Follows the journal from `position`; every method needs the grant of the one compactor.
+
+    After any error of a method, call `begin` again: whether its transaction committed is unknown.
+    """
+
+    def __init__(self, database: Database, *, clock: Clock, slice_points: int = 500_000) -> None:
+        self._database = database
+        self._clock = clock
+        self._slice_points = slice_points
+        self._latest = Latest()
+        # (series id, day) -> (chunks, points), where there is more than one chunk.
+        self._split: dict[tuple[int, int], tuple[int, int]] = {}
+        self.position = 0
+
+    async def begin(self, position: int) -> None:
+        """Start from a position that the lease told; forgets what was known before."""
+        self.position = position
+        self._latest = Latest()
+        for row in await SeriesStore(self._database).latest():
+            self._latest.load(_point(row))
+        split = await store.read_mergeable(self._database)
+        self._split = {(s, day): (pieces, points) for s, day, pieces, points in split}
+
+    async def pending(self) -> store.Pending:
+        """What waits in the journal."""
+        return await store.read_pending(self._database, self.position)
+
+    async def compact(self, grant: Grant) -> bool:
+        """Write one slice of the journal to history and move the position; False when none waits.
+
+        Raises LeaseLost, and TryLater when nothing, or nothing for certain, was written.
+        """
+        rows = await store.read_slice(
+            self._database,
+            self.position,
+            points_max=self._slice_points,
+            bytes_max=SLICE_BYTES_MAX,
+        )
+        if not rows:
+            return False
+        block, seqs = await asyncio.to_thread(_gather, rows)
+        block, seqs = await self._without_deleted(block, seqs)
+        to = rows[-1][0]
+        if len(block):
+            await self._write(grant, block, seqs, to)
+        else:
+            nothing = Changes(block.series_ids, _NO_KEYS, [])
+            await store.write(self._database, grant, nothing, position=self.position, to=to)
+        self.position = to
+        return True
+
+    async def _without_deleted(self, block: Block, seqs: Int64s) -> tuple[Block, Int64s]:
+        """The points of series that still exist; the others were deleted with their history."""
+        ids = np.unique(block.series_ids)
+        known = await store.read_known(self._database, ids)
+        if len(known) == len(ids):
+            return block, seqs
+        rows = np.flatnonzero(np.isin(block.series_ids, known))
+        return block.take(rows), seqs[rows]
+
+    async def _write(self, grant: Grant, block: Block, seqs: Int64s, to: int) -> None:
+        days = SeriesDays.of(block)
+        spans = await store.read_spans(self._database, days)
+        placement = await asyncio.to_thread(place, block, days, spans)
+        old = await self._read(days, spans, placement.is_read)
+        # Hours with only newer points are added to; the others are rolled up anew.
+        fresh, dirty = await asyncio.to_thread(_roll_up, block, old, placement)
+        known = await store.read_rollups_at(self._database, fresh.series_ids, fresh.hours)
+        chunks = await asyncio.to_thread(_chunks, block, old, placement)
+        changes = Changes(
+            series_ids=np.unique(block.series_ids),
+            removed=_keys(days, spans, placement.is_rewritten),
+            chunks=chunks,
+            rollups=concat_rollups(add(known, fresh), dirty),
+            latest=await asyncio.to_thread(self._newest, block, seqs, to),
+        )
+        await store.write(self._database, grant, changes, position=self.position, to=to)
+        self._note_pieces(days, spans, placement.is_rewritten, chunks)
+
+    async def _read(self, days: SeriesDays, spans: Spans, is_read: npt.NDArray[np.bool_]) -> Block:
+        if not is_read.any():
+            return EMPTY
+        return await store.read_chunks_at(self._database, *_keys(days, spans, is_read))
+
+    def _newest(self, block: Block, seqs: Int64s, to: int) -> list[LatestRow]:
+        """Rows of the series whose newest point is one of these."""
+        for part in _by_objects(block):
+            self._latest.append(to, part)
+        rows: list[LatestRow] = []
+        last = np.append(np.flatnonzero(np.diff(block.series_ids)), len(block) - 1)
+        ids, times = block.series_ids[last].tolist(), block.times_us[last].tolist()
+        for at, (series_id, time_us) in enumerate(zip(ids, times, strict=True)):
+            _breathe(at)
+            point = self._latest.get(series_id)
+            if point is not None and point.time_us == time_us:
+                rows.append(_row(point, seq=int(seqs[last[at]])))
+        return rows
+
+    def _note_pieces(
+        self,
+        days: SeriesDays,
+        spans: Spans,
+        is_gone: npt.NDArray[np.bool_],
+        chunks: Sequence[Chunk],
+    ) -> None:
+        """Remember which of these series-days are in more than one chunk now."""
+        stays = ~is_gone
+        n = len(days)
+        pieces = np.bincount(spans.runs[stays], minlength=n)
+        points = np.bincount(spans.runs[stays], spans.points[stays], minlength=n)
+        keys = zip(days.series_ids.tolist(), (days.midnights_us // DAY_US).tolist(), strict=True)
+        added: dict[tuple[int, int], tuple[int, int]] = {}
+        for chunk in chunks:
+            key = (chunk.series_id, chunk.start_us // DAY_US)
+            count, total = added.get(key, (0, 0))
+            added[key] = (count + 1, total + chunk.points)
+        for key, count, total in zip(keys, pieces.tolist(), points.tolist(), strict=True):
+            more, extra = added.get(key, (0, 0))
+            if count + more > 1:
+                self._split[key] = (count + more, int(total) + extra)
+            else:
+                self._split.pop(key, None)
+
+    async def merge_some(self, grant: Grant, *, everything: bool = False) -> bool:
+        """Merge the pieces of some due series-days, in one transaction; False when none is due.
+
+        Due is a day that is over, and one with too many pieces; `everything` makes all due.
+        """
+        due = self._due(everything=everything)
+        if not due:
+            return False
+        await self._merge(grant, due)
+        for key in due:
+            self._split.pop(key, None)
+        return True
+
+    def _due(self, *, everything: bool) -> list[tuple[int, int]]:
+        today = self._clock.now_us() // DAY_US
+        due: list[tuple[int, int]] = []
+        room = self._slice_points
+        for key, (pieces, points) in self._split.items():
+            at_best = -(-points // CHUNK_POINTS_MAX)
+            bound = at_best if everything or key[1] < today else at_best + PIECES_MAX
+            if pieces > bound:
+                due.append(key)
+                room -= points
+            if room <= 0 or len(due) >= MERGE_DAYS_MAX:
+                break
+        return sorted(due)
+
+    async def _merge(self, grant: Grant, due: list[tuple[int, int]]) -> None:
+        ids = np.array([series_id for series_id, _ in due], np.int32)
+        known = await store.read_known(self._database, np.unique(ids))
+        exists = np.isin(ids, known)
+        ids = ids[exists]
+        midnights = np.array([day for _, day in due], np.int64)[exists] * DAY_US
+        places = np.arange(len(ids))
+        days = SeriesDays(ids, midnights, places, np.ones(len(ids), np.int64))
+        spans = await store.read_spans(self._database, days)
+        if not len(spans):
+            return
+        keys = _keys(days, spans, np.ones(len(spans), np.bool_))
+        block = await store.read_chunks_at(self._database, *keys)
+        chunks = await asyncio.to_thread(encode, block)
+        changes = Changes(known, keys, chunks)
+        await store.replace(self._database, grant, changes)
+
+
+def _gather(rows: Sequence[tuple[int, bytes]]) -> tuple[Block, Int64s]:
+    """The points of these journal rows by series and time, each key once, with the seq of each."""
+    blocks = []
+    for at, (_, body) in enumerate(rows):
+        _breathe(at)
+        blocks.append(unpack(body))
+    whole = concat(blocks)
+    seqs = np.repeat(np.array([seq for seq, _ in rows], np.int64), [len(block) for block in blocks])
+    order = winners(whole.series_ids, whole.times_us)
+    return (whole, seqs) if order is None else (whole.take(order), seqs[order])
+
+
+def _roll_up(block: Block, old: Block, placement: Placement) -> tuple[Rollups, Rollups]:
+    """Rollups of the hours to add to, and of the hours that are complete in `block` and `old`."""
+    if not len(placement.dirty_hours):
+        return roll_up(block), roll_up(EMPTY)
+    merged = merge([old, block])
+    fresh = block.take(np.flatnonzero(~placement.is_dirty(block)))
+    return roll_up(fresh), roll_up(merged.take(np.flatnonzero(placement.is_dirty(merged))))
+
+
+def _chunks(block: Block, old: Block, placement: Placement) -> list[Chunk]:
+    if not len(old):
+        rows, breaks = placement.rows_to_write(block)
+        return encode(block, breaks=breaks)
+    merged = merge([old, block])
+    rows, breaks = placement.rows_to_write(merged)
+    return encode(merged.take(rows), breaks=breaks)
+
+
+def _keys(
+    days: SeriesDays, spans: Spans, mask: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int32], Int64s]:
+    return days.series_ids[spans.runs[mask]], spans.starts_us[mask]
+
+
+def _by_objects(block: Block) -> list[Block]:
+    """The block in two, so that series without objects are not taken row by row."""
+    if not block.objects:
+        return [block]
+    with_objects = np.unique(block.series_ids[np.fromiter(block.objects, np.intp)])
+    has = np.isin(block.series_ids, with_objects)
+    parts = [block.take(np.flatnonzero(has)), block.take(np.flatnonzero(~has))]
+    return [part for part in parts if len(part)]
+
+
+def _point(row: LatestRow) -> LatestPoint:
+    return LatestPoint(
+        row.series_id,
+        row.time_us,
+        row.seq,
+        row.value,
+        row.context,
+        row.changed_at_us,
+        row.previous,
+    )
+
+
+def _row(point: LatestPoint, *, seq: int) -> LatestRow:
+    return LatestRow(
+        point.series_id,
+        point.time_us,
+        seq,
+        point.value,
+        point.context,
+        point.changed_at_us,
+        point.previous_value,
+    )
+
+
+def _breathe(step: int) -> None:
+    """Let the event loop's thread have the interpreter once in a while."""
+    if step % STEPS == STEPS - 1:
+        time.sleep(0)
