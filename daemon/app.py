@@ -230,7 +230,8 @@ def _embedded_log(event: str, *, severity: str = "info", **fields: object) -> No
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """The result of the call; while the database can't be reached it is tried for DATABASE_WAIT_S."""
+    """The result of the call; while the database can't be reached it is tried for
+    DATABASE_WAIT_S."""
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + DATABASE_WAIT_S
     is_told = False
@@ -334,7 +335,8 @@ async def database_status(config: Config) -> dict[str, str]:
 
 
 async def psql_of(config: Config) -> tuple[str, str]:
-    """The psql to run and what to connect to; the daemon has to run when the database is embedded."""
+    """The psql to run and what to connect to; the daemon has to run when the database is
+    embedded."""
     async with _postgres(config) as (embedded, dsn):
         own = embedded.binaries_dir / "psql" if embedded else Path("psql")
         program = str(own) if own.is_file() else shutil.which("psql")

@@ -1,4 +1,5 @@
-"""The commands of telemetryd: serve, migrate, config, keys, db. They read the configuration and call app.py."""
+"""The commands of telemetryd: serve, migrate, config, keys, db. They read the configuration and
+call app.py."""
 
 from __future__ import annotations
 
@@ -92,9 +93,7 @@ def db_status(config: ConfigFile = None) -> None:
         sys.stdout.write(f"{name}\t{value}\n")
 
 
-@db_app.command(
-    "psql", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)
+@db_app.command("psql", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def db_psql(context: typer.Context, config: ConfigFile = None) -> None:
     """Open psql on the daemon's database; further arguments go to psql."""
     settings = _settings(config)

@@ -55,9 +55,9 @@ class Server(Section):
     """Where to listen."""
 
     host: str = "127.0.0.1"
-    port: int = Field(8218, ge=0, le=65535)
-    drain_delay_s: float = Field(0.0, ge=0)
-    drain_timeout_s: float = Field(20.0, ge=0)
+    port: int = Field(default=8218, ge=0, le=65535)
+    drain_delay_s: float = Field(default=0.0, ge=0)
+    drain_timeout_s: float = Field(default=20.0, ge=0)
 
 
 class DatabaseSection(Section):
@@ -65,21 +65,21 @@ class DatabaseSection(Section):
 
     url: str = "embedded"
     data_dir: Path | None = None
-    query_connections: int = Field(8, ge=1, le=90)
-    control_connections: int = Field(4, ge=1, le=90)
-    statement_cache_size: int = Field(256, ge=0)
+    query_connections: int = Field(default=8, ge=1, le=90)
+    control_connections: int = Field(default=4, ge=1, le=90)
+    statement_cache_size: int = Field(default=256, ge=0)
 
 
 class Ingest(Section):
     """Bounds on what comes in."""
 
     future_tolerance: Duration = timedelta(minutes=5)
-    queue_points_max: int = Field(500_000, ge=1)
+    queue_points_max: int = Field(default=500_000, ge=1)
     queue_bytes_max: Size = 64 * 2**20
     queue_age_max: Duration = timedelta(seconds=5)
-    flush_points_max: int = Field(100_000, ge=1)
-    devices_max: int = Field(200_000, ge=1)
-    metrics_per_device_max: int = Field(1_000, ge=1)
+    flush_points_max: int = Field(default=100_000, ge=1)
+    devices_max: int = Field(default=200_000, ge=1)
+    metrics_per_device_max: int = Field(default=1_000, ge=1)
     batch_answers_keep: Duration = timedelta(days=7)
 
 
@@ -93,7 +93,7 @@ class Journal(Section):
 class Compaction(Section):
     """When the tail of the journal becomes chunks."""
 
-    points: int = Field(500_000, ge=1)
+    points: int = Field(default=500_000, ge=1)
     age: Duration = timedelta(minutes=5)
 
 

@@ -1,4 +1,5 @@
-"""Fixtures of the whole suite: one real PostgreSQL per run and worker, a fresh database per test."""
+"""Fixtures of the whole suite: one real PostgreSQL per run and worker, a fresh database per
+test."""
 
 from __future__ import annotations
 
@@ -76,7 +77,8 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="module")
 def daemon(postgres: PostgresServer) -> Iterator[DaemonProcess]:
-    """A real telemetryd on a fresh database of the embedded PostgreSQL, shared by the tests of a module."""
+    """A real telemetryd on a fresh database of the embedded PostgreSQL, shared by the tests of a
+    module."""
     process = start_daemon(asyncio.run(fresh_database(postgres)))
     yield process
     process.stop()

@@ -1,4 +1,5 @@
-"""Real telemetryd processes for tests: started on a free port, talked to over HTTP and by the real CLI, stopped or killed."""
+"""Real telemetryd processes for tests: started on a free port, talked to over HTTP and by the real
+CLI, stopped or killed."""
 
 from __future__ import annotations
 
@@ -36,12 +37,17 @@ class DaemonProcess:
         return _environment(self.home)
 
     def http(self, **options: Any) -> httpx.Client:
-        """A client with the admin key; paths are below `/api/v1/telemetry` unless they are whole."""
+        """A client with the admin key; paths are below `/api/v1/telemetry` unless they are
+        whole."""
         headers = {"Authorization": f"Bearer {self.key}"}
         return httpx.Client(base_url=self.url + API, headers=headers, timeout=30, **options)
 
     def cli(
-        self, *arguments: str, stdin: str | bytes | None = None, check: bool = True, **environment: str
+        self,
+        *arguments: str,
+        stdin: str | bytes | None = None,
+        check: bool = True,
+        **environment: str,
     ) -> subprocess.CompletedProcess[str]:
         """Run the real telemetryctl against this daemon; output as text."""
         done = subprocess.run(

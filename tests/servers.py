@@ -1,4 +1,5 @@
-"""Real PostgreSQL servers for tests: the embedded 18 and Debian's 15, without the supervisor that is under test elsewhere."""
+"""Real PostgreSQL servers for tests: the embedded 18 and Debian's 15, without the supervisor that
+is under test elsewhere."""
 
 from __future__ import annotations
 
@@ -87,9 +88,7 @@ def start_server(bindir: Path, *, fsync: bool = False) -> PostgresServer:
     return server
 
 
-def launch(
-    folder: Path, bindir: Path, user: str | None, *, fsync: bool
-) -> subprocess.Popen[bytes]:
+def launch(folder: Path, bindir: Path, user: str | None, *, fsync: bool) -> subprocess.Popen[bytes]:
     """Start `postgres` over an existing folder, logging to `folder/log`."""
     settings = {
         "listen_addresses": "",
@@ -112,7 +111,7 @@ def launch(
 
 def wait_until_ready(server: PostgresServer, *, timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
-    command = [server.bindir / "pg_isready", "-q", "-h", server.folder / "socket"]
+    command = [str(server.bindir / "pg_isready"), "-q", "-h", str(server.folder / "socket")]
     while subprocess.run(command, check=False).returncode:
         if time.monotonic() > deadline:
             raise TimeoutError(server.log[-2000:])

@@ -1,4 +1,5 @@
-"""Who asks, and what they may do. How a credential becomes a Principal is decided in service/keys."""
+"""Who asks, and what they may do. How a credential becomes a Principal is decided in
+service/keys."""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ TIERS = ("free", "pro", "enterprise")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of a key. `devices` and `metrics` are glob patterns over the whole id; None means all.
+    """The holder of a key. `devices` and `metrics` are glob patterns over the whole id; None means
+    all.
 
-    A key that is bound to groups sees their members only, so without `devices` it sees no device by pattern.
+    A key that is bound to groups sees their members only, so without `devices` it sees no device by
+    pattern.
     """
 
     key_id: str

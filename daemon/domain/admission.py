@@ -1,10 +1,11 @@
-"""Decides which points of a draft may be stored, and why the others may not. No point is stored here."""
+"""Decides which points of a draft may be stored, and why the others may not. No point is stored
+here."""
 
 from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,8 @@ class Limits:
     kinds         uint8    Kind of the series
     low, high     float64  inclusive bounds
     retention_us  int64    how old a point may be
-    checks        key -> check of an object or number against its definition; returns a Refusal's (code, detail) or None
+    checks        key -> check of an object or number against its definition; returns a Refusal's
+        (code, detail) or None
     refused       key -> (code, detail) of keys that can't have a series
     """
 
@@ -36,13 +38,14 @@ class Limits:
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
     retention_us: npt.NDArray[np.int64]
-    checks: dict[int, Callable[[Kind, Any], tuple[str, str] | None]] = field(default_factory=dict)
+    checks: Mapping[int, Callable[[Kind, Any], tuple[str, str] | None]] = field(default_factory=dict)
     refused: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """`block` holds the admitted points in arrival order (None when there are none); `total` counts all."""
+    """`block` holds the admitted points in arrival order (None when there are none); `total` counts
+    all."""
 
     block: Block | None
     refusals: list[Refusal]
@@ -97,9 +100,7 @@ def _judge(
     return bad if bad.any() else None
 
 
-def _refuse(
-    bad: Bools, found: Bools, refusals: list[Refusal], why: tuple[str, str]
-) -> None:
+def _refuse(bad: Bools, found: Bools, refusals: list[Refusal], why: tuple[str, str]) -> None:
     """Mark what is found and not refused yet."""
     found = found & ~bad
     refusals.extend(Refusal(row, *why) for row in np.flatnonzero(found).tolist())
@@ -127,9 +128,7 @@ def _judge_times(
     _refuse(bad, times < now_us - limits.retention_us[draft.key_of], refusals, old)
 
 
-def _judge_bounds(
-    draft: Draft, limits: Limits, refusals: list[Refusal], bad: Bools
-) -> None:
+def _judge_bounds(draft: Draft, limits: Limits, refusals: list[Refusal], bad: Bools) -> None:
     low, high = limits.low[draft.key_of], limits.high[draft.key_of]
     # Comparisons with NaN (objects) are false, so objects pass here.
     outside = (draft.numbers < low) | (draft.numbers > high)
@@ -162,12 +161,11 @@ def value_at(draft: Draft, row: int, kind: Kind) -> Any:
     return bool(number) if kind is Kind.BOOLEAN else number
 
 
-def _stored_form(
-    draft: Draft, limits: Limits
-) -> tuple[npt.NDArray[np.float64], dict[int, Any]]:
+def _stored_form(draft: Draft, limits: Limits) -> tuple[npt.NDArray[np.float64], dict[int, Any]]:
     """Numbers and objects as the series keep them.
 
-    Numbers stay numbers where the series reads them that way; a number in a boolean series and a boolean in any
+    Numbers stay numbers where the series reads them that way; a number in a boolean series and a
+    boolean in any
     other become objects, which say their own type.
     """
     series_kinds = limits.kinds[draft.key_of]
@@ -188,10 +186,13 @@ def _stored_form(
 def check_value(
     expected: Kind, allowed_values: frozenset[Any] | None, kind: Kind, value: Any
 ) -> tuple[str, str] | None:
-    """Why a value does not fit a definition of this kind and these allowed values; None when it does."""
+    """Why a value does not fit a definition of this kind and these allowed values; None when it
+    does."""
     if not _fits(expected, kind, value):
         return "bad_value", f"the metric is defined as {expected.data_type}"
-    if allowed_values is not None and (not isinstance(value, str | float | bool) or value not in allowed_values):
+    if allowed_values is not None and (
+        not isinstance(value, str | float | bool) or value not in allowed_values
+    ):
         return "out_of_bounds", "value is not one of the allowed values of the metric"
     return None
 
@@ -210,7 +211,7 @@ def is_geolocation(value: Any) -> bool:
         return False
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value.values()):
         return False
-    return -90 <= value["lat"] <= 90 and -180 <= value["lon"] <= 180
+    return bool(-90 <= value["lat"] <= 90 and -180 <= value["lon"] <= 180)
 
 
 _GEO_FIELDS = {"lat", "lon", "alt", "accuracy"}

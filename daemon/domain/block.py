@@ -1,8 +1,9 @@
 """A block of points, the unit that is committed, and its bytes in the journal.
 
-Bytes: 4 magic `TLB1`, uint32 n, uint32 length of the tail, then series_ids (n × int32), times_us (n × int64),
-numbers (n × float64), context_of (n × int32, absent when the tail says so), all little-endian, then the tail:
-MessagePack of [has_context_of, contexts, object_indexes, object_values].
+The bytes, little-endian: 4 of magic `TLB1`, uint32 n, uint32 length of the tail; then series_ids
+(n × int32), times_us (n × int64), numbers (n × float64) and context_of (n × int32, absent when the
+tail says so); then the tail, MessagePack of
+[has_context_of, contexts, object_indexes, object_values].
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ class Block:
 
     series_ids  int32    (n,)  ids from the series table
     times_us    int64    (n,)  event time, microseconds since 1970-01-01T00:00Z, not sorted
-    numbers     float64  (n,)  numeric and boolean values (0.0, 1.0); NaN where the value is an object
+    numbers     float64  (n,)  numeric and boolean values (0.0, 1.0); NaN where the value is an
+        object
     context_of  int32    (n,)  index into `contexts`, -1 for none; None when no point has a context
     contexts    distinct canonical JSON texts of {"unit"?, "tags"?, "metadata"?}
-    objects     index -> value that is not a number of the series' kind (str, bool, dict, list, float)
+    objects     index -> value that is not a number of the series' kind (str, bool, dict, list,
+        float)
     """
 
     series_ids: Int32s

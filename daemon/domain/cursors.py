@@ -15,7 +15,8 @@ _CURSOR = re.compile(r"([0-9a-z]{1,16})-([0-9]{1,18})(?:\.([0-9]{1,9}))?")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """All of blocks <= `seq` were read, and of the next block after `seq` the first `offset` points."""
+    """All of blocks <= `seq` were read, and of the next block after `seq` the first `offset`
+    points."""
 
     epoch: str
     seq: int

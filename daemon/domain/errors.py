@@ -42,7 +42,8 @@ class Malformed(Refused):
 class Invalid(Refused):
     """The request is well-formed but impossible.
 
-    `errors` lists what is wrong where: `{"pointer", "code", "detail"}`; `members` are further members of the answer.
+    `errors` lists what is wrong where: `{"pointer", "code", "detail"}`; `members` are further
+    members of the answer.
     """
 
     code = "invalid"
@@ -124,7 +125,8 @@ class StoreUnavailable(TryLater):
 
 
 class OutcomeUnknown(TryLater):
-    """The connection was lost during the commit; whether it happened is unknown, and a repeat is safe."""
+    """The connection was lost during the commit; whether it happened is unknown, and a repeat is
+    safe."""
 
     code = "outcome_unknown"
 

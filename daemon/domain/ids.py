@@ -8,7 +8,8 @@ CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def crockford(number: int, *, digits: int) -> str:
-    """`number` in lower-case Crockford base32, exactly `digits` long (https://www.crockford.com/base32.html)."""
+    """`number` in lower-case Crockford base32, exactly `digits` long
+    (https://www.crockford.com/base32.html)."""
     out = []
     for _ in range(digits):
         number, digit = divmod(number, 32)
@@ -18,4 +19,5 @@ def crockford(number: int, *, digits: int) -> str:
 
 def new_id(prefix: str, *, now_us: int) -> str:
     """`<prefix>_` + 10 digits of milliseconds + 16 random digits (80 bits), as in a ULID."""
-    return f"{prefix}_{crockford(now_us // 1000, digits=10)}{crockford(secrets.randbits(80), digits=16)}"
+    stamp = crockford(now_us // 1000, digits=10)
+    return f"{prefix}_{stamp}{crockford(secrets.randbits(80), digits=16)}"

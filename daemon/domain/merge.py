@@ -13,7 +13,8 @@ EMPTY = Block(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float
 
 
 def merge(blocks: Sequence[Block]) -> Block:
-    """One block sorted by series id, then time, each key once; of equal keys the last in the sequence stands."""
+    """One block sorted by series id, then time, each key once; of equal keys the last in the
+    sequence stands."""
     filled = [block for block in blocks if len(block)]
     if not filled:
         return EMPTY
@@ -25,7 +26,8 @@ def merge(blocks: Sequence[Block]) -> Block:
 def winners(
     series_ids: npt.NDArray[np.int32], times_us: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.intp] | None:
-    """Rows in (series, time) order with the last of each key; None when the input is in that order already."""
+    """Rows in (series, time) order with the last of each key; None when the input is in that order
+    already."""
     n = len(series_ids)
     if n == 1 or _is_strictly_sorted(series_ids, times_us):
         return None
@@ -39,9 +41,7 @@ def winners(
     return order if is_last.all() else order[is_last]
 
 
-def _is_strictly_sorted(
-    series_ids: npt.NDArray[np.int32], times_us: npt.NDArray[np.int64]
-) -> bool:
+def _is_strictly_sorted(series_ids: npt.NDArray[np.int32], times_us: npt.NDArray[np.int64]) -> bool:
     same = series_ids[1:] == series_ids[:-1]
     ascending = times_us[1:] > times_us[:-1]
     return bool(np.all((series_ids[1:] > series_ids[:-1]) | (same & ascending)))

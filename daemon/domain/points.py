@@ -1,4 +1,5 @@
-"""Points as a request brings them, in columns, before they have series: what decoding yields and ingest admits."""
+"""Points as a request brings them, in columns, before they have series: what decoding yields and
+ingest admits."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ UNDECODED = 0
 
 
 class Refusal(NamedTuple):
-    """One refused point: `index` is its place in the request, `code` one of the contract's."""
+    """One refused point: `row` is its place in the request, `code` one of the contract's."""
 
-    index: int
+    row: int
     code: str
     detail: str
     retryable: bool = False
@@ -33,7 +34,8 @@ class Draft:
     key_of    int32   (n,)     which key each point has
     times_us  int64   (n,)     INVALID_US where the stamp can't be read
     numbers   float64 (n,)     NaN where the value is an object
-    kinds     uint8   (n,)     Kind of each value; UNDECODED where `refusals` says why; None when all are numeric
+    kinds     uint8   (n,)     Kind of each value; UNDECODED where `refusals` says why; None when
+        all are numeric
     objects   row -> str, dict or list
     context_of int32  (n,)     index into `contexts`, -1 for none; None when no point has one
     rows      (n,)             place of each point in the request; None when it is 0..n-1

@@ -1,4 +1,5 @@
-"""Time stamps as clients write them, turned into microseconds since 1970 UTC; whole columns at once."""
+"""Time stamps as clients write them, turned into microseconds since 1970 UTC; whole columns at
+once."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ _MICROSECOND = timedelta(microseconds=1)
 SECONDS_BELOW = 100_000_000_000
 MILLISECONDS_BELOW = 100_000_000_000_000
 _MICROSECONDS_BELOW = 2**62
+
 
 def parse_time(value: Any) -> int:
     """One stamp: ISO 8601 with offset, or epoch seconds, milliseconds or microseconds by magnitude.
@@ -53,7 +55,8 @@ def _parse_iso(text: str) -> int:
 
 
 def parse_times(values: Sequence[Any]) -> npt.NDArray[np.int64]:
-    """A column of stamps; INVALID_US where one can't be read. Columns of one layout are read without a loop."""
+    """A column of stamps; INVALID_US where one can't be read. Columns of one layout are read
+    without a loop."""
     fast = _parse_layout(values) if values and isinstance(values[0], str) else None
     if fast is not None:
         return fast
@@ -72,7 +75,8 @@ def parse_epochs(values: Sequence[float]) -> npt.NDArray[np.int64]:
         return np.full(len(values), INVALID_US, np.int64)
     factor = 1_000_000 if size < SECONDS_BELOW else 1000 if size < MILLISECONDS_BELOW else 1
     if column.dtype == np.int64:
-        return column * factor
+        scaled: npt.NDArray[np.int64] = column * factor
+        return scaled
     return np.rint(column * factor).astype(np.int64)
 
 
@@ -80,9 +84,11 @@ def parse_epochs(values: Sequence[float]) -> npt.NDArray[np.int64]:
 class _Layout:
     """One way of writing a stamp, e.g. `YYYY-MM-DDTHH:MM:SS.fffZ`, all columns as long as the text.
 
-    template  uint8   the text with 0 for every digit: text XOR template is the digit, or 0 for a separator
+    template  uint8   the text with 0 for every digit: text XOR template is the digit, or 0 for a
+        separator
     highest   uint8   9 where a digit stands, 0 elsewhere
-    worth     float32 (length, 8): what a digit adds to year, month, day, hour, minute, second, microsecond, offset
+    worth     float32 (length, 8): what a digit adds to year, month, day, hour, minute, second,
+        microsecond, offset
     """
 
     template: npt.NDArray[np.uint8]
@@ -91,7 +97,8 @@ class _Layout:
 
 
 def _parse_layout(values: Sequence[Any]) -> npt.NDArray[np.int64] | None:
-    """A column of strings that all look like the first; None when they don't, or one is no stamp."""
+    """A column of strings that all look like the first; None when they don't, or one is no
+    stamp."""
     length = len(values[0])
     try:
         text = "".join(values).encode("ascii")
@@ -112,7 +119,7 @@ def _parse_layout(values: Sequence[Any]) -> npt.NDArray[np.int64] | None:
     if days is None:
         return None
     clock = parts[3] * 3600 + parts[4] * 60 + parts[5]
-    times_us = (clock.astype(np.int64) + days * 86_400) * 1_000_000
+    times_us: npt.NDArray[np.int64] = (clock.astype(np.int64) + days * 86_400) * 1_000_000
     if highest[6]:
         times_us += parts[6].astype(np.int64)
     if parts[7].any():
@@ -123,9 +130,10 @@ def _parse_layout(values: Sequence[Any]) -> npt.NDArray[np.int64] | None:
 # One past the highest hour, minute, second, microsecond and offset in minutes.
 _PAST_END = np.array([24, 60, 60, 1_000_000, 24 * 60])
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+# (part, weight) of each character of YYYY-MM-DDTHH:MM:SS; None for separators.
 _WORTH_OF_DATE_AND_CLOCK = (
-    [(0, 1000), (0, 100), (0, 10), (0, 1), None, (1, 10), (1, 1), None, (2, 10), (2, 1), None]
-    + [(3, 10), (3, 1), None, (4, 10), (4, 1), None, (5, 10), (5, 1)]
+    *((0, 1000), (0, 100), (0, 10), (0, 1), None, (1, 10), (1, 1), None, (2, 10), (2, 1), None),
+    *((3, 10), (3, 1), None, (4, 10), (4, 1), None, (5, 10), (5, 1)),
 )
 
 

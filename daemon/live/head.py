@@ -1,4 +1,5 @@
-"""The head: points of the journal that are not in chunks yet, in memory, readable by series and time."""
+"""The head: points of the journal that are not in chunks yet, in memory, readable by series and
+time."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ SEGMENT_POINTS = 65_536
 
 
 class Segment:
-    """Up to SEGMENT_POINTS rows in arrival order; contexts are kept once per segment, so they go with it."""
+    """Up to SEGMENT_POINTS rows in arrival order; contexts are kept once per segment, so they go
+    with it."""
 
     __slots__ = (
         "_context_index",
@@ -103,7 +105,8 @@ class Segment:
 
 
 class Head:
-    """Segments of recent points. Own blocks may arrive before smaller seqs of other daemons; reads sort that out."""
+    """Segments of recent points. Own blocks may arrive before smaller seqs of other daemons; reads
+    sort that out."""
 
     def __init__(self) -> None:
         self._segments: deque[Segment] = deque()
@@ -127,10 +130,9 @@ class Head:
             start = end
         self.points += n
 
-    def read(
-        self, series_ids: npt.NDArray[np.int32], *, start_us: int, end_us: int
-    ) -> Block:
-        """Rows of these series in [start_us, end_us), in seq order (not sorted by time, keys may repeat)."""
+    def read(self, series_ids: npt.NDArray[np.int32], *, start_us: int, end_us: int) -> Block:
+        """Rows of these series in [start_us, end_us), in seq order (not sorted by time, keys may
+        repeat)."""
         if not self._segments or not len(series_ids):
             return EMPTY
         is_wanted = self._wanted(series_ids)
@@ -145,8 +147,10 @@ class Head:
         if not blocks:
             return EMPTY
         whole = concat(blocks)
-        return whole if self._is_in_order else whole.take(
-            np.argsort(np.concatenate(seqs), kind="stable")
+        return (
+            whole
+            if self._is_in_order
+            else whole.take(np.argsort(np.concatenate(seqs), kind="stable"))
         )
 
     def _wanted(self, series_ids: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_] | None:
@@ -159,7 +163,8 @@ class Head:
         return is_wanted
 
     def keys(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """(seq, series id, time) of every row, for counting; keys may repeat, and chunks may hold some already."""
+        """(seq, series id, time) of every row, for counting; keys may repeat, and chunks may hold
+        some already."""
         if not self._segments:
             return np.empty(0, np.int64), EMPTY.series_ids, EMPTY.times_us
         return (

@@ -1,4 +1,5 @@
-"""The newest point of every series, in memory: arrays indexed by series id that follow the journal."""
+"""The newest point of every series, in memory: arrays indexed by series id that follow the
+journal."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ PENDING_POINTS_MAX = 32_768
 
 @dataclass(frozen=True, slots=True)
 class LatestPoint:
-    """`value` and `previous_value` are a float, or the object as it came; `context` is canonical JSON or None.
+    """`value` and `previous_value` are a float, or the object as it came; `context` is canonical
+    JSON or None.
 
     `changed_at_us` is the time of the first point of the present run of equal values.
     """
@@ -229,5 +231,3 @@ class Latest:
                 self._contexts.pop(series_id, None)
             else:
                 self._contexts[series_id] = block.contexts[index]
-
-

@@ -1,4 +1,5 @@
-"""Memory view of the catalogue: series by device and metric, and what definitions say of each. Loaded by store/series."""
+"""Memory view of the catalogue: series by device and metric, and what definitions say of each.
+Loaded by store/series."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Registry:
     kinds         uint8    code of Kind, 0 where there is no series
     low, high     float64  bounds of the definition, -inf and inf without one
     retention_us  int64    how old a point may be
-    is_special    bool     the definition has more to check than bounds (its type, or allowed values)
+    is_special    bool     the definition has more to check than bounds (its type, or allowed
+        values)
     """
 
     def __init__(self) -> None:
@@ -133,7 +135,8 @@ class Registry:
     def select(
         self, *, devices: Iterable[str] | None = None, metrics: Iterable[str] | None = None
     ) -> list[int]:
-        """Series ids of these devices and metrics (None: all), in the order given, then by registration."""
+        """Series ids of these devices and metrics (None: all), in the order given, then by
+        registration."""
         wanted = None if metrics is None else list(dict.fromkeys(metrics))
         of_devices = self.devices if devices is None else dict.fromkeys(devices)
         found: list[int] = []

@@ -1,4 +1,5 @@
-"""Takes points in: admits them against the catalogue, and commits what waits as one block (group commit)."""
+"""Takes points in: admits them against the catalogue, and commits what waits as one block (group
+commit)."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import numpy as np
 from daemon.clock import Clock
 from daemon.domain import admission
 from daemon.domain.admission import Admission, Limits
+from daemon.domain.batches import BatchRecord
 from daemon.domain.block import Block, concat, pack
 from daemon.domain.errors import (
     BatchStored,
@@ -26,7 +28,7 @@ from daemon.domain.kinds import Kind
 from daemon.domain.points import UNDECODED, Draft, is_name
 from daemon.live.registry import Registry, SeriesRow
 from daemon.log import get_logger
-from daemon.store.journal import BatchRecord, JournalStore
+from daemon.store.journal import JournalStore
 from daemon.store.series import SeriesStore
 
 log = get_logger()
@@ -72,9 +74,11 @@ class IngestCounters:
 
 @dataclass(slots=True)
 class Ingest:
-    """One flush is in flight at a time; while it commits, requests queue and form the next block. No timer.
+    """One flush is in flight at a time; while it commits, requests queue and form the next block.
+    No timer.
 
-    `on_commit(seq, block)` is called on the loop right after the commit returned, before any request is answered,
+    `on_commit(seq, block)` is called on the loop right after the commit returned, before any
+    request is answered,
     so that a client reads its own writes.
     """
 
@@ -120,7 +124,8 @@ class Ingest:
         return _limits_of(self.registry, series_ids)
 
     async def _register(self, draft: Draft, *, dry_run: bool) -> Limits:
-        """Register the draft's unknown series that may exist, and collect why the others may not."""
+        """Register the draft's unknown series that may exist, and collect why the others may
+        not."""
         refused: dict[int, tuple[str, str]] = {}
         wanted: dict[tuple[str, str], Kind] = {}
         new_metrics: dict[str, set[str]] = {}
@@ -140,7 +145,9 @@ class Ingest:
             registry = _scratch(self.registry, draft, wanted)
         elif wanted:
             rows = await self.series.register([(*names, kind) for names, kind in wanted.items()])
-            self.registry.add(SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows)
+            self.registry.add(
+                SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows
+            )
         series_ids = [
             registry.find(*names) or 0 for names in zip(draft.devices, draft.metrics, strict=True)
         ]
@@ -165,7 +172,8 @@ class Ingest:
         return None
 
     def _first_kind(self, draft: Draft, key: int, metric_name: str) -> Kind | None:
-        """The kind of a new series: its definition's, else that of its first readable value, if it has any."""
+        """The kind of a new series: its definition's, else that of its first readable value, if it
+        has any."""
         definition = self.registry.definitions.get(metric_name)
         if definition is not None:
             return definition.kind
@@ -179,8 +187,10 @@ class Ingest:
     async def commit(self, blocks: Sequence[Block], *, batch: BatchRecord | None = None) -> int:
         """Wait until the blocks of one request are committed together and return their position.
 
-        Raises Busy over a bound of the queue, BatchStored when the batch id is taken, CatalogStale when the block
-        must be admitted anew, and what JournalStore.append raises. Cancelling the caller does not cancel the group.
+        Raises Busy over a bound of the queue, BatchStored when the batch id is taken, CatalogStale
+        when the block
+        must be admitted anew, and what JournalStore.append raises. Cancelling the caller does not
+        cancel the group.
         """
         block = concat(blocks)
         self.check_room(len(block))
@@ -231,7 +241,8 @@ class Ingest:
             running.set_result(0)
 
     async def run(self) -> None:
-        """The flush loop; cancelling it leaves nothing half done, since the function commits or does not."""
+        """The flush loop; cancelling it leaves nothing half done, since the function commits or
+        does not."""
         while True:
             await self._wake.wait()
             group = self._take()
@@ -306,7 +317,8 @@ class Ingest:
         return seq, block
 
     async def _flush_without_stored(self, group: Sequence[Waiting], error: BatchStored) -> None:
-        """Another daemon stored a batch of this group meanwhile: those requests get its answer, the rest commits."""
+        """Another daemon stored a batch of this group meanwhile: those requests get its answer, the
+        rest commits."""
         keys = [(w.batch.scope, w.batch.batch_id) for w in group if w.batch is not None]
         try:
             stored = await self.journal.stored_batches(keys)

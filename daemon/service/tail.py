@@ -1,4 +1,5 @@
-"""Keeps the memory views level with the journal: own blocks at once, those of other daemons in commit order."""
+"""Keeps the memory views level with the journal: own blocks at once, those of other daemons in
+commit order."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class Tail:
     async def load(self) -> None:
         """Fill the views from the stored catalogue and latest points, then from the journal's tail.
 
-        Work and memory grow with the number of series and with what is not compacted yet, never with the history.
+        Work and memory grow with the number of series and with what is not compacted yet, never
+        with the history.
         """
         await self.reload_catalog()
         for row in await self.series.latest():
@@ -149,7 +151,8 @@ class Tail:
             return
 
     async def wait_for_work(self, timeout_s: float) -> None:
-        """Return when an own block was committed, somebody waits, `wake` was called, or after the timeout."""
+        """Return when an own block was committed, somebody waits, `wake` was called, or after the
+        timeout."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._wanted.wait()
@@ -178,7 +181,11 @@ class Tail:
         if newest > self.registry.series_id_max:
             rows = await self.series.series_after(self.registry.series_id_max)
             self.registry.add(map(_row, rows))
-        ids = np.unique(np.concatenate([b.series_ids for b in blocks])) if blocks else np.empty(0, int)
+        ids = (
+            np.unique(np.concatenate([b.series_ids for b in blocks]))
+            if blocks
+            else np.empty(0, int)
+        )
         ids = ids[ids < self.registry.size]
         if len(ids) and not self.registry.kinds[ids].all():
             version, _ = await self.series.state()

@@ -1,4 +1,5 @@
-"""Translates what asyncpg raises into the daemon's own errors, in one place (reliability: G-4, error classes)."""
+"""Translates what asyncpg raises into the daemon's own errors, in one place (reliability: G-4,
+error classes)."""
 
 from __future__ import annotations
 
@@ -16,8 +17,11 @@ from daemon.domain.errors import (
     StoreUnavailable,
 )
 
-# 53300 too many connections, 55P03 lock not available, 57014 query canceled, 40001/40P01 serialization and deadlock.
-_RETRYABLE_STATES = frozenset({"53300", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03"})
+# 53300 too many connections, 55P03 lock not available, 57014 query canceled, 40001/40P01
+# serialization and deadlock.
+_RETRYABLE_STATES = frozenset(
+    {"53300", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03"}
+)
 _LOST = (
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.InternalClientError,

@@ -1,4 +1,5 @@
-"""The journal in PostgreSQL: append a block, read blocks after a position. Packing is domain/block's."""
+"""The journal in PostgreSQL: append a block, read blocks after a position. Packing is
+domain/block's."""
 
 from __future__ import annotations
 
@@ -7,22 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from daemon.domain.batches import BatchRecord
 from daemon.store.named_sql import load
 from daemon.store.pool import Database
 
 SQL = load("journal")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """A batch id to store with the block: `scope` is key and path, `answer` what a repeat is told."""
-
-    scope: str
-    batch_id: str
-    payload_hash: bytes
-    answer: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +46,10 @@ class JournalStore:
     ) -> int:
         """Commit a block and return its position; on return it is durable.
 
-        Raises CatalogStale, BatchStored (nothing was written), StoreUnavailable, StorageFull, and OutcomeUnknown
-        when the connection was lost meanwhile. Order: `seq` is in commit order (design, section 1.1).
+        Raises CatalogStale, BatchStored (nothing was written), StoreUnavailable, StorageFull, and
+        OutcomeUnknown
+        when the connection was lost meanwhile. Order: `seq` is in commit order (design, section
+        1.1).
         """
         async with self._database.connection("ingest", writing=True) as connection:
             row = await connection.fetchrow(

@@ -1,4 +1,5 @@
-"""Loads `sql/queries/<noun>.sql`: named queries, each `-- name --`, a line that says what it does, and the statement."""
+"""Loads `sql/queries/<noun>.sql`: named queries, each `-- name --`, a line that says what it does,
+and the statement."""
 
 from __future__ import annotations
 
@@ -27,5 +28,6 @@ def parse(text: str) -> dict[str, str]:
 
 
 def load(noun: str) -> Mapping[str, str]:
-    """The queries of one noun; a name that is missing raises KeyError at import of the store module that uses it."""
+    """The queries of one noun; a name that is missing raises KeyError at import of the store module
+    that uses it."""
     return parse((sql_folder() / "queries" / f"{noun}.sql").read_text())

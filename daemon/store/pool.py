@@ -20,7 +20,8 @@ Work = Literal["ingest", "query", "control"]
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of the pools; a request that gets no connection in `acquire_timeout_s` is answered 503."""
+    """Bounds of the pools; a request that gets no connection in `acquire_timeout_s` is answered
+    503."""
 
     ingest_connections: int = 2
     query_connections: int = 8
@@ -32,7 +33,8 @@ class PoolLimits:
 
 
 class Database:
-    """The pools; opening needs no server, so a daemon starts and answers 503 while PostgreSQL is away."""
+    """The pools; opening needs no server, so a daemon starts and answers 503 while PostgreSQL is
+    away."""
 
     def __init__(self, dsn: str, *, limits: PoolLimits | None = None) -> None:
         self._dsn = dsn
@@ -72,7 +74,8 @@ class Database:
     async def connection(self, work: Work, *, writing: bool = False) -> AsyncIterator[Connection]:
         """A connection of that class; driver errors inside become domain errors.
 
-        Raises StoreUnavailable when none is free in time. With `writing`, a connection lost inside is OutcomeUnknown.
+        Raises StoreUnavailable when none is free in time. With `writing`, a connection lost inside
+        is OutcomeUnknown.
         """
         pool = self._pools.get(work)
         if pool is None:
@@ -93,7 +96,8 @@ class Database:
             yield connection
 
     async def listener(self) -> asyncpg.Connection[asyncpg.Record]:
-        """A connection of its own, outside the pools; the caller closes it. Raises StoreUnavailable."""
+        """A connection of its own, outside the pools; the caller closes it. Raises
+        StoreUnavailable."""
         with translating():
             return await asyncpg.connect(self._dsn, timeout=self._limits.connect_timeout_s)
 

@@ -1,4 +1,5 @@
-"""Series, definitions as ingest needs them, and the stored latest points: what the live views are loaded from."""
+"""Series, definitions as ingest needs them, and the stored latest points: what the live views are
+loaded from."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ class SeriesStore:
         )
 
     async def series_after(self, series_id: int) -> list[CatalogRow]:
-        """Series registered after this id; one that commits late may be missed, so unknown ids reload everything."""
+        """Series registered after this id; one that commits late may be missed, so unknown ids
+        reload everything."""
         async with self._database.connection("control") as connection:
             return [_series(r) for r in await connection.fetch(SQL["series_after"], series_id)]
 

@@ -1,4 +1,5 @@
-"""Request bodies: read with a bound on the wire, decompressed with an absolute bound on what comes out."""
+"""Request bodies: read with a bound on the wire, decompressed with an absolute bound on what comes
+out."""
 
 from __future__ import annotations
 
@@ -25,7 +26,11 @@ class ClientGone(DomainError):
 
 async def read_body(receive: Receive, *, content_length: bytes | None) -> bytes:
     """The whole body as it came. Raises TooLarge over WIRE_BYTES_MAX, ClientGone."""
-    if content_length is not None and content_length.isdigit() and int(content_length) > WIRE_BYTES_MAX:
+    if (
+        content_length is not None
+        and content_length.isdigit()
+        and int(content_length) > WIRE_BYTES_MAX
+    ):
         raise TooLarge(f"a body is at most {WIRE_BYTES_MAX} bytes on the wire")
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
@@ -51,7 +56,8 @@ def _check_wire(size: int) -> None:
 
 
 def decompress(body: bytes, encoding: str) -> bytes:
-    """The decoded body. Raises UnsupportedEncoding, TooLarge over DECODED_BYTES_MAX, Malformed for broken data.
+    """The decoded body. Raises UnsupportedEncoding, TooLarge over DECODED_BYTES_MAX, Malformed for
+    broken data.
 
     Every member or frame is decoded; bytes after the last one are refused, never ignored.
     """

@@ -1,4 +1,5 @@
-"""Bodies of the ingest routes into drafts. Well-formed bodies are read by typed decoders, column by column; a body that
+"""Bodies of the ingest routes into drafts. Well-formed bodies are read by typed decoders, column by
+column; a body that
 does not fit is read again point by point, so that one broken point fails itself only."""
 
 from __future__ import annotations
@@ -119,15 +120,18 @@ _raw_bulk = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 _number_columns = msgspec.json.Decoder(NumberColumns).decode
 _any_columns = msgspec.json.Decoder(AnyColumns).decode
 
+
 class _NotExactError(Exception):
-    """A number is so large that it may have been an integer that lost digits: decode again, telling them apart."""
+    """A number is so large that it may have been an integer that lost digits: decode again, telling
+    them apart."""
 
 
 Points = list[NumberPoint] | list[AnyPoint] | list[LoosePoint]
 
 
 class Request(msgspec.Struct):
-    """A decoded body: one draft per device of a bulk, one otherwise; `counts` are points per series of columns."""
+    """A decoded body: one draft per device of a bulk, one otherwise; `counts` are points per series
+    of columns."""
 
     drafts: list[tuple[str, Draft]]
     batch_id: str | None = None
@@ -138,13 +142,16 @@ class Request(msgspec.Struct):
 def decode_point(body: bytes, device_id: str) -> Draft:
     """A single point. Raises Malformed when the body is no JSON object."""
     try:
-        return _draft(device_id, [_first_that_fits(body, (_number_point, _any_point, _loose_point))])
+        return _draft(
+            device_id, [_first_that_fits(body, (_number_point, _any_point, _loose_point))]
+        )
     except _NotExactError:
         return _draft(device_id, [_first_that_fits(body, (_any_point, _loose_point))])
 
 
 def decode_batch(body: bytes, device_id: str) -> Request:
-    """A batch. Raises Malformed, Invalid when there are no data_points, TooLarge over BATCH_POINTS_MAX."""
+    """A batch. Raises Malformed, Invalid when there are no data_points, TooLarge over
+    BATCH_POINTS_MAX."""
     try:
         return _batch(_first_that_fits(body, (_number_batch, _any_batch, _raw_batch)), device_id)
     except _NotExactError:
@@ -183,7 +190,8 @@ def _bulk(bulk: dict[str, Any]) -> Request:
 
 
 def _first_that_fits(body: bytes, decoders: Sequence[Any]) -> Any:
-    """The result of the first decoder whose types fit. Raises Malformed for no JSON, Invalid when none fits."""
+    """The result of the first decoder whose types fit. Raises Malformed for no JSON, Invalid when
+    none fits."""
     why: Exception | None = None
     for decode in decoders:
         try:
@@ -260,7 +268,7 @@ def _set_values(draft: Draft, values: list[Any], *, all_numbers: bool) -> None:
         return
     numbers = np.full(len(values), np.nan)
     kinds = np.zeros(len(values), np.uint8)
-    refused = {r.index for r in draft.refusals}
+    refused = {r.row for r in draft.refusals}
     for row, value in enumerate(values):
         if row in refused:
             continue
@@ -292,8 +300,16 @@ def _classify(value: Any) -> tuple[int, float | None, tuple[str, str] | None]:
     if isinstance(value, dict | list):
         return _classify_object(value)
     if value is msgspec.UNSET:
-        return UNDECODED, None, ("bad_value", "a point is an object with timestamp, metric_name and value")
-    return UNDECODED, None, ("unknown_type", "value must be a number, string, boolean, object or array")
+        return (
+            UNDECODED,
+            None,
+            ("bad_value", "a point is an object with timestamp, metric_name and value"),
+        )
+    return (
+        UNDECODED,
+        None,
+        ("unknown_type", "value must be a number, string, boolean, object or array"),
+    )
 
 
 def _classify_text(value: str) -> tuple[int, float | None, tuple[str, str] | None]:
@@ -330,7 +346,8 @@ def _set_contexts(draft: Draft, points: Points) -> None:
 
 
 def _is_given(raws: list[msgspec.Raw]) -> bool:
-    """Whether any point has the field; absent ones hold the one default object, so this compares identities."""
+    """Whether any point has the field; absent ones hold the one default object, so this compares
+    identities."""
     return raws.count(_EMPTY) != len(raws)
 
 
@@ -376,7 +393,8 @@ def _refuse_rows(draft: Draft, rows: Sequence[int], why: str) -> None:
 
 
 def decode_columns(body: bytes) -> Request:
-    """Column-shaped points. Raises as decode_batch, over COLUMNS_POINTS_MAX, and Invalid for columns of unequal length."""
+    """Column-shaped points. Raises as decode_batch, over COLUMNS_POINTS_MAX, and Invalid for
+    columns of unequal length."""
     try:
         return _columns(_first_that_fits(body, (_number_columns, _any_columns)))
     except _NotExactError:
@@ -435,5 +453,3 @@ def _set_column_contexts(draft: Draft, series: Sequence[Any], counts: list[int])
     if index:
         draft.contexts = list(index)
         draft.context_of = np.repeat(np.array(places, np.int32), counts)
-
-

@@ -1,6 +1,8 @@
-"""The four ingest routes as bare ASGI, in front of everything else: no framework between the socket and the columns.
+"""The four ingest routes as bare ASGI, in front of everything else: no framework between the socket
+and the columns.
 
-They are documented in OpenAPI by transport/openapi. The path is matched on its raw bytes, so a device id may hold `%2F`.
+They are documented in OpenAPI by transport/openapi. The path is matched on its raw bytes, so a
+device id may hold `%2F`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.domain.access import Principal
 from daemon.domain.admission import Admission
+from daemon.domain.batches import BatchRecord
 from daemon.domain.errors import (
     BatchStored,
     CatalogStale,
@@ -26,7 +29,7 @@ from daemon.domain.errors import (
     StoreUnavailable,
 )
 from daemon.domain.points import Draft, Refusal
-from daemon.service.ingest import BatchRecord, Ingest
+from daemon.service.ingest import Ingest
 from daemon.service.keys import Keys
 from daemon.transport import decode
 from daemon.transport.auth import token_of
@@ -87,9 +90,7 @@ class IngestRoutes:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(
-        self, route: Route, device_id: str, scope: Scope, receive: Receive
-    ) -> bytes:
+    async def _answer(self, route: Route, device_id: str, scope: Scope, receive: Receive) -> bytes:
         self._ingest.counters.requests += 1
         encoding = length = None
         for name, value in scope["headers"]:
@@ -104,9 +105,7 @@ class IngestRoutes:
         if encoding is not None:
             body = decompress(body, encoding)
         dry_run = bool(scope["query_string"]) and _dry_run(scope["query_string"])
-        return await route(
-            self, Call(principal, scope["path"], device_id, body, encoding, dry_run)
-        )
+        return await route(self, Call(principal, scope["path"], device_id, body, encoding, dry_run))
 
     async def _principal(self, scope: Scope) -> Principal:
         token = token_of(scope["headers"])
@@ -186,7 +185,9 @@ class IngestRoutes:
         answer: Callable[[list[Admission]], dict[str, Any]],
     ) -> bytes:
         if request.compression is not None and request.compression != call.encoding:
-            raise Invalid("compression does not agree with Content-Encoding", code="bad_compression")
+            raise Invalid(
+                "compression does not agree with Content-Encoding", code="bad_compression"
+            )
         drafts = [draft for _, draft in request.drafts]
         if request.batch_id is None or call.dry_run:
             body = answer(await self._store(call, drafts))
@@ -202,7 +203,8 @@ class IngestRoutes:
         drafts: list[Draft],
         answer: Callable[[list[Admission]], dict[str, Any]],
     ) -> bytes:
-        """Store a batch with an id: the answer is committed with the points, and a repeat gets it again."""
+        """Store a batch with an id: the answer is committed with the points, and a repeat gets it
+        again."""
         key = BatchRecord(
             f"{call.principal.key_id}:{call.path}",
             batch_id,
@@ -234,7 +236,8 @@ class IngestRoutes:
         *,
         record: Callable[[list[Admission]], BatchRecord] | None = None,
     ) -> list[Admission]:
-        """Admit the drafts and commit what was admitted in one block; anew when the catalogue has moved on."""
+        """Admit the drafts and commit what was admitted in one block; anew when the catalogue has
+        moved on."""
         _check_patterns(call.principal, drafts)
         for _ in range(CATALOG_TRIES_MAX):
             admissions = [await self._ingest.admit(d, dry_run=call.dry_run) for d in drafts]
@@ -302,10 +305,10 @@ def _summary(admission: Admission, *, starts: list[int] | None = None) -> dict[s
 
 
 def _error(refusal: Refusal, starts: list[int] | None) -> dict[str, Any]:
-    index: int | list[int] = refusal.index
+    index: int | list[int] = refusal.row
     if starts is not None:
-        series = _series_at(starts, refusal.index)
-        index = [series, refusal.index - starts[series]]
+        series = _series_at(starts, refusal.row)
+        index = [series, refusal.row - starts[series]]
     return {
         "index": index,
         "code": refusal.code,
@@ -315,7 +318,8 @@ def _error(refusal: Refusal, starts: list[int] | None) -> dict[str, Any]:
 
 
 def _series_at(starts: list[int], row: int) -> int:
-    """Which series the row is of; empty series have equal starts, and the last of those holds the row."""
+    """Which series the row is of; empty series have equal starts, and the last of those holds the
+    row."""
     return bisect_right(starts, row) - 1
 
 

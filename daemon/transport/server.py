@@ -1,4 +1,5 @@
-"""The HTTP server in our own loop: uvicorn without its signal handling, on a socket that we bound."""
+"""The HTTP server in our own loop: uvicorn without its signal handling, on a socket that we
+bound."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ KEEP_ALIVE_S = 75
 
 
 class Server(uvicorn.Server):
-    """Serves until `should_exit`; the daemon handles signals itself, so that draining is in one place."""
+    """Serves until `should_exit`; the daemon handles signals itself, so that draining is in one
+    place."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -37,7 +39,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def make_server(app: ASGIApp, *, drain_timeout_s: float) -> Server:
-    """A server for `serve(sockets=[...])`; on exit it waits `drain_timeout_s` for answers under way."""
+    """A server for `serve(sockets=[...])`; on exit it waits `drain_timeout_s` for answers under
+    way."""
     return Server(
         uvicorn.Config(
             app,

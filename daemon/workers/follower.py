@@ -1,4 +1,5 @@
-"""Tails the journal for this process: woken by own commits, by NOTIFY, and by a poll so that a lost NOTIFY costs latency only."""
+"""Tails the journal for this process: woken by own commits, by NOTIFY, and by a poll so that a lost
+NOTIFY costs latency only."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from daemon.service.tail import Tail
 
 POLL_S = 0.25
 OWN_COMMITS_EVERY_S = 0.02
-"""Own commits come thousands a second; following them more often than this would cost more than it tells."""
+"""Own commits come thousands a second; following them more often than this would cost more than it
+tells."""
 TRIM_EVERY_TURNS = 8
 
 log = get_logger()

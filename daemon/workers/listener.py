@@ -1,4 +1,5 @@
-"""Listens for the NOTIFY that other daemons send with a commit, and wakes the follower. Losing one costs latency only."""
+"""Listens for the NOTIFY that other daemons send with a commit, and wakes the follower. Losing one
+costs latency only."""
 
 from __future__ import annotations
 

@@ -23,7 +23,13 @@ def test_everything_but_health_needs_a_key(daemon: DaemonProcess) -> None:
 
         codes = {
             path: http.get(daemon.url + path).status_code
-            for path in ("/health", "/health/live", "/health/ready", f"{API}/devices", f"{API}/stats")
+            for path in (
+                "/health",
+                "/health/live",
+                "/health/ready",
+                f"{API}/devices",
+                f"{API}/stats",
+            )
         }
 
     assert codes == {

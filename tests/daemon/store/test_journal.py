@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import pytest
 
+from daemon.domain.batches import BatchRecord
 from daemon.domain.errors import BatchStored, CatalogStale
-from daemon.store.journal import BatchRecord, JournalStore
+from daemon.store.journal import JournalStore
 from daemon.store.pool import Database
 
 pytestmark = pytest.mark.anyio

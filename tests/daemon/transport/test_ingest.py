@@ -41,7 +41,10 @@ async def stored(stack: Stack) -> list[tuple[str, str, int, Any]]:
             number = float(block.numbers[at])
             value = block.objects[at] if np.isnan(number) else number
             seconds = (int(block.times_us[at]) - NOW_US) // 1_000_000
-            device, metric = stack.registry.device_of[series_id], stack.registry.metric_of[series_id]
+            device, metric = (
+                stack.registry.device_of[series_id],
+                stack.registry.metric_of[series_id],
+            )
             found.append((str(device), str(metric), seconds, value))
     return found
 
@@ -158,7 +161,12 @@ class TestSinglePoint:
 
 class TestBatch:
     async def test_one_broken_point_fails_itself_only(self, stack: Stack) -> None:
-        points = [a_point(), a_point(value=None), "nonsense", a_point(metric_name="humidity", value=60)]
+        points = [
+            a_point(),
+            a_point(value=None),
+            "nonsense",
+            a_point(metric_name="humidity", value=60),
+        ]
 
         answer = await stack.post("/devices/d1/telemetry/batch", {"data_points": points})
 
@@ -175,7 +183,9 @@ class TestBatch:
         ]
 
     async def test_nothing_stored_is_a_422_with_the_same_body(self, stack: Stack) -> None:
-        answer = await stack.post("/devices/d1/telemetry/batch", {"data_points": [a_point(value=None)]})
+        answer = await stack.post(
+            "/devices/d1/telemetry/batch", {"data_points": [a_point(value=None)]}
+        )
 
         body = answer.json()
         assert answer.status_code == 422
@@ -189,7 +199,10 @@ class TestBatch:
         assert (await stack.post("/devices/d1/telemetry/batch", points)).status_code == 413
 
     async def test_of_1000_points_in_mixed_forms_keeps_each_point(self, stack: Stack) -> None:
-        points = [a_point(timestamp=NOW_US / 1e6 - n, value=n, unit="c" if n % 2 else None) for n in range(1000)]
+        points = [
+            a_point(timestamp=NOW_US / 1e6 - n, value=n, unit="c" if n % 2 else None)
+            for n in range(1000)
+        ]
 
         answer = await stack.post("/devices/d1/telemetry/batch", {"data_points": points})
 
@@ -233,7 +246,9 @@ class TestBatch:
         assert await stored(stack) == []
         assert stack.registry.devices == {}
 
-    async def test_more_metrics_than_a_device_may_have_are_refused_alone(self, stack: Stack) -> None:
+    async def test_more_metrics_than_a_device_may_have_are_refused_alone(
+        self, stack: Stack
+    ) -> None:
         points = [a_point(metric_name=f"m{n}") for n in range(25)]
 
         answer = await stack.post("/devices/d1/telemetry/batch", {"data_points": points})
@@ -245,7 +260,9 @@ class TestBatch:
 
 class TestBulk:
     async def test_devices_fail_on_their_own(self, stack: Stack) -> None:
-        answer = await stack.post("/bulk", {"d1": [a_point()], "bad id": [a_point()], "d2": [a_point(value=True)]})
+        answer = await stack.post(
+            "/bulk", {"d1": [a_point()], "bad id": [a_point()], "d2": [a_point(value=True)]}
+        )
 
         body = answer.json()
         assert answer.status_code == 200
@@ -269,7 +286,11 @@ class TestColumns:
         answer = await stack.post("/columns", body)
 
         assert answer.json()["ingested_count"] == 3
-        assert await stored(stack) == [("d1", "t", 0, 1.0), ("d1", "t", -1, 2.5), ("d2", "s", 0, "on")]
+        assert await stored(stack) == [
+            ("d1", "t", 0, 1.0),
+            ("d1", "t", -1, 2.5),
+            ("d2", "s", 0, "on"),
+        ]
 
     async def test_an_error_says_series_and_point(self, stack: Stack) -> None:
         body = {
@@ -298,7 +319,12 @@ class TestColumns:
         assert (await stack.post("/columns", body)).status_code == 422
 
     async def test_over_a_hundred_thousand_points_is_too_large(self, stack: Stack) -> None:
-        one = {"device_id": "d", "metric_name": "t", "timestamps": [1] * 100_001, "values": [1] * 100_001}
+        one = {
+            "device_id": "d",
+            "metric_name": "t",
+            "timestamps": [1] * 100_001,
+            "values": [1] * 100_001,
+        }
 
         assert (await stack.post("/columns", {"series": [one]})).status_code == 413
 
@@ -347,9 +373,13 @@ class TestCompression:
 
 class TestOrder:
     async def test_of_equal_keys_the_later_value_is_latest(self, stack: Stack) -> None:
-        await stack.post("/devices/d1/telemetry/batch", {"data_points": [a_point(value=1), a_point(value=2)]})
+        await stack.post(
+            "/devices/d1/telemetry/batch", {"data_points": [a_point(value=1), a_point(value=2)]}
+        )
         await stack.post("/devices/d1/telemetry", a_point(value=3))
-        await stack.post("/devices/d1/telemetry", a_point(value=9, timestamp="2025-12-18T11:59:59Z"))
+        await stack.post(
+            "/devices/d1/telemetry", a_point(value=9, timestamp="2025-12-18T11:59:59Z")
+        )
 
         latest = stack.latest.get(1)
 
