@@ -1,4 +1,4 @@
-"""Whether this daemon can do its work; a probe in the background finds out, so asking never waits."""
+"""Whether this daemon can do its work; a background probe finds out, so that asking never waits."""
 
 from __future__ import annotations
 

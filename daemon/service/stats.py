@@ -154,7 +154,7 @@ class Stats:
         keys = self._head.keys()
         since_us = self._since_us()
         stored = await self._total_volumes(since_us // HOUR_US)
-        tail = _behind(stored.position, keys)
+        tail = self._known(_behind(stored.position, keys))
         by_hour = Counter(
             {h: n for h, n in stored.points_of_hour.items() if h >= since_us // HOUR_US}
         )
@@ -183,6 +183,11 @@ class Stats:
                 for hour, count in sorted(by_hour.items())
             ],
         )
+
+    def _known(self, tail: Tail) -> Tail:
+        """Without the points of devices that were deleted, which the head forgets later."""
+        rows = np.flatnonzero(self._registry.kinds[tail.series_ids])
+        return Tail(tail.series_ids[rows], tail.times_us[rows])
 
     def _since_us(self) -> int:
         """The start of the oldest of the last 24 hours, the running one among them."""

@@ -1,0 +1,44 @@
+"""Counters of what goes through."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.clock import ManualClock
+from daemon.live.traffic import Traffic
+
+
+def test_points_a_second_are_the_mean_of_the_last_minute() -> None:
+    clock = ManualClock(1_000_000_000)
+    traffic = Traffic(clock)
+    clock.advance_s(120)
+    traffic.count_points(600)
+
+    assert traffic.points_per_second == 10
+    clock.advance_s(61)
+    assert traffic.points_per_second == 0
+    assert traffic.points_total == 600
+
+
+def test_a_young_process_divides_by_its_age() -> None:
+    clock = ManualClock(1_000_000_000)
+    traffic = Traffic(clock)
+    clock.advance_s(10)
+    traffic.count_points(50)
+
+    assert traffic.points_per_second == 5
+
+
+def test_failures_are_the_share_of_5xx() -> None:
+    traffic = Traffic(ManualClock(1_000_000_000))
+    for status in (200, 404, 500, 503):
+        traffic.count_request(status=status, duration_s=0.25)
+
+    assert traffic.error_rate == 0.5
+    assert traffic.latency_ms_avg == pytest.approx(250)
+
+
+def test_without_requests_all_is_zero() -> None:
+    traffic = Traffic(ManualClock(1_000_000_000))
+
+    assert (traffic.error_rate, traffic.latency_ms_avg, traffic.points_per_second) == (0, 0, 0)
