@@ -77,7 +77,8 @@ def parse_epochs(values: Sequence[float]) -> npt.NDArray[np.int64]:
     if column.dtype == np.int64:
         scaled: npt.NDArray[np.int64] = column * factor
         return scaled
-    return np.rint(column * factor).astype(np.int64)
+    rounded: npt.NDArray[np.int64] = np.rint(column * factor).astype(np.int64)
+    return rounded
 
 
 @dataclass(frozen=True, slots=True)
