@@ -162,7 +162,8 @@ def import_files(
             if not is_continued and time.shift_to is not None:
                 run.state.shift_us = _shift_us(session, files, reading=reading, to=time.shift_to)
             if sending.define and not sending.dry_run:
-                define_metrics(session, _definitions(reading.mapping))
+                definitions = _definitions(reading.mapping)
+                define_metrics(session.client, definitions, note=session.console.note)
             run.run(partial(_uploader, session, sending, stack))
     except LockHeld as error:
         raise TryLater("this import is already running", why=str(error)) from error

@@ -72,7 +72,8 @@ def simulate(
     until_s = times.parse_duration(duration).total_seconds() if duration is not None else None
     profile = PROFILES[options.profile]
     types = profile.types.items()
-    define_metrics(session, [Definition(name, kind, unit) for name, (kind, unit) in types])
+    definitions = [Definition(name, kind, unit) for name, (kind, unit) in types]
+    define_metrics(session.client, definitions, note=session.console.note)
     progress = Progress(session.console)
     sender = _Sender(session)
     try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.session import Session
+
+if TYPE_CHECKING:
+    from telemetryctl.client.http import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,9 @@ class Definition:
     unit: str | None = None
 
 
-def define_metrics(session: Session, definitions: Iterable[Definition]) -> None:
+def define_metrics(
+    client: Client, definitions: Iterable[Definition], *, note: Callable[[str], None]
+) -> None:
     """Define each metric that the server lacks. Raises ServerProblem when the key may not."""
     for definition in definitions:
         body = {
@@ -29,9 +34,9 @@ def define_metrics(session: Session, definitions: Iterable[Definition]) -> None:
         if definition.unit:
             body["unit"] = definition.unit
         try:
-            session.client.create_metric(body)
+            client.create_metric(body)
         except ServerProblem as problem:
             if problem.status != 409:
                 raise problem.during(f"metric {definition.name} was not defined") from problem
         else:
-            session.console.note(f"metric {definition.name} is {definition.data_type} from now on")
+            note(f"metric {definition.name} is {definition.data_type} from now on")

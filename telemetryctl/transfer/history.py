@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from telemetryctl.client.http import Client
 from telemetryctl.failures import UsageFailure
 from telemetryctl.files.stamps import EPOCH
 from telemetryctl.times import format_rfc3339
+
+if TYPE_CHECKING:
+    from telemetryctl.client.http import Client
 
 PAGE_POINTS_MAX = 10_000  # contract section 5
 FILLED_POINTS_MAX = 1_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 from telemetryctl.failures import UsageFailure
@@ -25,6 +24,8 @@ class Pace:
     """Lets at most `points_per_s` through, smoothly: no more than one second's worth at once."""
 
     def __init__(self, points_per_s: float) -> None:
+        import asyncio
+
         from aiolimiter import AsyncLimiter
 
         # The limiter waits on a loop; this one runs only while somebody waits.

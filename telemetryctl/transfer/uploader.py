@@ -9,14 +9,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from telemetryctl.client.http import Client
-from telemetryctl.client.wire import Document
 from telemetryctl.failures import Failure
 from telemetryctl.files.batches import Batch, Request, refusals_in, requests_of
 from telemetryctl.files.points import Refusal
 from telemetryctl.output.exit_codes import ExitCode
 from telemetryctl.transfer.pace import Pace
+
+if TYPE_CHECKING:
+    from telemetryctl.client.http import Client
+    from telemetryctl.client.wire import Document
 
 # A daemon that restarts is back within seconds; one that stays away is the user's to know.
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0)
