@@ -25,13 +25,14 @@ from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
 from daemon.log import get_logger
 from daemon.postgres.supervisor import EmbeddedPostgres
+from daemon.service.compaction import Compaction
 from daemon.service.devices import Devices
 from daemon.service.health import Health
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.stats import Stats
-from daemon.service.tail import Tail
+from daemon.service.tail import COMPACTOR, Tail
 from daemon.store.devices import DeviceStore
 from daemon.store.health import HealthStore
 from daemon.store.journal import JournalStore
@@ -46,6 +47,8 @@ from daemon.transport.ingest import IngestRoutes
 from daemon.transport.server import Server, bind, make_server
 from daemon.transport.services import Services
 from daemon.workers import follower, listener
+from daemon.workers.compactor import Compactor
+from daemon.workers.lease import Lease
 from daemon.workers.repeat import repeat
 from telemetryctl.api.contexts import config_home, write_context
 
@@ -76,6 +79,7 @@ class Parts:
     traffic: Traffic
     tail: Tail
     ingest: Ingest
+    compactor: Compactor
     services: Services
 
 
@@ -135,9 +139,16 @@ def build(config: Config, database: Database, *, port: int) -> Parts:
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         port=port,
     )
+    compactor = Compactor(
+        Compaction(database, clock=clock),
+        Lease(database, COMPACTOR, holder=writer, clock=clock),
+        points=config.compaction.points,
+        age=config.compaction.age,
+        on_compacted=tail.compacted,
+    )
     return Parts(
         config, clock, writer, database, journal, registry, head, latest, traffic, tail, ingest,
-        services,
+        compactor, services,
     )  # fmt: skip
 
 
@@ -156,6 +167,7 @@ async def _run(
                 parts.ingest.run(),
                 follower.run(parts.tail),
                 listener.run(parts.database, parts.tail),
+                parts.compactor.run(),
                 repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
                 repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
                 repeat(lambda: _register(parts), every_s=REGISTER_EVERY_S, name="register"),

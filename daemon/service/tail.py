@@ -136,9 +136,13 @@ class Tail:
         self.position = row.seq
         return True
 
+    def compacted(self, position: int) -> None:
+        """This process's compactor has written everything up to `position` into chunks."""
+        self.head.trim(min(position, self.position))
+
     async def trim(self) -> None:
         """Let go of what a compactor, here or elsewhere, has written into chunks."""
-        self.head.trim(min(await self.journal.position_of(COMPACTOR), self.position))
+        self.compacted(await self.journal.position_of(COMPACTOR))
 
     async def wait_beyond(self, seq: int, timeout_s: float) -> None:
         """Return when `position` is past `seq`, or after the timeout."""
