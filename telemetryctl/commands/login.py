@@ -8,6 +8,7 @@ import typer
 
 from telemetryctl import config, times
 from telemetryctl.api import contexts
+from telemetryctl.client.errors import ServerProblem
 from telemetryctl.commands.version import warn_about_skew
 from telemetryctl.failures import UsageFailure
 from telemetryctl.options import command, single
@@ -36,7 +37,10 @@ def login(
         raise UsageFailure(f'"{context}" is not a context name', hint="--name NAME")
     token = _given_token(session)
     client = session.client_for(server, token=token)
-    principal = client.whoami()
+    try:
+        principal = client.whoami()
+    except ServerProblem as problem:
+        raise problem.during(f"not logged in to {server}") from problem
     warn_about_skew(session, server_version=client.health().get("version"))
     contexts.write_context(
         context,

@@ -1,5 +1,6 @@
 """The daemon on one screen: health, rates and lag."""
 
+import shutil
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from telemetryctl.client.errors import ServerProblem
 from telemetryctl.commands.version import warn_about_skew
 from telemetryctl.failures import TryLater, UsageFailure
 from telemetryctl.options import command, single
+from telemetryctl.output.console import printable
 from telemetryctl.output.exit_codes import ExitCode
 from telemetryctl.output.render import Column, cell_text
 from telemetryctl.output.watch import watch
@@ -52,10 +54,13 @@ def parse_interval(text: str) -> timedelta:
 def draw(session: Session) -> dict[str, Any]:
     """Print the screen, return the health. Raises TryLater after it when that is not good."""
     document = read(session)
-    if session.renderer.format == "json":
-        session.renderer.item(document, columns=COLUMNS)
-    else:
-        session.renderer.rows(rows_of(document), columns=COLUMNS)
+    match session.renderer.format:
+        case "json":
+            session.renderer.item(document, columns=COLUMNS)
+        case "table":
+            session.console.write("\n".join(screen(document, width=terminal_width())) + "\n")
+        case _:
+            session.renderer.rows(rows_of(document), columns=COLUMNS)
     if document["health"].get("status") != "healthy":
         raise TryLater(f"{session.settings.server} is not healthy")
     health: dict[str, Any] = document["health"]
@@ -119,3 +124,70 @@ def _plain(part: dict[str, Any]) -> dict[str, Any]:
         for name, value in part.items()
         if name not in ("status", "service") and isinstance(value, str | int | float)
     }
+
+
+def screen(document: dict[str, Any], *, width: int) -> list[str]:
+    """Return the lines for a person: a headline, then each part with its figures folded."""
+    health = document["health"]
+    uptime_s = (health.get("performance") or {}).get("uptime_s")
+    uptime = f"up {times.format_duration(timedelta(seconds=uptime_s))}" if uptime_s else ""
+    headline = (document["server"], f"v{health.get('version')}", health.get("status"), uptime)
+    lines = [printable("   ".join(text for text in headline if text))]
+    parts = {name: part for name, part in health.items() if isinstance(part, dict)}
+    states = parts.pop("dependencies", {})
+    rows: list[tuple[str, Any, dict[str, Any]]]
+    rows = [(name, state, {}) for name, state in states.items()]
+    rows += [(name, part.get("status", ""), _plain(part)) for name, part in parts.items()]
+    if document["stats"]:
+        rows.append(("stats", "", _plain(document["stats"])))
+    for name, state, figures in rows:
+        if state != "absent":
+            lines += _folded(name, str(state), figures, width=width)
+    return lines
+
+
+NAME_WIDTH = 18
+STATE_WIDTH = 6
+
+
+def _folded(name: str, state: str, figures: dict[str, Any], *, width: int) -> list[str]:
+    start = f"  {name.replace('_', ' '):<{NAME_WIDTH}}{state.upper():<{STATE_WIDTH}}"
+    lines, line = [], start
+    for figure in (printable(_figure(*item)) for item in figures.items()):
+        if line.strip() and len(line) + 2 + len(figure) > width and line != start:
+            lines.append(line.rstrip())
+            line = " " * len(start)
+        line += f"  {figure}"
+    return [*lines, line.rstrip()]
+
+
+def _figure(name: str, value: Any) -> str:
+    """Return a figure with its unit, which the API's names carry at their end."""
+    label, _, unit = name.rpartition("_")
+    label = label.replace("_", " ")
+    match unit, value:
+        case _, bool():
+            return f"{name.replace('_', ' ')} {'yes' if value else 'no'}"
+        case "ms", int() | float():
+            return f"{label} {value:,.1f} ms"
+        case "s", int() | float():
+            return f"{label} {times.format_duration(timedelta(seconds=value))}"
+        case "bytes", int() | float():
+            return f"{label} {format_bytes(value)}"
+        case _, int() | float():
+            return f"{name.replace('_', ' ')} {value:,}"
+    return f"{name.replace('_', ' ')} {value}"
+
+
+def format_bytes(count: float) -> str:
+    """Return the size in the largest unit that keeps a whole number, such as `9.3 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def terminal_width() -> int:
+    """Return the width of the terminal, 80 without one."""
+    return shutil.get_terminal_size().columns

@@ -217,4 +217,5 @@ def _report(session: Session, *, stored: int, refusals: Refusals, is_dry_run: bo
         return
     where = f" -> {refusals.path}" if refusals.path else ""
     text = f"{stored:,} of {total:,} points {verb} ({refusals.summary()}{where})"
-    raise PartlyDone(text) if stored else Refused(text)
+    hint = "" if refusals.path else "--errors-file FILE keeps the refused points"
+    raise PartlyDone(text, hint=hint) if stored else Refused(text, hint=hint)
