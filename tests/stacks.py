@@ -16,6 +16,7 @@ from daemon.domain.access import Principal
 from daemon.live.head import Head
 from daemon.live.latest import Latest
 from daemon.live.registry import Registry
+from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
 from daemon.service.tail import Tail
@@ -71,7 +72,7 @@ async def a_stack(
     keys = Keys(KeyStore(database), clock=clock)
     await tail.load()
     token = await keys.bootstrap() or ""
-    app = IngestRoutes(_nothing, ingest=ingest, keys=keys)
+    app = IngestRoutes(_nothing, ingest=ingest, keys=keys, traffic=Traffic(clock))
     headers = {"Authorization": f"Bearer {token}"}
     transport = httpx.ASGITransport(app=app)
     async with (

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from daemon import faults
 from daemon.clock import Clock
 from daemon.domain import admission
 from daemon.domain.admission import Admission, Limits
@@ -145,6 +146,7 @@ class Ingest:
             registry = _scratch(self.registry, draft, wanted)
         elif wanted:
             rows = await self.series.register([(*names, kind) for names, kind in wanted.items()])
+            faults.point(faults.Point.SERIES_REGISTERED)
             self.registry.add(
                 SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows
             )
@@ -215,23 +217,30 @@ class Ingest:
             raise Busy("more points are waiting than may wait")
 
     async def stored(self, batch: BatchRecord) -> BatchRecord | None:
-        """The stored record of a batch id, waiting for the same id in flight in this process.
+        """The stored record of a batch id, or None: then the id is this request's until `release`.
 
-        Raises Invalid `batch_id_reused` when it was stored for another payload.
+        Requests with an id that is under way in this process wait for it. Raises Invalid
+        `batch_id_reused` when it was stored for another payload.
         """
         key = (batch.scope, batch.batch_id)
-        running = self._in_flight.get(key)
-        if running is not None:
+        while running := self._in_flight.get(key):
             await asyncio.wait([running])
-        found = (await self.journal.stored_batches([key])).get(key)
+        self._in_flight[key] = asyncio.get_running_loop().create_future()
+        found: BatchRecord | None = None
+        is_known = False
+        try:
+            found = (await self.journal.stored_batches([key])).get(key)
+            is_known = True
+        finally:
+            if found is not None or not is_known:
+                self.release(batch)
         if found is not None and found.payload_hash != batch.payload_hash:
+            detail = "the batch_id was used for another payload"
             raise Invalid(
-                "the batch_id was used for another payload",
+                detail,
                 code="batch_id_reused",
-                errors=[{"pointer": "/batch_id", "code": "batch_id_reused", "detail": "reused"}],
+                errors=[{"pointer": "/batch_id", "code": "batch_id_reused", "detail": detail}],
             )
-        if found is None:
-            self._in_flight[key] = running = asyncio.get_running_loop().create_future()
         return found
 
     def release(self, batch: BatchRecord) -> None:
@@ -297,6 +306,7 @@ class Ingest:
             await self._flush(group[half:])
         else:
             self.on_commit(seq, block)
+            faults.point(faults.Point.INGEST_BEFORE_ANSWER)
             for waiting in group:
                 if not waiting.done.done():
                     waiting.done.set_result(seq)
@@ -304,6 +314,7 @@ class Ingest:
     async def _append(self, group: Sequence[Waiting]) -> tuple[int, Block]:
         started_s = self.clock.monotonic_s()
         block = concat([w.block for w in group])
+        faults.point(faults.Point.INGEST_BEFORE_APPEND)
         seq = await self.journal.append(
             pack(block),
             points=len(block),
@@ -311,6 +322,7 @@ class Ingest:
             notify=self.notify,
             batches=[w.batch for w in group if w.batch is not None],
         )
+        faults.point(faults.Point.INGEST_AFTER_COMMIT)
         self.counters.flushes += 1
         self.counters.points += len(block)
         self.counters.commit_s_total += self.clock.monotonic_s() - started_s

@@ -29,6 +29,7 @@ from daemon.domain.errors import (
     StoreUnavailable,
 )
 from daemon.domain.points import Draft, Refusal
+from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest
 from daemon.service.keys import Keys
 from daemon.transport import decode
@@ -61,10 +62,11 @@ Route = Callable[["IngestRoutes", Call], Awaitable[bytes]]
 class IngestRoutes:
     """Serves the ingest routes and passes every other request on."""
 
-    def __init__(self, app: ASGIApp, *, ingest: Ingest, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, *, ingest: Ingest, keys: Keys, traffic: Traffic) -> None:
         self._app = app
         self._ingest = ingest
         self._keys = keys
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -76,6 +78,7 @@ class IngestRoutes:
             return
         route, device_id = found
         own_id = request_id(scope["headers"])
+        began_s = self._ingest.clock.monotonic_s()
         try:
             status, body, headers = 200, await self._answer(route, device_id, scope, receive), []
         except ClientGone:
@@ -87,6 +90,8 @@ class IngestRoutes:
         if not headers:
             headers = [_JSON, (b"content-length", str(len(body)).encode())]
         headers += [(b"x-request-id", own_id.encode()), _NOSNIFF]
+        duration_s = self._ingest.clock.monotonic_s() - began_s
+        self._traffic.count_request(status=status, duration_s=duration_s)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -215,6 +220,7 @@ class IngestRoutes:
             stored = await self._ingest.stored(key)
             if stored is not None:
                 return _checked(orjson.loads(stored.answer) | {"duplicate": True})
+
             try:
 
                 def record(admissions: list[Admission]) -> BatchRecord:
