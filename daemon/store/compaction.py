@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from daemon import faults
 from daemon.domain.block import Block
 from daemon.domain.chunk import Chunk, Int64s, decode
 from daemon.domain.errors import TryLater
@@ -163,7 +164,9 @@ async def write(
     pieces = await asyncio.to_thread(lambda: list(copy_pieces(changes.chunks)))
     async with database.transaction("control") as connection:
         await _write(connection, changes, pieces)
+        faults.point(faults.Point.COMPACTION_BEFORE_POSITION)
         await leases.move(connection, grant, position=position, to=to)
+    faults.point(faults.Point.COMPACTION_AFTER_COMMIT)
 
 
 async def replace(database: Database, grant: Grant, changes: Changes) -> None:
@@ -171,6 +174,7 @@ async def replace(database: Database, grant: Grant, changes: Changes) -> None:
     pieces = await asyncio.to_thread(lambda: list(copy_pieces(changes.chunks)))
     async with database.transaction("control") as connection:
         await _write(connection, changes, pieces)
+        faults.point(faults.Point.MERGE_BEFORE_COMMIT)
         await leases.confirm(connection, grant)
 
 
@@ -181,6 +185,7 @@ async def _write(connection: Connection, changes: Changes, pieces: list[bytes]) 
     if len(changes.removed[0]):
         removed = [column.tolist() for column in changes.removed]
         await connection.execute(SQL["delete_chunks_at"], *removed)
+        faults.point(faults.Point.COMPACTION_AFTER_DELETE)
     if changes.chunks:
         await connection.copy_to_table(
             "chunk",
@@ -189,6 +194,7 @@ async def _write(connection: Connection, changes: Changes, pieces: list[bytes]) 
             format="binary",
             source=_each(pieces),
         )
+    faults.point(faults.Point.COMPACTION_AFTER_CHUNKS)
     await _write_rollups(connection, changes.rollups)
     await write_latest(connection, changes.latest)
 

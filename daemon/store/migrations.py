@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
+from daemon import faults
 from daemon.domain.errors import DomainError
 from daemon.store.errors import translating
 from daemon.store.named_sql import load, sql_folder
@@ -89,4 +90,6 @@ async def _apply(connection: asyncpg.Connection[asyncpg.Record], migration: Migr
         await connection.execute(
             SQL["record"], migration.number, migration.name, migration.checksum
         )
+        faults.point(faults.Point.MIGRATION_BEFORE_COMMIT)
+    faults.point(faults.Point.MIGRATION_AFTER_COMMIT)
     return True
