@@ -31,6 +31,7 @@ from daemon.service.health import Health
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
+from daemon.service.reads import make_reads
 from daemon.service.stats import Stats
 from daemon.service.tail import COMPACTOR, Tail
 from daemon.store.devices import DeviceStore
@@ -137,6 +138,7 @@ def build(config: Config, database: Database, *, port: int) -> Parts:
             traffic=traffic,
         ),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
+        reads=make_reads(database, tail=tail, clock=clock),
         port=port,
     )
     compactor = Compactor(
@@ -157,7 +159,9 @@ async def _run(
 ) -> None:
     """Run every loop until a signal; then drain and stop them."""
     config, services = parts.config, parts.services
-    app = IngestRoutes(build_api(services), ingest=parts.ingest, keys=services.keys)
+    app = IngestRoutes(
+        build_api(services), ingest=parts.ingest, keys=services.keys, traffic=parts.traffic
+    )
     server = make_server(app, drain_timeout_s=config.server.drain_timeout_s)
     stop = _stop_event()
     async with asyncio.TaskGroup() as tasks:

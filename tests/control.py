@@ -1,4 +1,4 @@
-"""The control plane over a real database without a socket: services, live views, and points by hand."""
+"""The control plane over a real database, without a socket: services and live views."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from daemon.service.devices import Devices
 from daemon.service.health import Health
 from daemon.service.keys import KeyRequest, Keys
 from daemon.service.metrics import Metrics
+from daemon.service.reads import make_reads
 from daemon.service.stats import Stats
 from daemon.service.tail import Tail
 from daemon.store.devices import DeviceStore
@@ -50,7 +51,7 @@ class Control:
     token: str
 
     async def send(self, points: Sequence[tuple[str, str, int, float]]) -> None:
-        """Commit points (device, metric, time in µs, number) as one block, and follow the journal."""
+        """Commit points (device, metric, µs, number) as one block, and follow the journal."""
         wanted = {(device, metric): Kind.NUMERIC for device, metric, _, _ in points}
         rows = await self.tail.series.register([(d, m, k) for (d, m), k in wanted.items()])
         ids = {(row.device_id, row.metric_name): row.series_id for row in rows}
@@ -124,5 +125,6 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
             traffic=traffic,
         ),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
+        reads=make_reads(database, tail=tail, clock=clock),
         port=8218,
     )

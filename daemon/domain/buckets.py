@@ -39,7 +39,7 @@ class Grid:
 
     def bucket_of(self, times_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Index of the bucket of each time of the range."""
-        if len(self.starts_us) == 1:
+        if len(self.starts_us) <= 1:
             return np.zeros(len(times_us), np.int64)
         if self.step_us is not None:
             return np.asarray((times_us - self.starts_us[0]) // self.step_us, np.int64)

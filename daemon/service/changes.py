@@ -33,8 +33,6 @@ WAIT_S_MAX = 60.0
 WAITERS_MAX = 1_000
 """Over this many waiting requests a further one is answered 503."""
 CATCH_UP_S = 2.0
-WAIT_SLICE_S = 1.0
-"""A waiting request looks this often whether the daemon stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +115,6 @@ class Changes:
         self._tail = tail
         self._clock = clock
         self._waiters = 0
-        self.is_closing = False
-
-    def close(self) -> None:
-        """Let waiting requests be answered soon, with what there is."""
-        self.is_closing = True
 
     @property
     def epoch(self) -> str:
@@ -178,7 +171,7 @@ class Changes:
             upto = await self.end()
             found, cursor = await self._scan(sight, cursor, upto=upto, limit=limit)
             left_s = deadline_s - self._clock.monotonic_s()
-            is_done = found or gap or cursor.seq < upto or left_s <= 0 or self.is_closing
+            is_done = found or gap or cursor.seq < upto or left_s <= 0 or self._tail.is_closing
             if is_done:
                 block = concat(found) if found else EMPTY
                 return ChangesPage(block, sight.names, cursor, gap)
@@ -223,13 +216,13 @@ class Changes:
             raise Busy("too many requests wait for changes")
         self._waiters += 1
         try:
-            await self._tail.wait_beyond(seq, min(left_s, WAIT_SLICE_S))
+            await self._tail.wait_beyond(seq, left_s)
         finally:
             self._waiters -= 1
 
 
 def _first_visible(sight: Sight, block: Block, *, offset: int, room: int) -> tuple[Block, int]:
-    """The next `room` visible rows from `offset` on, and how many rows of the block are read then."""
+    """The next `room` visible rows from `offset` on, and how many rows are read then."""
     n = len(block)
     rest = block if offset == 0 else block.take(np.arange(min(offset, n), n))
     if not len(rest):

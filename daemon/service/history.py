@@ -67,10 +67,10 @@ class Snapshot:
             return self._merged(chunks, head, start_us)
         return await asyncio.to_thread(self._merged, chunks, head, start_us)
 
-    async def days(self) -> tuple[Int64s, Int64s]:
+    async def days(self, *, points_max: int | None = READ_POINTS_MAX) -> tuple[Int64s, Int64s]:
         """(days since 1970 UTC, points) of the range, head and chunks added up.
 
-        Raises Invalid over READ_POINTS_MAX.
+        Raises Invalid over `points_max`.
         """
         stored = await points_by_day(
             self.database, self.series_ids, start_us=self.start_us, end_us=self.end_us
@@ -78,9 +78,9 @@ class Snapshot:
         own = np.unique(self.head.times_us // DAY_US, return_counts=True)
         volumes = by_day([stored, (own[0], own[1].astype(np.int64))])
         total = int(volumes[1].sum())
-        if total > READ_POINTS_MAX:
+        if points_max is not None and total > points_max:
             raise Invalid(
-                f"this would look at about {total} points, more than {READ_POINTS_MAX}; "
+                f"this would look at about {total} points, more than {points_max}; "
                 "name fewer series or a shorter range",
                 code="too_many_points",
             )
@@ -126,10 +126,17 @@ class History:
     head: Head
     clock: Clock
 
-    def snapshot(self, series_ids: Int32s, *, start_us: int, end_us: int) -> Snapshot:
-        """Begin a read of [start_us, end_us); the head is read now, before any chunk."""
+    async def snapshot(self, series_ids: Int32s, *, start_us: int, end_us: int) -> Snapshot:
+        """Begin a read of [start_us, end_us); the head is read now, before any chunk.
+
+        The range begins later where nothing is kept so long.
+        """
         cuts_us = self.clock.now_us() - self.registry.retention_us[series_ids]
         if len(cuts_us):
             start_us = min(max(start_us, int(cuts_us.min())), end_us)
-        head = merge([self.head.read(series_ids, start_us=start_us, end_us=end_us)])
+        head = self.head.read(series_ids, start_us=start_us, end_us=end_us)
+        if len(head) <= INLINE_POINTS_MAX:
+            head = merge([head])
+        else:
+            head = await asyncio.to_thread(merge, [head])
         return Snapshot(self.database, series_ids, cuts_us, head, start_us, end_us)

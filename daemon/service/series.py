@@ -116,14 +116,14 @@ class Series:
         if after is not None:
             start_us = min(max(start_us, after.time_us), query.end_us)
         pager = _Pager(selection, query.limit, after)
-        snapshot = self._history.snapshot(
+        snapshot = await self._history.snapshot(
             selection.series_ids, start_us=start_us, end_us=query.end_us
         )
         if query.aggregation is None:
             block, next_cursor = await pager.page_of_points(snapshot, query.tags)
         else:
             selection = self._with_units(selection, query.aggregation)
-            grid = _grid(query, start_us)
+            grid = _grid(query, start_us, kept_us=snapshot.start_us)
             wanted = Buckets(grid, query.aggregation, tags=tuple(query.tags.items()))
             _check_cells(len(selection), len(grid))
             found = await aggregate_snapshot(snapshot, wanted)
@@ -138,20 +138,20 @@ class Series:
     async def pooled(self, principal: Principal, query: PooledQuery) -> PooledBuckets:
         """All samples of a metric in buckets. Raises Invalid when the query is impossible."""
         _check_range(query.start_us, query.end_us)
-        grid = _pooled_grid(query)
+        devices = None if query.device_id is None else [query.device_id]
+        selection = select(
+            self._registry, principal, devices=devices, metrics=[query.metric_name]
+        )
+        snapshot = await self._history.snapshot(
+            selection.series_ids, start_us=query.start_us, end_us=query.end_us
+        )
+        grid = _pooled_grid(query, kept_us=snapshot.start_us)
         if len(grid) > POOLED_BUCKETS_MAX:
             raise Invalid(
                 f"{len(grid)} buckets are more than {POOLED_BUCKETS_MAX}; "
                 "take a longer interval or a shorter range",
                 code="too_many_buckets",
             )
-        devices = None if query.device_id is None else [query.device_id]
-        selection = select(
-            self._registry, principal, devices=devices, metrics=[query.metric_name]
-        )
-        snapshot = self._history.snapshot(
-            selection.series_ids, start_us=query.start_us, end_us=query.end_us
-        )
         wanted = Buckets(grid, query.aggregation, is_pooled=True)
         found = await aggregate_snapshot(snapshot, wanted)
         return PooledBuckets(query, grid.starts_us[found.buckets], found)
@@ -275,18 +275,16 @@ def _page(
     )
 
 
-def _grid(query: PointQuery, start_us: int) -> Grid:
+def _grid(query: PointQuery, start_us: int, *, kept_us: int) -> Grid:
     if query.interval_s is None or start_us >= query.end_us:
         return whole(start_us)
-    return epoch_grid(start_us, query.end_us, interval_s=query.interval_s)
+    return epoch_grid(kept_us, query.end_us, interval_s=query.interval_s)
 
 
-def _pooled_grid(query: PooledQuery) -> Grid:
+def _pooled_grid(query: PooledQuery, *, kept_us: int) -> Grid:
     if query.zone is None:
-        return epoch_grid(query.start_us, query.end_us, interval_s=query.interval_s)
-    return local_grid(
-        query.start_us, query.end_us, interval_s=query.interval_s, zone=query.zone
-    )
+        return epoch_grid(kept_us, query.end_us, interval_s=query.interval_s)
+    return local_grid(kept_us, query.end_us, interval_s=query.interval_s, zone=query.zone)
 
 
 def _check_range(start_us: int, end_us: int) -> None:

@@ -17,7 +17,18 @@ from daemon.transport.access_log import AccessLogMiddleware
 from daemon.transport.errors import answer_of
 from daemon.transport.paths import EncodedSlashMiddleware
 from daemon.transport.request_id import RequestIdMiddleware, request_id_of
-from daemon.transport.routes import auth, devices, health, keys, metrics, stats
+from daemon.transport.routes import (
+    auth,
+    changes,
+    devices,
+    export,
+    health,
+    keys,
+    latest,
+    metrics,
+    query,
+    stats,
+)
 from daemon.transport.routing import on_error
 from daemon.transport.services import Services
 from telemetryctl import __version__
@@ -30,6 +41,10 @@ API_ROUTERS: tuple[APIRouter, ...] = (
     # Before devices: its paths are longer.
     stats.router,
     devices.router,
+    query.router,
+    latest.router,
+    changes.router,
+    export.router,
     keys.router,
 )
 ROOT_ROUTERS: tuple[APIRouter, ...] = (health.router, auth.router)

@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from daemon.domain.block import Block
 from daemon.domain.series_name import SeriesName
+from daemon.domain.spread import coded, spread
 from daemon.domain.texts import time_texts, value_texts
 
 _OPEN = b'{"timestamp":"'
@@ -39,36 +39,21 @@ def points_json(block: Block, names: Mapping[int, SeriesName]) -> bytes:
 def _around_values(block: Block, names: Mapping[int, SeriesName]) -> tuple[Texts, Texts]:
     """What stands between time and value, and after the value, of each row."""
     n = len(block)
-    ids, codes = _coded(block.series_ids)
+    ids, codes = coded(block.series_ids)
     middle_texts = [_middle(names[i]) for i in ids]
     contexts = block.context_of
     if contexts is None:
         tail_texts = [_tail(b"{}", names[i].unit) for i in ids]
         if len(ids) == 1:
             return middle_texts * n, tail_texts * n
-        return _spread(middle_texts, codes), _spread(tail_texts, codes)
+        return spread(middle_texts, codes), spread(tail_texts, codes)
     width = len(block.contexts) + 1
-    pairs, pair_codes = _coded(codes * width + contexts + 1)
+    pairs, pair_codes = coded(codes * width + contexts + 1)
     tail_texts = [
         _tail(block.contexts[p % width - 1] if p % width else b"{}", names[ids[p // width]].unit)
         for p in pairs
     ]
-    return _spread(middle_texts, codes), _spread(tail_texts, pair_codes)
-
-
-def _coded(column: npt.NDArray[Any]) -> tuple[list[int], npt.NDArray[np.int64]]:
-    """Distinct values, and for each row which of them it has."""
-    if bool((column == column[0]).all()):
-        return [int(column[0])], np.zeros(len(column), np.int64)
-    distinct, codes = np.unique(column, return_inverse=True)
-    return distinct.tolist(), codes.astype(np.int64, copy=False)
-
-
-def _spread(texts: Texts, codes: npt.NDArray[np.int64]) -> Texts:
-    if len(texts) == 1:
-        return texts * len(codes)
-    spread: Texts = np.array(texts, object)[codes].tolist()
-    return spread
+    return spread(middle_texts, codes), spread(tail_texts, pair_codes)
 
 
 def _middle(name: SeriesName) -> bytes:

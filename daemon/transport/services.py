@@ -14,6 +14,7 @@ from daemon.service.devices import Devices
 from daemon.service.health import Health
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
+from daemon.service.reads import Reads
 from daemon.service.stats import Stats
 
 
@@ -31,6 +32,7 @@ class Services:
     devices: Devices
     stats: Stats
     health: Health
+    reads: Reads
     port: int = 0
 
 

@@ -141,7 +141,7 @@ async def test_a_waiting_reader_is_answered_when_the_daemon_stops(bench: Bench) 
     reader = asyncio.ensure_future(bench.changes.page(READER, ALL, after=None, wait_s=60))
     await asyncio.sleep(0.05)
 
-    bench.changes.close()
+    bench.tail.close()
 
     assert len((await asyncio.wait_for(reader, 10)).block) == 0
 

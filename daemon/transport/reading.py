@@ -1,0 +1,91 @@
+"""Query parameters that reads share: times, lists of names, durations, tags."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from fastapi import Query
+from pydantic import BeforeValidator, WithJsonSchema
+
+from daemon.domain.errors import Malformed
+from daemon.domain.points import is_name
+from daemon.transport.paging import tags_of
+from telemetryctl.api.model import EPOCH, parse_instant
+
+NAMES_MAX = 1_000
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
+# A plus sign that was not percent-encoded arrives as a blank.
+_LOST_PLUS = re.compile(r" (\d\d:?\d\d)$")
+_DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|w)?")
+_UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DATE_TIME = {
+    "type": "string",
+    "format": "date-time",
+    "description": "ISO 8601 with offset, or epoch seconds or milliseconds",
+}
+
+
+def parse_us(value: Any) -> Any:
+    """Microseconds since 1970 of a time in a query. Raises ValueError for what is none."""
+    if isinstance(value, str):
+        text = value.strip()
+        number = _NUMBER.fullmatch(text)
+        value = float(text) if number else _LOST_PLUS.sub(r"+\1", text)
+    instant = parse_instant(value) - EPOCH
+    return (instant.days * 86_400 + instant.seconds) * 1_000_000 + instant.microseconds
+
+
+def parse_duration_us(value: Any) -> Any:
+    """Microseconds of `90`, `90s`, `15m`, `24h`, `7d` or `2w`. Raises ValueError for what is
+    none."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("a duration is a number with s, m, h, d or w")
+    return int(found[1]) * _UNIT_S[found[2] or "s"] * 1_000_000
+
+
+TimeUs = Annotated[int, BeforeValidator(parse_us), WithJsonSchema(_DATE_TIME)]
+DurationUs = Annotated[
+    int,
+    BeforeValidator(parse_duration_us),
+    WithJsonSchema({"type": "string", "examples": ["24h"]}),
+]
+NameList = Annotated[
+    list[str] | None, Query(description="names separated by commas, or repeated")
+]
+
+
+def names_of(given: list[str] | None, *, what: str, at_most: int = NAMES_MAX) -> list[str] | None:
+    """The names of a list parameter, each once; None when there are none. Raises Malformed."""
+    names = list(dict.fromkeys(n for text in given or () for n in text.split(",") if n))
+    if len(names) > at_most:
+        raise Malformed(f"{what} holds {len(names)} names, more than {at_most}")
+    wrong = next((name for name in names if not is_name(name)), None)
+    if wrong is not None:
+        raise Malformed(f"{what} holds something that is no name: {wrong[:128]!r}")
+    return names or None
+
+
+def point_tags_of(query: list[tuple[str, str]]) -> dict[str, str]:
+    """Tags from `tag.K=V` and from `tags=K=V,K=V`. Raises Malformed."""
+    listed = []
+    for name, text in query:
+        if name == "tags":
+            for pair in filter(None, text.split(",")):
+                key, separator, value = pair.partition("=")
+                if not key or not separator:
+                    raise Malformed("tags are K=V, separated by commas")
+                listed.append((f"tag.{key}", value))
+    return tags_of([*query, *listed])
+
+
+def zone_of(name: str | None) -> ZoneInfo | None:
+    """The IANA zone of that name. Raises Malformed."""
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise Malformed("there is no such time zone", code="bad_timezone") from error
