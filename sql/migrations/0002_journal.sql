@@ -53,9 +53,10 @@ begin
     hour := date_trunc('hour', p_from, 'UTC') + make_interval(hours => i);
     label := 'journal_' || to_char(hour at time zone 'UTC', 'YYYYMMDDHH24');
     if to_regclass('telemetry.' || label) is null then
-      execute format('create table telemetry.%I partition of telemetry.journal for values from (%L) to (%L)',
+      -- Attached after it was made: `partition of` would stop every reader and writer of the journal.
+      execute format('create table telemetry.%I (like telemetry.journal including storage)', label);
+      execute format('alter table telemetry.journal attach partition telemetry.%I for values from (%L) to (%L)',
                      label, hour, hour + interval '1 hour');
-      execute format('alter table telemetry.%I alter column body set storage external', label);
       made := made + 1;
     end if;
   end loop;

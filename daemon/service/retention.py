@@ -1,0 +1,106 @@
+"""What is kept how long: hours of the journal, history by metric, answers to batches, dead daemons.
+
+Nothing younger than its retention is ever removed, and no block that a follower still needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from daemon.live.registry import RETENTION_DAYS_DEFAULT
+from daemon.store import housekeeping as store
+from daemon.store.housekeeping import Partition
+from daemon.store.leases import Grant
+from daemon.store.pool import Database
+
+HOUR_US = 3_600_000_000
+# Partitions reach from the hour before now to 48 full hours ahead.
+PARTITIONS_AHEAD = 50
+# Rows that one transaction removes at most.
+EXPIRE_ROWS_MAX = 2_000
+# Transactions of one kind in one run; the next run goes on.
+EXPIRE_TURNS_MAX = 500
+DAEMONS_KEEP = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long things are kept; `journal_bytes` is a bound on all partitions together."""
+
+    journal: timedelta = timedelta(hours=48)
+    journal_bytes: int = 8 * 2**30
+    batches: timedelta = timedelta(days=7)
+
+
+class Retention:
+    """Makes partitions ahead and room behind."""
+
+    def __init__(self, database: Database, keep: Keep | None = None) -> None:
+        self._database = database
+        self._keep = keep or Keep()
+
+    async def make_partitions(self, now_us: int) -> int:
+        """The partitions that appends need for the next two days; needs no lease."""
+        return await store.make_partitions(self._database, now_us=now_us, hours=PARTITIONS_AHEAD)
+
+    async def run_once(self, now_us: int, grant: Grant) -> dict[str, int]:
+        """One round of everything; returns what was made or removed, by name.
+
+        Raises LeaseLost and TryLater; what was done before stays done.
+        """
+        done = {"partitions_made": await self.make_partitions(now_us)}
+        done["partitions_dropped"] = await self.drop_partitions(now_us)
+        history = (now_us, EXPIRE_ROWS_MAX, RETENTION_DAYS_DEFAULT)
+        done["chunks"] = await self._expire(grant, "expire_chunks", *history)
+        done["rollups"] = await self._expire(grant, "expire_rollups", *history)
+        batches_us = now_us - _us(self._keep.batches)
+        done["batches"] = await self._expire(grant, "expire_batches", batches_us, EXPIRE_ROWS_MAX)
+        await store.expire(self._database, grant, "expire_daemons", now_us - _us(DAEMONS_KEEP))
+        return done
+
+    async def _expire(self, grant: Grant, what: str, *arguments: int) -> int:
+        total = 0
+        for _ in range(EXPIRE_TURNS_MAX):
+            removed = await store.expire(self._database, grant, what, *arguments)
+            total += removed
+            if removed < EXPIRE_ROWS_MAX:
+                break
+        return total
+
+    async def drop_partitions(self, now_us: int) -> int:
+        """Drop hours of the journal that nobody needs and that are too old or too large."""
+        dropped = 0
+        for name in await store.list_detached(self._database):
+            dropped += await store.drop_detached(self._database, name)
+        needed_after = await store.needed_after(self._database)
+        partitions = await store.list_partitions(self._database)
+        excess = sum(partition.bytes for partition in partitions) - self._keep.journal_bytes
+        for partition in partitions:
+            start_us = hour_of(partition)
+            is_old = start_us + HOUR_US <= now_us - _us(self._keep.journal)
+            # The hour before the present one may still be appended to by a slow transaction.
+            is_excess = excess > 0 and start_us + 2 * HOUR_US <= now_us
+            if not (partition.is_pending or is_old or is_excess):
+                continue
+            newest = await store.newest_in(
+                self._database, start_us=start_us, end_us=start_us + HOUR_US
+            )
+            if newest is not None and newest > needed_after:
+                break
+            if await store.drop_partition(
+                self._database, partition.name, is_pending=partition.is_pending
+            ):
+                dropped += 1
+                excess -= partition.bytes
+        return dropped
+
+
+def hour_of(partition: Partition) -> int:
+    """First microsecond of the hour that the partition's name says."""
+    hour = datetime.strptime(partition.name[-10:], "%Y%m%d%H").replace(tzinfo=UTC)
+    return round(hour.timestamp()) * 1_000_000
+
+
+def _us(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)

@@ -1,0 +1,90 @@
+-- make_partitions --
+-- Make the hourly partitions of the journal from the hour before $1 (microseconds since 1970) for $2 hours.
+select telemetry.journal_make_partitions(telemetry.from_us($1::int8) - interval '1 hour', $2::int4);
+
+-- list_partitions --
+-- The partitions of the journal, oldest first, with their size; a pending one was left by an interrupted detach.
+select c.relname as name, pg_total_relation_size(c.oid) as bytes, i.inhdetachpending as is_pending
+  from pg_inherits i
+  join pg_class c on c.oid = i.inhrelid
+ where i.inhparent = 'telemetry.journal'::regclass and c.relname ~ '^journal_[0-9]{10}$'
+ order by c.relname;
+
+-- list_detached --
+-- Partitions that were detached but not dropped yet.
+select c.relname as name
+  from pg_class c
+ where c.relnamespace = 'telemetry'::regnamespace and c.relkind = 'r' and not c.relispartition
+   and c.relname ~ '^journal_[0-9]{10}$'
+ order by c.relname;
+
+-- newest_in --
+-- The newest position appended in [$1, $2), given in microseconds since 1970; null when there is none.
+select max(j.seq) from telemetry.journal j
+ where j.appended_at >= telemetry.from_us($1::int8) and j.appended_at < telemetry.from_us($2::int8);
+
+-- needed_after --
+-- The position up to which every follower has read the journal; housekeeping follows nothing.
+select min(c.position) from telemetry.consumer c where c.name <> 'housekeeping';
+
+-- set_lock_timeout --
+-- Give up waiting for a lock after $1 milliseconds, on this connection.
+select set_config('lock_timeout', $1::text, false);
+
+-- detach_partition --
+-- Take one partition out of the journal without stopping its readers and writers.
+alter table telemetry.journal detach partition telemetry.{partition} concurrently;
+
+-- finalize_partition --
+-- Complete a detach that was interrupted.
+alter table telemetry.journal detach partition telemetry.{partition} finalize;
+
+-- drop_partition --
+-- Drop a partition that was taken out.
+drop table if exists telemetry.{partition};
+
+-- expire_chunks --
+-- Remove up to $2 chunks that end before their metric's retention at $1; without one of its own it is $3 days.
+with cut as materialized (
+  select $1::int8 - 86400000000 * least($3::int4, coalesce(min(r.retention_days), $3::int4)) as newest_us
+    from telemetry.metric_retention r
+), expired as (
+  select c.series_id, c.start_us
+    from telemetry.chunk c
+    join telemetry.series s on s.series_id = c.series_id
+    left join telemetry.metric_retention r on r.metric_name = s.metric_name
+   where c.end_us < (select cut.newest_us from cut)
+     and c.end_us < $1::int8 - 86400000000 * coalesce(r.retention_days, $3::int4)
+   limit $2::int4
+     for update of c skip locked
+)
+delete from telemetry.chunk c
+ using expired e
+ where c.series_id = e.series_id and c.start_us = e.start_us;
+
+-- expire_rollups --
+-- Remove up to $2 hours that end before their metric's retention at $1; without one of its own it is $3 days.
+with expired as (
+  select r.series_id, r.hour
+    from telemetry.series s
+    left join telemetry.metric_retention m on m.metric_name = s.metric_name
+    join telemetry.rollup r on r.series_id = s.series_id
+     and r.hour < ($1::int8 - 86400000000 * coalesce(m.retention_days, $3::int4)) / 3600000000
+   limit $2::int4
+     for update of r skip locked
+)
+delete from telemetry.rollup r
+ using expired e
+ where r.series_id = e.series_id and r.hour = e.hour;
+
+-- expire_batches --
+-- Remove up to $2 stored answers of batches from before $1.
+delete from telemetry.ingest_batch b
+ using (select x.scope, x.batch_id from telemetry.ingest_batch x
+         where x.created_at < telemetry.from_us($1::int8)
+         order by x.created_at limit $2::int4) e
+ where b.scope = e.scope and b.batch_id = e.batch_id;
+
+-- expire_daemons --
+-- Forget daemons that were last seen before $1.
+delete from telemetry.daemon d where d.seen_at < telemetry.from_us($1::int8);
