@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.layout import ADMIN_ROLE, Layout, sync_folder
 
 INITDB_TIMEOUT_S = 120
+UNFINISHED = ".unfinished-"
 
 
 def child_environment() -> dict[str, str]:
@@ -31,15 +33,16 @@ def major_of(cluster_dir: Path) -> int | None:
 
 
 def create_cluster(layout: Layout, *, binaries: Binaries, account: Account) -> None:
-    """Run initdb beside the final place and rename; what a killed attempt left is replaced.
+    """Run initdb beside the final place and rename.
 
+    Every attempt has names of its own, because the initdb of a killed daemon goes on for a while.
     Only the daemon that holds the folder's lock may call this. Raises EmbeddedUnavailable.
     """
-    unfinished = layout.home_dir / ".cluster-unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
+    attempt = secrets.token_hex(4)
+    unfinished = layout.home_dir / f"{UNFINISHED}{attempt}"
+    password_path = layout.home_dir / f"{UNFINISHED}{attempt}-password"
     unfinished.mkdir(mode=0o700)
     account.give(unfinished)
-    password_path = layout.home_dir / ".initdb-password"
     try:
         _write_for(account, path=password_path, text=layout.password(ADMIN_ROLE))
         _run_initdb(unfinished, binaries=binaries, account=account, password_path=password_path)
@@ -49,8 +52,16 @@ def create_cluster(layout: Layout, *, binaries: Binaries, account: Account) -> N
     sync_folder(layout.home_dir)
 
 
+def sweep_unfinished(layout: Layout) -> None:
+    """Remove what attempts of killed daemons left, as far as they do not go on."""
+    for left_over in layout.home_dir.glob(f"{UNFINISHED}*"):
+        if left_over.is_dir():
+            shutil.rmtree(left_over, ignore_errors=True)
+        else:
+            left_over.unlink(missing_ok=True)
+
+
 def _write_for(account: Account, *, path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as file:
         file.write(text)

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 from daemon.postgres.account import Account, choose_account
 from daemon.postgres.binaries import Binaries, locate, reachable
-from daemon.postgres.cluster import create_cluster, major_of
+from daemon.postgres.cluster import create_cluster, major_of, sweep_unfinished
 from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.layout import Layout, recorded, settle
 from daemon.postgres.postmaster import is_postmaster_of, listener_of, noted_pid
@@ -80,6 +80,7 @@ def _prepare(data_dir: Path, overrides: Mapping[str, str]) -> Launcher:
         raise EmbeddedUnavailable(f"the database of {data_dir} is not in {known.cluster_dir}")
     binaries = reachable(locate(major), account=account)
     layout.write_passwords()
+    sweep_unfinished(layout)
     if major is None:
         create_cluster(layout, binaries=binaries, account=account)
     if layout != known:

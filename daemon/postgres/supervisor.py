@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daemon.domain.errors import DomainError
+from daemon.postgres.binaries import locate
+from daemon.postgres.cluster import major_of
 from daemon.postgres.errors import EmbeddedUnavailable
 from daemon.postgres.launcher import Launcher, find_running, prepare, to_the_end
 from daemon.postgres.layout import ADMIN_ROLE, APP_ROLE, DATABASE, Layout, open_data_dir, recorded
@@ -98,9 +100,7 @@ class EmbeddedPostgres:
     @property
     def binaries_dir(self) -> Path:
         """The folder of pg_dump, psql and their like, of the server's version."""
-        if self._launcher is None:
-            raise EmbeddedUnavailable("only the daemon that started the server knows its programs")
-        return self._launcher.binaries.install_dir / "bin"
+        return locate(major_of(self.cluster_dir)).program("psql").parent
 
     @property
     def _known_layout(self) -> Layout:
@@ -178,10 +178,14 @@ class EmbeddedPostgres:
         self._launcher = await to_the_end(prepare, self._data_dir, overrides=self._overrides)
         self._layout = self._launcher.layout
         for attempt in range(START_ATTEMPTS_MAX):
-            # The first try fails, for instance, while processes of a killed server linger.
+            # The first try may fail while processes of a killed server or daemon linger.
             await asyncio.sleep(BACKOFF_MIN_S * attempt**2)
-            if await self._is_brought_up(self._launcher, deadline_s):
-                return True
+            try:
+                if await self._is_brought_up(self._launcher, deadline_s):
+                    return True
+            except EmbeddedUnavailable:
+                if attempt + 1 == START_ATTEMPTS_MAX:
+                    raise
         raise EmbeddedUnavailable(
             f"PostgreSQL ends right after its start: {last_complaint(self._layout.log_path)}"
         )
@@ -199,8 +203,11 @@ class EmbeddedPostgres:
         return True
 
     async def _is_brought_up(self, launcher: Launcher, deadline_s: float) -> bool:
-        self._server = server = await launcher.launch()
-        self._log("embedded_launched", pid=server.pid, is_adopted=not server.is_child)
+        if self._server is None:
+            self._server = await launcher.launch()
+            is_adopted = not self._server.is_child
+            self._log("embedded_launched", pid=self._server.pid, is_adopted=is_adopted)
+        server = self._server
         if await self._is_ready(server, launcher.layout, deadline_s):
             await ensure_application(launcher.layout)
             self._become("running")

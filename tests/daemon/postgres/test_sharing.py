@@ -136,6 +136,19 @@ async def test_owner_and_server_killed_together_are_replaced(
         assert heir.pid != before
 
 
+async def test_a_daemon_killed_in_its_first_start_is_followed_by_one_that_serves(
+    data_dir: Path, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon()
+    await until(lambda: any(data_dir.glob(".unfinished-*/base/1")))
+    # Its initdb goes on behind the back of the next one.
+    daemon.kill()
+
+    async with embedded_in(data_dir) as embedded:
+        assert await ask_value(embedded.dsn, "select 1") == 1
+        assert postmasters_of(data_dir) == [embedded.pid]
+
+
 async def test_an_owner_that_leaves_hands_the_server_over(
     data_dir: Path, start_daemon: StartDaemon
 ) -> None:

@@ -151,8 +151,8 @@ async def test_a_database_that_has_gone_is_not_replaced_by_an_empty_one(data_dir
     assert not cluster_dir.exists()
 
 
-async def test_a_half_made_cluster_is_made_anew(data_dir: Path) -> None:
-    unfinished = data_dir / ".cluster-unfinished"
+async def test_what_a_killed_initdb_left_is_swept(data_dir: Path) -> None:
+    unfinished = data_dir / ".unfinished-1234"
     unfinished.mkdir(parents=True)
     data_dir.chmod(0o711)
     (unfinished / "PG_VERSION").write_text("18\n")
