@@ -7,6 +7,7 @@ import io
 from datetime import UTC
 from typing import Any
 
+import httpx
 import pytest
 from control import API, Control, bearer
 
@@ -154,7 +155,7 @@ async def test_times_are_taken_in_every_form(
 
 
 async def test_aggregated_pools_all_devices(control: Control, start_us: int) -> None:
-    params = {
+    params: dict[str, str | int] = {
         "metric_name": "speed",
         "aggregation_type": "max",
         "interval": 86_400 * 300,
@@ -384,14 +385,19 @@ async def test_what_a_key_may_not_see_is_absent_everywhere(
     control: Control, start_us: int
 ) -> None:
     token = await control.key("read", "export", devices=["bus-2"])
-    narrow, get = {"headers": bearer(token)}, control.client.get
+    narrow = bearer(token)
 
-    hidden = await get(f"{API}/devices/bus-1/metrics/speed/latest", **narrow)
-    unknown = await get(f"{API}/devices/bus-9/metrics/speed/latest", **narrow)
-    newest = await get(f"{API}/latest?device_ids=bus-1,bus-2", **narrow)
-    changes = await get(f"{API}/changes", **narrow)
-    exported = await get(f"{API}/export/csv?after=", **narrow)
-    queried = await control.client.post(f"{API}/query", json=window(start_us), **narrow)
+    async def get(path: str) -> httpx.Response:
+        return await control.client.get(API + path, headers=narrow)
+
+    hidden = await get("/devices/bus-1/metrics/speed/latest")
+    unknown = await get("/devices/bus-9/metrics/speed/latest")
+    newest = await get("/latest?device_ids=bus-1,bus-2")
+    changes = await get("/changes")
+    exported = await get("/export/csv?after=")
+    queried = await control.client.post(
+        f"{API}/query", json=window(start_us), headers=narrow
+    )
 
     assert (hidden.status_code, hidden.json()["code"]) == (404, unknown.json()["code"])
     assert newest.json()["missing"] == ["bus-1"]
