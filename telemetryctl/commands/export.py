@@ -36,7 +36,6 @@ from telemetryctl.transfer.exporting import (
 )
 
 STDOUT = "-"
-CHUNK_BYTES = 256 * 1024
 
 app = noun("Write history to files.")
 
@@ -173,15 +172,17 @@ def _fetcher(session: Session, progress: Progress) -> Fetch:
         try:
             with session.client.export_csv(**query) as response:
                 yield Answer(
-                    _watched(response.iter_bytes(CHUNK_BYTES), progress),
+                    _watched(response.iter_bytes(), progress),
                     next_cursor=response.headers.get("x-next-cursor", ""),
                     gap=response.headers.get("x-gap"),
                 )
         except ServerProblem as problem:
-            if problem.status != 404 or not problem.code:
+            if problem.status != 404 or "next_cursor" not in problem.problem:
+                if problem.status == 404:  # a server without exports must not look like no news
+                    problem.exit_code = ExitCode.REFUSED
                 raise problem.during("the export failed") from problem
-            # No row is a normal answer; how far the server looked is in the problem.
-            cursor = str(problem.problem.get("next_cursor") or "")
+            # No row is a normal answer, and says how far the server looked.
+            cursor = str(problem.problem["next_cursor"] or "")
             gap = problem.problem.get("gap")
             yield Answer(iter(()), next_cursor=cursor, gap=str(gap) if gap else None)
 

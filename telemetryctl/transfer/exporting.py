@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from telemetryctl.files.stamps import EPOCH
 from telemetryctl.files.targets import Targets
 from telemetryctl.output.exit_codes import ExitCode
 
-TRIES = 3
+# Between tries; a daemon that restarts is back within seconds.
+PAUSES_S = (0.5, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,17 @@ class Received:
         Raises BrokenTransfer when it isn't, or after the last try.
         """
         seen = Tally()
-        for left in reversed(range(TRIES)):
+        for pause_s in (*PAUSES_S, None):
             try:
                 yield from self._try_once(seen)
+                return
             except BrokenTransfer:
-                if left == 0:
+                if pause_s is None:
                     raise
             except Failure as failure:
-                # Before the first row the client has already tried again by itself.
-                if left == 0 or failure.exit_code != ExitCode.TRY_LATER or not seen.rows:
+                if pause_s is None or failure.exit_code != ExitCode.TRY_LATER:
                     raise
-            else:
-                return
+            time.sleep(pause_s)
 
     def _try_once(self, seen: Tally) -> Iterator[bytes]:
         with self.fetch(self.query) as answer:
