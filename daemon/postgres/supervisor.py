@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -115,6 +116,8 @@ class EmbeddedPostgres:
         EmbeddedUnavailable; call stop() after that, too.
         """
         self._state = "starting"
+        # It would win over the password file of our DSN, in asyncpg and in libpq.
+        os.environ.pop("PGPASSWORD", None)
         try:
             self._data_dir = await to_the_end(open_data_dir, self._data_dir)
             self._owner = FileLock(self._data_dir / "supervisor.lock")

@@ -73,6 +73,14 @@ async def test_the_server_is_told_to_be_durable_and_deaf_to_the_network(data_dir
         assert found == wanted
 
 
+async def test_a_password_in_the_environment_does_not_get_in_the_way(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "of another database")
+    async with embedded_in(data_dir) as embedded:
+        assert await ask_value(embedded.dsn, "select 1") == 1
+
+
 async def test_settings_given_win_over_ours(data_dir: Path) -> None:
     async with embedded_in(data_dir, settings={"shared_buffers": "24MB"}) as embedded:
         assert await ask_value(embedded.dsn, "show shared_buffers") == "24MB"
