@@ -32,6 +32,7 @@ from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.reads import make_reads
+from daemon.service.retention import Keep, Retention
 from daemon.service.stats import Stats
 from daemon.service.tail import COMPACTOR, Tail
 from daemon.store.devices import DeviceStore
@@ -49,6 +50,7 @@ from daemon.transport.server import Server, bind, make_server
 from daemon.transport.services import Services
 from daemon.workers import follower, listener
 from daemon.workers.compactor import Compactor
+from daemon.workers.housekeeping import HOUSEKEEPING, Housekeeping
 from daemon.workers.lease import Lease
 from daemon.workers.repeat import repeat
 from telemetryctl.api.contexts import config_home, write_context
@@ -81,6 +83,7 @@ class Parts:
     tail: Tail
     ingest: Ingest
     compactor: Compactor
+    housekeeping: Housekeeping
     services: Services
 
 
@@ -96,6 +99,7 @@ async def serve(config: Config) -> None:
         await database.open()
         stack.push_async_callback(database.close)
         parts = build(config, database, port=port)
+        await _patiently(parts.housekeeping.prepare)
         await _patiently(parts.tail.load)
         await _first_key(parts, port)
         await _run(parts, embedded, dsn, listening)
@@ -148,9 +152,19 @@ def build(config: Config, database: Database, *, port: int) -> Parts:
         age=config.compaction.age,
         on_compacted=tail.compacted,
     )
+    housekeeping = Housekeeping(
+        Retention(
+            database,
+            Keep(
+                config.journal.keep, config.journal.keep_bytes, config.ingest.batch_answers_keep
+            ),
+        ),
+        Lease(database, HOUSEKEEPING, holder=writer, clock=clock),
+        clock=clock,
+    )
     return Parts(
         config, clock, writer, database, journal, registry, head, latest, traffic, tail, ingest,
-        compactor, services,
+        compactor, housekeeping, services,
     )  # fmt: skip
 
 
@@ -172,6 +186,7 @@ async def _run(
                 follower.run(parts.tail),
                 listener.run(parts.database, parts.tail),
                 parts.compactor.run(),
+                parts.housekeeping.run(),
                 repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
                 repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
                 repeat(lambda: _register(parts), every_s=REGISTER_EVERY_S, name="register"),

@@ -14,6 +14,7 @@ from daemon.service.retention import Retention
 from daemon.workers.lease import Lease
 
 EVERY_S = 60
+HOUSEKEEPING = "housekeeping"
 
 log = get_logger()
 
