@@ -87,6 +87,7 @@ class DeviceStore:
         async with self._database.transaction("control") as connection:
             if await connection.fetchrow(SQL["lock_device"], device_id) is None:
                 return None
+            await connection.execute(SQL["wait_longer"])
             rows = await connection.fetch(SQL["delete_series"], device_id)
             series_ids = [row["series_id"] for row in rows]
             for query in ("delete_chunks", "delete_rollups", "delete_latest"):

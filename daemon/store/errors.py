@@ -17,10 +17,10 @@ from daemon.domain.errors import (
     StoreUnavailable,
 )
 
-# 53300 too many connections, 55P03 lock not available, 57014 query canceled, 40001/40P01
+# 23503 a device was deleted between two statements, 53300 too many connections, 55P03 lock not available, 57014 query canceled, 40001/40P01
 # serialization and deadlock.
 _RETRYABLE_STATES = frozenset(
-    {"53300", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03"}
+    {"23503", "53300", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03"}
 )
 _LOST = (
     asyncpg.ConnectionDoesNotExistError,

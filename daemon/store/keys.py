@@ -17,6 +17,8 @@ from daemon.store.pool import Connection, Database
 
 SQL = load("keys")
 KEYS_MAX = 10_000
+# Every request waits for this one, so a database that hangs is a 503 soon.
+FIND_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class KeyStore:
 
     async def find(self, key_id: str) -> KeyRow | None:
         async with self._database.connection("control") as connection:
-            row = await connection.fetchrow(SQL["key_by_id"], key_id)
+            row = await connection.fetchrow(SQL["key_by_id"], key_id, timeout=FIND_TIMEOUT_S)
         return None if row is None else _key(row)
 
     async def all(self) -> list[KeyRow]:

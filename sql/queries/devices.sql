@@ -39,6 +39,10 @@ update telemetry.device d
  where d.device_id = $1::text
 returning d.updated_at;
 
+-- wait_longer --
+-- Deleting may have to wait for a turn of the compactor, which holds the series it writes.
+set local lock_timeout = '20s';
+
 -- delete_series --
 -- Remove the series of a device and say which they were.
 delete from telemetry.series s where s.device_id = $1::text returning s.series_id;

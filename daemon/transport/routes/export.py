@@ -50,7 +50,7 @@ class CsvResponse(StreamingResponse):
 @router.get(
     "/export/csv",
     operation_id="export_csv",
-    response_class=CsvResponse,
+    response_class=StreamingResponse,
     responses={200: {"content": {"text/csv": {}}}, 404: {"description": "There is no row."}},
 )
 async def export_csv(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -38,8 +37,8 @@ class CountingStore(KeyStore):
 
 
 @pytest.fixture
-async def admin(control: Control) -> AsyncIterator[Principal]:
-    yield await control.services.keys.authenticate(control.token, address="test")
+async def admin(control: Control) -> Principal:
+    return await control.services.keys.authenticate(control.token, address="test")
 
 
 def other_daemon(control: Control) -> tuple[Keys, CountingStore]:

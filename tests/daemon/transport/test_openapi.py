@@ -1,0 +1,62 @@
+"""The OpenAPI document says what is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from control import API, Control
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def document(control: Control) -> dict[str, Any]:
+    found: dict[str, Any] = (await control.client.get("/api/openapi.json")).json()
+    return found
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    for reference in references(document):
+        node: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            assert part in node, reference
+            node = node[part]
+
+
+async def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
+    ids = [o["operationId"] for methods in document["paths"].values() for o in methods.values()]
+
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/devices/{device_id}/telemetry", "/devices/{device_id}/telemetry/batch", "/bulk", "/columns"],
+)
+async def test_the_hot_routes_are_documented(document: dict[str, Any], path: str) -> None:
+    operation = document["paths"][API + path]["post"]
+
+    assert operation["x-scope"] == "ingest"
+    assert "application/json" in operation["requestBody"]["content"]
+    assert operation["responses"]["422"]["content"].keys() == {"application/problem+json"}
+
+
+async def test_errors_are_problems_everywhere(document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    assert "application/problem+json" in response["content"], path
