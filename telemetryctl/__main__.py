@@ -5,7 +5,7 @@ import sys
 
 def main() -> None:
     """Run one command and exit with its code."""
-    from telemetryctl.output.exit_codes import ExitCode
+    from telemetryctl.failures import ExitCode
 
     if sys.argv[1:] == ["--version"] and sys.stdout is not None:
         from telemetryctl import __version__

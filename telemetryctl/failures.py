@@ -1,6 +1,23 @@
 """Failures that end a command; each says what, why, what to type next, and its exit code."""
 
-from telemetryctl.output.exit_codes import ExitCode
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a script may rely on; `telemetryctl help exit-codes` explains each."""
+
+    DONE = 0
+    INTERNAL = 1
+    USAGE = 2
+    NOTHING = 3
+    NOT_ALLOWED = 4
+    REFUSED = 5
+    PARTLY = 6
+    GAP = 7
+    TRY_LATER = 75
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
 
 
 class Failure(Exception):

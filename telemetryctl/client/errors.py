@@ -3,8 +3,7 @@
 import json
 from typing import Any, Self
 
-from telemetryctl.failures import Failure
-from telemetryctl.output.exit_codes import ExitCode
+from telemetryctl.failures import ExitCode, Failure
 
 _EXIT_CODES: dict[int, ExitCode] = {
     400: ExitCode.REFUSED,

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from telemetryctl import tree
 from telemetryctl.failures import UsageFailure
 from telemetryctl.options import command, single
 from telemetryctl.output.exit_codes import MEANINGS
@@ -116,10 +117,8 @@ def exit_codes_text() -> str:
 
 
 def _command_help(words: list[str]) -> str:
-    from telemetryctl import cli
-
-    command_object: Any = typer.main.get_command(cli.app)
-    context = command_object.make_context(cli.PROGRAM, [], resilient_parsing=True)
+    command_object: Any = typer.main.get_command(tree.app)
+    context = command_object.make_context(tree.PROGRAM, [], resilient_parsing=True)
     for word in words:
         get = getattr(command_object, "get_command", None)
         command_object = get(context, word) if get else None

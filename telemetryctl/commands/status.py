@@ -11,9 +11,9 @@ from telemetryctl.client.errors import ServerProblem
 from telemetryctl.commands.version import warn_about_skew
 from telemetryctl.failures import TryLater, UsageFailure
 from telemetryctl.options import command, single
+from telemetryctl.output.cells import Column, cell_text
 from telemetryctl.output.console import printable
 from telemetryctl.output.exit_codes import ExitCode
-from telemetryctl.output.render import Column, cell_text
 from telemetryctl.output.watch import watch
 from telemetryctl.session import Session
 

@@ -1,24 +1,8 @@
-"""Exit codes of `telemetryctl`: what a script may rely on."""
+"""What the exit codes of `telemetryctl` mean; the codes themselves belong to failures."""
 
-from enum import IntEnum
+from telemetryctl.failures import ExitCode
 
-
-class ExitCode(IntEnum):
-    """The one table; `telemetryctl help exit-codes` prints it."""
-
-    DONE = 0
-    INTERNAL = 1
-    USAGE = 2
-    NOTHING = 3
-    NOT_ALLOWED = 4
-    REFUSED = 5
-    PARTLY = 6
-    GAP = 7
-    TRY_LATER = 75
-    CONFIGURATION = 78
-    INTERRUPTED = 130
-    PIPE_CLOSED = 141
-
+__all__ = ["MEANINGS", "ExitCode"]
 
 MEANINGS: dict[ExitCode, tuple[str, str]] = {
     ExitCode.DONE: ("done", ""),

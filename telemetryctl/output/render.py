@@ -2,38 +2,28 @@
 
 import csv
 import io
-import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
 from telemetryctl.failures import UsageFailure
+from telemetryctl.output.cells import (
+    Column,
+    Row,
+    cell_text,
+    dump_json,
+    escape_plain,
+    lookup,
+    select,
+)
 from telemetryctl.output.console import Console, printable
 from telemetryctl.times import format_for_eyes
 
-Row = Mapping[str, Any]
+__all__ = ["Column", "Renderer", "Row"]
+
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: the dotted path of its value in a row, and how tables show it.
-
-    `is_fixed` columns (ids, times) are never cut. `is_time` is shown in the user's zone.
-    """
-
-    key: str
-    title: str = ""
-    is_fixed: bool = False
-    is_right: bool = False
-    is_time: bool = False
-
-    @property
-    def heading(self) -> str:
-        """The table's title of the column."""
-        return self.title or self.key.rpartition(".")[2].upper().replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +49,7 @@ class Renderer:
         if self.format == "json":
             self._json(select(document, self.fields) if self.fields else document)
         elif self.format == "table":
-            from telemetryctl.output import table
-
-            table.print_item(self, document=document, columns=self._columns(columns))
+            self._list_fields(document, columns=self._columns(columns))
         else:
             self.rows([document], columns=columns)
 
@@ -90,9 +78,7 @@ class Renderer:
             case "plain":
                 self._plain(rows, columns=columns)
             case "table":
-                from telemetryctl.output import table
-
-                table.print_rows(self, rows=rows, columns=columns)
+                self._table(rows, columns=columns)
             case other:
                 raise UsageFailure(f'"{other}" is not an output format')
 
@@ -110,6 +96,40 @@ class Renderer:
     def _json(self, document: Any) -> None:
         indent = 2 if self.console.is_stdout_tty else None
         self.console.write(dump_json(document, indent=indent) + "\n")
+
+    def _table(self, rows: Iterable[Row], *, columns: Sequence[Column]) -> None:
+        """Write a table that fits the terminal; a pipe gets every character, aligned."""
+        cells = [[self._cell_for_eyes(row, column) for column in columns] for row in rows]
+        if not self.console.is_stdout_tty:
+            self._aligned(cells, columns=columns)
+            return
+        from telemetryctl.output.table import print_table
+
+        print_table(
+            cells,
+            columns=columns,
+            has_headers=self.has_headers,
+            is_wide=self.is_wide,
+            has_color=self.console.may_color(sys.stdout),
+        )
+
+    def _aligned(self, cells: list[list[str]], *, columns: Sequence[Column]) -> None:
+        lines = [[c.heading for c in columns], *cells] if self.has_headers else cells
+        widths = [max((len(line[i]) for line in lines), default=0) for i in range(len(columns))]
+        for line in lines:
+            padded = (
+                cell.rjust(width) if column.is_right else cell.ljust(width)
+                for cell, width, column in zip(line, widths, columns, strict=True)
+            )
+            self.console.write("  ".join(padded).rstrip() + "\n")
+
+    def _list_fields(self, document: Row, *, columns: Sequence[Column]) -> None:
+        """Write one thing as names and values; nothing is cut."""
+        width = max((len(column.heading) for column in columns), default=0)
+        for column in columns:
+            value = self._cell_for_eyes(document, column)
+            line = f"{column.heading.lower():<{width}}  {value}".rstrip()
+            self.console.write(line + "\n")
 
     def _plain(self, rows: Iterable[Row], *, columns: Sequence[Column]) -> None:
         if self.has_headers:
@@ -140,58 +160,9 @@ class Renderer:
         is_formula = self.is_excel_safe and isinstance(value, str)
         return f"'{text}" if is_formula and text.startswith(_FORMULA_STARTS) else text
 
-    def cell_for_eyes(self, row: Row, column: Column) -> str:
+    def _cell_for_eyes(self, row: Row, column: Column) -> str:
         """Return a table's cell: times in the user's zone, nothing that steers the terminal."""
         text = cell_text(lookup(row, column.key))
         if column.is_time:
             text = format_for_eyes(text, zone=self.zone)
         return printable(text)
-
-
-def lookup(row: Row, path: str) -> Any:
-    """Return the value at a dotted path; a key that has dots itself wins. None when absent."""
-    if path in row:
-        return row[path]
-    head, dot, rest = path.partition(".")
-    while dot:
-        if isinstance(inner := row.get(head), Mapping):
-            return lookup(inner, rest)
-        part, dot, rest = rest.partition(".")
-        head = f"{head}.{part}"
-    return None
-
-
-def select(row: Row, fields: Sequence[str]) -> dict[str, Any]:
-    """Return only the fields, in their order."""
-    return {field: lookup(row, field) for field in fields}
-
-
-def cell_text(value: Any) -> str:
-    """Return the text of a value: JSON for lists and objects, nothing for null."""
-    match value:
-        case None:
-            return ""
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return repr(value)
-        case list() if value and all(isinstance(item, str) and "," not in item for item in value):
-            return ",".join(value)
-    return "" if value in ([], {}) else dump_json(value)
-
-
-def dump_json(value: Any, *, indent: int | None = None) -> str:
-    """Return JSON text; plain ASCII when stdout can't carry more, so that nothing becomes `?`."""
-    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    separators = (",", ":") if indent is None else (",", ": ")
-    return json.dumps(value, ensure_ascii=not is_utf8, indent=indent, separators=separators)
-
-
-def escape_plain(text: str) -> str:
-    """Return the text with backslash, tab, newline and other control characters written out."""
-    if text.isprintable() and "\\" not in text:
-        return text
-    text = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
-    return printable(text.replace("\r", "\\r"))

@@ -8,9 +8,8 @@ from contextlib import redirect_stdout
 from datetime import timedelta
 from typing import Any
 
-from telemetryctl.failures import Failure, TryLater
+from telemetryctl.failures import ExitCode, Failure, TryLater
 from telemetryctl.output.console import Console
-from telemetryctl.output.exit_codes import ExitCode
 
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from telemetryctl.output.cells import Column, escape_plain, lookup
 from telemetryctl.output.console import Console, may_color
-from telemetryctl.output.render import Column, Renderer, escape_plain, lookup
+from telemetryctl.output.render import Renderer
 
 COLUMNS = (Column("device_id"), Column("value"), Column("tags"))
 ROWS: list[dict[str, Any]] = [
