@@ -139,12 +139,12 @@ class Renderer:
             self.console.write("\t".join(cells) + self.record_end)
 
     def _csv(self, rows: Iterable[Row], *, columns: Sequence[Column]) -> None:
-        # A buffer of its own, since csv would write through the text layer row by row anyway.
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
+        # Lines end in LF, but csv quotes a CR only if it is part of its own line end.
+        buffer = io.StringIO(newline="")
+        writer = csv.writer(buffer, lineterminator="\r\n")
         for cells in self._csv_lines(rows, columns=columns):
             writer.writerow(cells)
-            self.console.write(buffer.getvalue())
+            self.console.write(buffer.getvalue().removesuffix("\r\n") + "\n")
             buffer.seek(0)
             buffer.truncate()
 

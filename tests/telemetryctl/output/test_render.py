@@ -113,6 +113,10 @@ def test_any_text_survives_plain(texts: list[str]) -> None:
             assert line.replace("\\\\", "\\") == original
 
 
+def test_a_carriage_return_in_csv_is_quoted() -> None:
+    assert rendered([{"x": "a\rb"}], "csv", columns=(Column("x"),)) == 'x\n"a\rb"\n'
+
+
 @given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.integers())))
 def test_any_text_survives_csv(values: list[tuple[str, int]]) -> None:
     rows = [{"text": text, "number": number} for text, number in values]
