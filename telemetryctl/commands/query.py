@@ -38,7 +38,7 @@ AGGREGATIONS = (
 SPARK_CELLS = 24
 PLOT_HEIGHT = 12
 # What a person would choose for the width of a bucket.
-NICE_S = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
+NICE_S = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400)
 KEY_COLUMNS = (
     Column("timestamp", title="TIME", is_fixed=True, is_time=True),
     Column("device_id", title="DEVICE", is_fixed=True),
