@@ -10,6 +10,7 @@ import asyncpg
 
 from daemon.domain.errors import (
     BatchStored,
+    Busy,
     CatalogStale,
     DomainError,
     OutcomeUnknown,
@@ -17,10 +18,10 @@ from daemon.domain.errors import (
     StoreUnavailable,
 )
 
-# 23503 a device was deleted between two statements, 53300 too many connections, 55P03 lock not available, 57014 query canceled, 40001/40P01
+# 53300 too many connections, 55P03 lock not available, 57014 query canceled, 40001/40P01
 # serialization and deadlock.
 _RETRYABLE_STATES = frozenset(
-    {"23503", "53300", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03"}
+    {"53300", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03"}
 )
 _LOST = (
     asyncpg.ConnectionDoesNotExistError,
@@ -49,6 +50,8 @@ def _from_state(error: asyncpg.PostgresError, state: str, *, writing: bool) -> D
         return CatalogStale()
     if state == "TL002":
         return BatchStored()
+    if state == "23503":
+        return Busy("a device was deleted meanwhile")
     if state == "53100":
         return StorageFull(retry_after_s=10)
     if state in _RETRYABLE_STATES or state.startswith("53"):

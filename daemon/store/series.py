@@ -15,6 +15,7 @@ from daemon.store.named_sql import load
 from daemon.store.pool import Database
 
 SQL = load("series")
+HOLD_TRIES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,11 @@ class SeriesStore:
         devices = [w[0] for w in wanted]
         metrics = [w[1] for w in wanted]
         async with self._database.transaction("control") as connection:
-            await connection.execute(SQL["register_devices"], devices)
+            for _ in range(HOLD_TRIES_MAX):
+                await connection.execute(SQL["register_devices"], devices)
+                # A device that is deleted between these two is registered anew.
+                if await connection.fetchval(SQL["hold_devices"], devices) == len(set(devices)):
+                    break
             await connection.execute(
                 SQL["register_series"], devices, metrics, [int(w[2]) for w in wanted]
             )

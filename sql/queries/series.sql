@@ -27,6 +27,12 @@ insert into telemetry.device (device_id)
 select distinct d.device_id from unnest($1::text[]) as d (device_id) order by 1
 on conflict (device_id) do nothing;
 
+-- hold_devices --
+-- How many of these devices there are, kept from being deleted until the transaction ends.
+select count(*)
+  from (select 1 from telemetry.device d where d.device_id = any ($1::text[])
+         order by d.device_id for key share) held;
+
 -- register_series --
 -- Make these series known; known ones stay as they are.
 insert into telemetry.series (device_id, metric_name, kind)

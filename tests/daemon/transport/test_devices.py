@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from control import API, Control, bearer
+
+from daemon.domain.errors import Busy
+from daemon.domain.kinds import Kind
 
 pytestmark = pytest.mark.anyio
 DEVICES = f"{API}/devices"
@@ -193,3 +197,23 @@ async def test_an_id_with_slashes_is_one_segment(control: Control) -> None:
     shown = await control.client.get(f"{DEVICES}/site%2Fa%2Fstats")
 
     assert shown.json()["device_id"] == "site/a/stats"
+
+
+async def test_a_device_that_sends_while_it_is_deleted_never_breaks(control: Control) -> None:
+    outcomes: list[str] = []
+
+    async def register(metric_name: str) -> None:
+        for _ in range(20):
+            try:
+                await control.tail.series.register([("d1", metric_name, Kind.NUMERIC)])
+            except Busy:
+                outcomes.append("busy")
+
+    async def delete() -> None:
+        for _ in range(20):
+            answer = await control.client.delete(f"{DEVICES}/d1")
+            outcomes.append(str(answer.status_code))
+
+    await asyncio.gather(register("a"), register("b"), delete())
+
+    assert set(outcomes) <= {"busy", "200", "404"}
