@@ -4,19 +4,14 @@ test."""
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Iterator
 
-import asyncpg
 import pytest
 from daemons import DaemonProcess, start_daemon
+from databases import fresh_database
 from servers import PostgresServer, debian_bindir, start_server, wheel_bindir
 
-from daemon.store.migrations import migrate
 from daemon.store.pool import Database
-
-_numbers = itertools.count()
-_templates: set[int] = set()
 
 
 @pytest.fixture
@@ -42,22 +37,6 @@ def postgres_15() -> Iterator[PostgresServer]:
     server = start_server(bindir)
     yield server
     server.stop()
-
-
-async def fresh_database(server: PostgresServer) -> str:
-    """The DSN of a new, migrated database, cloned from a template."""
-    admin = await asyncpg.connect(server.dsn())
-    try:
-        if id(server) not in _templates:
-            await admin.execute("drop database if exists template_telemetry")
-            await admin.execute("create database template_telemetry")
-            await migrate(server.dsn("template_telemetry"))
-            _templates.add(id(server))
-        name = f"t{next(_numbers)}"
-        await admin.execute(f"create database {name} template template_telemetry")
-    finally:
-        await admin.close()
-    return server.dsn(name)
 
 
 @pytest.fixture

@@ -101,11 +101,18 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def start_daemon(
-    dsn: str, *, home: Path | None = None, wait: bool = True, key: str = "", **settings: str
+    dsn: str,
+    *,
+    home: Path | None = None,
+    wait: bool = True,
+    key: str = "",
+    sabotage: str = "",
+    **settings: str,
 ) -> DaemonProcess:
     """Start telemetryd on this database; `settings` are like `compaction__age="1s"`.
 
-    A second daemon on the same database gets the first one's `key`.
+    A second daemon on the same database gets the first one's `key`. `sabotage` names the protection
+    that is taken out (tests/sabotage), for negative controls.
     """
     home = home or Path(tempfile.mkdtemp(prefix="tlmd-"))
     environment = _environment(home) | {
@@ -114,8 +121,11 @@ def start_daemon(
         "TELEMETRY_LOG__FORMAT": "json",
     }
     environment |= {f"TELEMETRY_{name.upper()}": value for name, value in settings.items()}
+    program = [str(Path(sys.executable).parent / "telemetryd")]
+    if sabotage:
+        program = [sys.executable, str(Path(__file__).parent / "sabotage.py"), sabotage]
     process = subprocess.Popen(
-        [Path(sys.executable).parent / "telemetryd", "serve"],
+        [*program, "serve"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
     )  # fmt: skip
     daemon = DaemonProcess(process, home, key=key)

@@ -1,0 +1,165 @@
+"""kill -9 of the daemon at each named point, under load: what was acknowledged is there, once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+from daemons import DaemonProcess, start_daemon, wait_until_serving
+from databases import fresh_database
+from histories import Load, journal_counts, lost, read_all
+from servers import PostgresServer
+
+from daemon.faults import Point
+
+pytestmark = [pytest.mark.anyio, pytest.mark.fault]
+
+# How often a point is passed before the kill, so that it comes in the middle of the load.
+INGEST_POINTS = {
+    Point.INGEST_BEFORE_APPEND: 40,
+    Point.INGEST_AFTER_COMMIT: 40,
+    Point.INGEST_BEFORE_ANSWER: 40,
+    Point.SERIES_REGISTERED: 5,
+}
+COMPACTION_POINTS = {
+    Point.COMPACTION_AFTER_DELETE: 1,
+    Point.COMPACTION_AFTER_CHUNKS: 2,
+    Point.COMPACTION_BEFORE_POSITION: 2,
+    Point.COMPACTION_AFTER_COMMIT: 2,
+    Point.MERGE_BEFORE_COMMIT: 1,
+}
+OFTEN = {"compaction__points": "300", "compaction__age": "1s"}
+"""Compaction goes on all the time."""
+
+
+async def killed(daemon: DaemonProcess, *, timeout_s: float = 40) -> int:
+    """The exit code, once the process is gone."""
+    return await asyncio.to_thread(daemon.process.wait, timeout_s)
+
+
+async def restart(daemon: DaemonProcess, dsn: str, **settings: str) -> DaemonProcess:
+    """A new process in the same home."""
+    again = start_daemon(dsn, home=daemon.home, key=daemon.key, wait=False, **settings)
+    await asyncio.to_thread(wait_until_serving, again)
+    return again
+
+
+async def run_into(fault: str, server: PostgresServer, *, sabotage: str = "") -> Verdict:
+    """Load a daemon until it dies of the fault, go on with a new one, and see what is stored."""
+    dsn = await fresh_database(server)
+    first = await asyncio.to_thread(start_daemon, dsn, sabotage=sabotage, fault=fault, **OFTEN)
+    load = Load(first.url, first.key)
+    try:
+        async with load.running():
+            code = await killed(first)
+            second = await restart(first, dsn, **OFTEN)
+            load.point_to(second)
+            await load.wait_for(100)
+        stored = await asyncio.to_thread(read_all, second)
+        counts = await journal_counts(dsn)
+        exit_code = await asyncio.to_thread(second.stop)
+    finally:
+        first.process.kill()
+    doubled = [
+        key
+        for keys in load.batches.values()
+        for key in keys
+        if counts[(key, load.acknowledged[key])] > 1
+    ]
+    return Verdict(load, code, lost(load, stored), doubled, stored, exit_code)
+
+
+class Verdict:
+    """What became of the points."""
+
+    def __init__(
+        self,
+        load: Load,
+        code: int,
+        lost: list[object],
+        doubled: list[object],
+        stored: dict[object, float],
+        exit_code: int,
+    ) -> None:
+        self.load = load
+        self.code = code
+        self.lost = lost
+        self.doubled = doubled
+        self.strange = stored.keys() - load.acknowledged.keys()
+        self.exit_code = exit_code
+
+
+@pytest.mark.parametrize(("point", "passes"), [*INGEST_POINTS.items(), *COMPACTION_POINTS.items()])
+async def test_a_daemon_killed_at_this_point_has_lost_and_doubled_nothing(
+    durable_postgres: PostgresServer, point: Point, passes: int
+) -> None:
+    verdict = await run_into(f"{point}:kill:{passes}", durable_postgres)
+
+    assert verdict.code == -9
+    assert verdict.lost == []
+    assert verdict.doubled == []
+    assert verdict.strange == set()
+    assert verdict.load.refused == []
+    assert set(verdict.load.statuses()) <= {0, 200}
+    assert verdict.exit_code == 0
+
+
+async def test_a_daemon_killed_again_and_again_at_any_moment_has_lost_and_doubled_nothing(
+    durable_postgres: PostgresServer,
+) -> None:
+    chance = random.Random(8218)
+    dsn = await fresh_database(durable_postgres)
+    daemon = await asyncio.to_thread(start_daemon, dsn, **OFTEN)
+    load = Load(daemon.url, daemon.key)
+    async with load.running():
+        for _ in range(4):
+            await asyncio.sleep(chance.uniform(0.1, 1.5))
+            await asyncio.to_thread(daemon.kill)
+            daemon = await restart(daemon, dsn, **OFTEN)
+            load.point_to(daemon)
+        await load.wait_for(100)
+    stored = await asyncio.to_thread(read_all, daemon)
+    await asyncio.to_thread(daemon.stop)
+
+    assert stored == load.acknowledged
+    assert set(load.statuses()) <= {0, 200}
+
+
+async def test_the_check_notices_points_acknowledged_before_their_commit(
+    durable_postgres: PostgresServer,
+) -> None:
+    fault = f"{Point.INGEST_BEFORE_APPEND}:kill:40"
+
+    verdict = await run_into(fault, durable_postgres, sabotage="ack_before_commit")
+
+    assert verdict.lost
+
+
+async def test_the_check_notices_batches_committed_without_their_ids(
+    durable_postgres: PostgresServer,
+) -> None:
+    fault = f"{Point.INGEST_AFTER_COMMIT}:kill:40"
+
+    verdict = await run_into(fault, durable_postgres, sabotage="forget_batches")
+
+    assert verdict.doubled
+
+
+async def test_the_check_notices_a_position_that_moves_before_its_history(
+    durable_postgres: PostgresServer,
+) -> None:
+    fault = f"{Point.COMPACTION_BEFORE_POSITION}:kill:2"
+
+    verdict = await run_into(fault, durable_postgres, sabotage="position_first")
+
+    assert verdict.lost
+
+
+def test_every_point_has_a_test() -> None:
+    texts = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+
+    untested = [point for point in Point if not any(f"Point.{point.name}" in t for t in texts)]
+
+    assert untested == []

@@ -1,0 +1,113 @@
+"""A telemetryd with one protection taken out: what proves that a fault test can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def ack_before_commit() -> None:
+    """Answer 2xx as soon as a group is taken from the queue."""
+    from daemon.service.ingest import Ingest, Waiting
+
+    flush = Ingest._flush
+
+    async def hasty(self: Ingest, group: Sequence[Waiting]) -> None:
+        for waiting in group:
+            waiting.done.set_result(0)
+        # The answers leave the process.
+        await asyncio.sleep(0.01)
+        await flush(self, group)
+
+    Ingest._flush = hasty  # type: ignore[method-assign]
+
+
+def forget_batches() -> None:
+    """Commit batches without their ids."""
+    from daemon.store.journal import JournalStore
+
+    append = JournalStore.append
+
+    async def forgetful(self: JournalStore, body: bytes, **options: Any) -> int:
+        return await append(self, body, **options | {"batches": ()})
+
+    JournalStore.append = forgetful  # type: ignore[method-assign]
+
+
+def position_first() -> None:
+    """Move the compactor's position in a transaction of its own, before history is written."""
+    from daemon.store import compaction, leases
+
+    move = leases.move
+
+    async def nothing(*_: Any, **__: Any) -> None:
+        """The position has moved already."""
+
+    write = compaction.write
+
+    async def early(database: Any, grant: Any, changes: Any, *, position: int, to: int) -> None:
+        async with database.transaction("control") as connection:
+            await move(connection, grant, position=position, to=to)
+        await write(database, grant, changes, position=position, to=to)
+
+    compaction.write = early
+    leases.move = nothing
+
+
+def no_bisection() -> None:
+    """Fail everybody in a group when one block of it is bad."""
+    from daemon.service import ingest
+
+    async def all_or_nothing(self: ingest.Ingest, group: Sequence[ingest.Waiting]) -> None:
+        try:
+            seq, block = await self._append(group)
+        except Exception as error:
+            ingest._fail(group, error)
+            return
+        self.on_commit(seq, block)
+        for waiting in group:
+            if not waiting.done.done():
+                waiting.done.set_result(seq)
+
+    ingest.Ingest._flush = all_or_nothing  # type: ignore[method-assign]
+
+
+def no_drain() -> None:
+    """Leave at once on SIGTERM."""
+    from daemon import app
+
+    async def leave(*_: Any) -> None:
+        raise SystemExit(1)
+
+    app._drain = leave
+
+
+def deaf_follower() -> None:
+    """Never look at what other daemons commit."""
+    from daemon.service.tail import Tail
+
+    async def nothing(_: Tail) -> int:
+        return 0
+
+    Tail.turn = nothing  # type: ignore[method-assign]
+
+
+PROTECTIONS: dict[str, Callable[[], None]] = {
+    taken_out.__name__: taken_out
+    for taken_out in (
+        ack_before_commit,
+        forget_batches,
+        position_first,
+        no_bisection,
+        no_drain,
+        deaf_follower,
+    )
+}
+
+if __name__ == "__main__":
+    PROTECTIONS[sys.argv.pop(1)]()
+    from daemon.__main__ import main
+
+    main()
