@@ -161,6 +161,17 @@ class EmbeddedPostgres:
             self._owner, self._members = None, None
             self._state = "stopped"
 
+    def abandon(self) -> None:
+        """Tell the server to stop and do not wait, for a process that is about to exit at once.
+
+        Like stop(), this leaves it to the other daemons if there are any. Call nothing after it.
+        """
+        if self._server is None or self._members is None:
+            return
+        self._members.release()
+        if self._members.take():
+            self._server.send(signal.SIGINT)
+
     async def _own_or_join(self, deadline_s: float) -> None:
         owner, members = self._locks()
         while not await self._is_own_or_joined(owner, members, deadline_s):

@@ -164,6 +164,20 @@ async def test_an_owner_that_leaves_hands_the_server_over(
     assert postmasters_of(data_dir) == []
 
 
+async def test_a_daemon_that_exits_at_once_stops_a_server_nobody_shares(
+    data_dir: Path,
+) -> None:
+    async with embedded_in(data_dir) as only:
+        only.abandon()
+        await until(lambda: postmasters_of(data_dir) == [])
+
+    async with embedded_in(data_dir) as one, embedded_in(data_dir) as other:
+        one.abandon()
+        await asyncio.sleep(0.5)
+
+        assert await ask_value(other.dsn, "select 1") == 1
+
+
 async def test_daemons_that_leave_at_once_leave_nothing_running(data_dir: Path) -> None:
     for _ in range(5):
         daemons = [EmbeddedPostgres(data_dir) for _ in range(3)]
