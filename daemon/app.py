@@ -9,49 +9,25 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID, uuid4
 
-from daemon.clock import Clock, SystemClock
+from daemon.clock import SystemClock
 from daemon.config import Config
-from daemon.domain.block import Block
 from daemon.domain.errors import DomainError, StoreUnavailable
-from daemon.live.head import Head
-from daemon.live.latest import Latest
-from daemon.live.presence import Presence
-from daemon.live.registry import Registry
-from daemon.live.traffic import Traffic
 from daemon.log import get_logger
+from daemon.parts import Parts, build
 from daemon.postgres.supervisor import EmbeddedPostgres
-from daemon.service.compaction import Compaction
-from daemon.service.devices import Devices
-from daemon.service.health import Health
-from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
-from daemon.service.metrics import Metrics
-from daemon.service.reads import make_reads
-from daemon.service.retention import Keep, Retention
-from daemon.service.stats import Stats
-from daemon.service.tail import COMPACTOR, Tail
-from daemon.store.devices import DeviceStore
 from daemon.store.health import HealthStore
-from daemon.store.journal import JournalStore
 from daemon.store.keys import KeyStore
-from daemon.store.metrics import MetricStore
 from daemon.store.migrations import migrate
 from daemon.store.pool import Database, PoolLimits
-from daemon.store.series import SeriesStore
-from daemon.store.stats import StatsStore
 from daemon.transport.http import build_api
 from daemon.transport.ingest import IngestRoutes
 from daemon.transport.server import Server, bind, make_server
-from daemon.transport.services import Services
 from daemon.workers import follower, listener
-from daemon.workers.compactor import Compactor
-from daemon.workers.housekeeping import HOUSEKEEPING, Housekeeping
-from daemon.workers.lease import Lease
 from daemon.workers.repeat import repeat
 from telemetryctl.api.contexts import config_home, write_context
 
@@ -65,26 +41,6 @@ REGISTER_EVERY_S = 5.0
 HEALTH_EVERY_S = 1.0
 KEY_USES_EVERY_S = 5.0
 FIRST_CONTEXT = "local"
-
-
-@dataclass(slots=True)
-class Parts:
-    """The parts of one daemon, wired but not running."""
-
-    config: Config
-    clock: Clock
-    writer: UUID
-    database: Database
-    journal: JournalStore
-    registry: Registry
-    head: Head
-    latest: Latest
-    traffic: Traffic
-    tail: Tail
-    ingest: Ingest
-    compactor: Compactor
-    housekeeping: Housekeeping
-    services: Services
 
 
 async def serve(config: Config) -> None:
@@ -104,68 +60,6 @@ async def serve(config: Config) -> None:
         await _first_key(parts, port)
         await _run(parts, embedded, dsn, listening)
     log.info("stopped")
-
-
-def build(config: Config, database: Database, *, port: int) -> Parts:
-    """Wire the parts; nothing runs yet."""
-    clock, writer = SystemClock(), uuid4()
-    registry, head, latest = Registry(), Head(), Latest()
-    journal, series = JournalStore(database, writer=writer), SeriesStore(database)
-    traffic, presence = Traffic(clock), Presence(registry, latest)
-    tail = Tail(journal, series, registry, head, latest)
-
-    def on_commit(seq: int, block: Block) -> None:
-        tail.apply_own(seq, block)
-        traffic.count_points(len(block))
-
-    ingest = Ingest(
-        journal, series, registry, clock, tail.reload_catalog, on_commit, _ingest_limits(config)
-    )
-    tail.is_flushing = lambda: ingest.is_flushing
-    services = Services(
-        clock=clock,
-        traffic=traffic,
-        keys=Keys(KeyStore(database), clock=clock),
-        metrics=Metrics(MetricStore(database), clock=clock, registry_reload=tail.reload_catalog),
-        devices=Devices(
-            DeviceStore(database),
-            clock=clock,
-            presence=presence,
-            registry_reload=tail.reload_catalog,
-        ),
-        stats=Stats(
-            StatsStore(database),
-            clock=clock,
-            registry=registry,
-            head=head,
-            presence=presence,
-            traffic=traffic,
-        ),
-        health=Health(HealthStore(database), clock=clock, traffic=traffic),
-        reads=make_reads(database, tail=tail, clock=clock),
-        port=port,
-    )
-    compactor = Compactor(
-        Compaction(database, clock=clock),
-        Lease(database, COMPACTOR, holder=writer, clock=clock),
-        points=config.compaction.points,
-        age=config.compaction.age,
-        on_compacted=tail.compacted,
-    )
-    housekeeping = Housekeeping(
-        Retention(
-            database,
-            Keep(
-                config.journal.keep, config.journal.keep_bytes, config.ingest.batch_answers_keep
-            ),
-        ),
-        Lease(database, HOUSEKEEPING, holder=writer, clock=clock),
-        clock=clock,
-    )
-    return Parts(
-        config, clock, writer, database, journal, registry, head, latest, traffic, tail, ingest,
-        compactor, housekeeping, services,
-    )  # fmt: skip
 
 
 async def _run(
@@ -307,19 +201,6 @@ def _pool_limits(config: Config) -> PoolLimits:
         query_connections=section.query_connections,
         control_connections=section.control_connections,
         statement_cache_size=section.statement_cache_size,
-    )
-
-
-def _ingest_limits(config: Config) -> IngestLimits:
-    section = config.ingest
-    return IngestLimits(
-        future_us=round(section.future_tolerance.total_seconds() * 1e6),
-        queue_points_max=section.queue_points_max,
-        queue_bytes_max=section.queue_bytes_max,
-        queue_age_s_max=section.queue_age_max.total_seconds(),
-        flush_points_max=section.flush_points_max,
-        devices_max=section.devices_max,
-        metrics_per_device_max=section.metrics_per_device_max,
     )
 
 

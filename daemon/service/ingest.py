@@ -268,6 +268,23 @@ class Ingest:
     def queued_points(self) -> int:
         return self._queued_points
 
+    def numbers(self) -> dict[str, float]:
+        """How ingest does, for the detailed health: since the start, and waiting now."""
+        counters = self.counters
+        commit_ms = 1000 * counters.commit_s_total / max(1, counters.flushes)
+        return {
+            "points": counters.points,
+            "refused_points": counters.refused_points,
+            "requests": counters.requests,
+            "failed_requests": counters.failed_requests,
+            "commits": counters.flushes,
+            "commit_ms_avg": round(commit_ms, 3),
+            "queue_points": self._queued_points,
+            "queue_points_max": self.limits.queue_points_max,
+            "queue_bytes": self._queued_bytes,
+            "queue_bytes_max": self.limits.queue_bytes_max,
+        }
+
     async def drain(self, *, timeout_s: float) -> None:
         """Wait until nothing is queued or in flight, at most `timeout_s`."""
         deadline = self.clock.monotonic_s() + timeout_s

@@ -1,0 +1,152 @@
+"""Wires the parts of one daemon: which service stands on which store and which memory view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from daemon.clock import Clock, SystemClock
+from daemon.config import Config
+from daemon.domain.block import Block
+from daemon.live.head import Head
+from daemon.live.latest import Latest
+from daemon.live.presence import Presence
+from daemon.live.registry import Registry
+from daemon.live.traffic import Traffic
+from daemon.service.compaction import Compaction
+from daemon.service.devices import Devices
+from daemon.service.health import Health
+from daemon.service.ingest import Ingest, IngestLimits
+from daemon.service.keys import Keys
+from daemon.service.metrics import Metrics
+from daemon.service.reads import make_reads
+from daemon.service.retention import Keep, Retention
+from daemon.service.stats import Stats
+from daemon.service.tail import COMPACTOR, Tail
+from daemon.store.devices import DeviceStore
+from daemon.store.health import HealthStore
+from daemon.store.journal import JournalStore
+from daemon.store.keys import KeyStore
+from daemon.store.metrics import MetricStore
+from daemon.store.pool import Database
+from daemon.store.series import SeriesStore
+from daemon.store.stats import StatsStore
+from daemon.transport.services import Services
+from daemon.workers.compactor import Compactor
+from daemon.workers.housekeeping import HOUSEKEEPING, Housekeeping
+from daemon.workers.lease import Lease
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of one daemon, wired but not running."""
+
+    config: Config
+    clock: Clock
+    writer: UUID
+    database: Database
+    journal: JournalStore
+    traffic: Traffic
+    tail: Tail
+    ingest: Ingest
+    compactor: Compactor
+    housekeeping: Housekeeping
+    services: Services
+
+
+def build(config: Config, database: Database, *, port: int) -> Parts:
+    """Wire the parts; nothing runs yet."""
+    clock, writer = SystemClock(), uuid4()
+    journal, series = JournalStore(database, writer=writer), SeriesStore(database)
+    tail = Tail(journal, series, Registry(), Head(), Latest())
+    traffic = Traffic(clock)
+
+    def on_commit(seq: int, block: Block) -> None:
+        tail.apply_own(seq, block)
+        traffic.count_points(len(block))
+
+    ingest = Ingest(
+        journal,
+        series,
+        tail.registry,
+        clock,
+        tail.reload_catalog,
+        on_commit,
+        _ingest_limits(config),
+    )
+    tail.is_flushing = lambda: ingest.is_flushing
+    services = _services(database, tail, traffic, clock, port=port)
+    services.health.add_section("data_ingestion", ingest.numbers)
+    return Parts(
+        config,
+        clock,
+        writer,
+        database,
+        journal,
+        traffic,
+        tail,
+        ingest,
+        _compactor(config, database, tail, clock, writer=writer),
+        _housekeeping(config, database, clock, writer=writer),
+        services,
+    )
+
+
+def _services(
+    database: Database, tail: Tail, traffic: Traffic, clock: Clock, *, port: int
+) -> Services:
+    presence = Presence(tail.registry, tail.latest)
+    reload = tail.reload_catalog
+    return Services(
+        clock=clock,
+        traffic=traffic,
+        keys=Keys(KeyStore(database), clock=clock),
+        metrics=Metrics(MetricStore(database), clock=clock, registry_reload=reload),
+        devices=Devices(
+            DeviceStore(database), clock=clock, presence=presence, registry_reload=reload
+        ),
+        stats=Stats(
+            StatsStore(database),
+            clock=clock,
+            registry=tail.registry,
+            head=tail.head,
+            presence=presence,
+            traffic=traffic,
+        ),
+        health=Health(HealthStore(database), clock=clock, traffic=traffic),
+        reads=make_reads(database, tail=tail, clock=clock),
+        port=port,
+    )
+
+
+def _compactor(
+    config: Config, database: Database, tail: Tail, clock: Clock, *, writer: UUID
+) -> Compactor:
+    return Compactor(
+        Compaction(database, clock=clock),
+        Lease(database, COMPACTOR, holder=writer, clock=clock),
+        points=config.compaction.points,
+        age=config.compaction.age,
+        on_compacted=tail.compacted,
+    )
+
+
+def _housekeeping(
+    config: Config, database: Database, clock: Clock, *, writer: UUID
+) -> Housekeeping:
+    keep = Keep(config.journal.keep, config.journal.keep_bytes, config.ingest.batch_answers_keep)
+    lease = Lease(database, HOUSEKEEPING, holder=writer, clock=clock)
+    return Housekeeping(Retention(database, keep), lease, clock=clock)
+
+
+def _ingest_limits(config: Config) -> IngestLimits:
+    section = config.ingest
+    return IngestLimits(
+        future_us=round(section.future_tolerance.total_seconds() * 1e6),
+        queue_points_max=section.queue_points_max,
+        queue_bytes_max=section.queue_bytes_max,
+        queue_age_s_max=section.queue_age_max.total_seconds(),
+        flush_points_max=section.flush_points_max,
+        devices_max=section.devices_max,
+        metrics_per_device_max=section.metrics_per_device_max,
+    )
