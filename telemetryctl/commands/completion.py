@@ -14,9 +14,17 @@ SHELLS = ("bash", "zsh", "fish")
 _SCRIPTS = {
     "bash": """\
 _telemetryctl() {
+    # Bash splits words at : and =, which ids have, so the line is split again, at spaces only.
+    local line=${COMP_LINE:0:COMP_POINT} words current prefix
+    read -ra words <<< "$line"
+    [[ $line == *' ' ]] && words+=("")
+    current=${words[-1]}
     local IFS=$'\\n'
-    COMPREPLY=( $( COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD \\
+    COMPREPLY=( $( COMP_WORDS="$line" COMP_CWORD=$(( ${#words[@]} - 1 )) \\
         _TELEMETRYCTL_COMPLETE=complete_bash "$1" 2>/dev/null ) )
+    [[ $current == -*=* ]] && current=${current#*=}
+    prefix=${current%"${current##*[:=]}"}
+    COMPREPLY=( "${COMPREPLY[@]#"$prefix"}" )
 }
 complete -o default -F _telemetryctl telemetryctl
 """,

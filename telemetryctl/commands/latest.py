@@ -36,7 +36,11 @@ class Asked:
 
     devices: Annotated[
         list[str] | None,
-        typer.Argument(help="Devices.", autocompletion=complete_devices),
+        typer.Argument(
+            metavar="DEVICE|METRIC",
+            help="Devices; names that only metrics have choose metrics.",
+            autocompletion=complete_devices,
+        ),
     ] = None
     metrics: Annotated[
         list[str] | None,
@@ -50,6 +54,7 @@ class Asked:
 @command(
     app,
     example="""telemetryctl latest device_001
+    telemetryctl latest device_001 temperature
     telemetryctl latest device_001 device_002 -m temperature --lookback 7d
     telemetryctl latest device_001 --watch 2s""",
 )
@@ -115,8 +120,23 @@ def read(session: Session, asked: Asked) -> dict[str, Any]:
         merged["missing"] += answer.get("missing", [])
         # The oldest cursor misses nothing that any part has seen.
         merged["cursor"] = merged["cursor"] or answer.get("cursor")
+    if not asked.metrics:
+        choose_metrics(merged, words=devices)
     merged["count"] = sum(map(len, merged["latest"].values()))
     return merged
+
+
+def choose_metrics(document: dict[str, Any], *, words: list[str]) -> None:
+    """Take words that are no devices, but metrics of the devices found, as a choice of metrics."""
+    seen = {name for metrics in document["latest"].values() for name in metrics}
+    chosen = [word for word in words[1:] if word in document["missing"] and word in seen]
+    if not chosen:
+        return
+    document["missing"] = [word for word in document["missing"] if word not in chosen]
+    for device_id, metrics in list(document["latest"].items()):
+        kept = {name: point for name, point in metrics.items() if name in chosen}
+        document["latest"][device_id] = kept
+    document["latest"] = {d: metrics for d, metrics in document["latest"].items() if metrics}
 
 
 def rows_of(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -115,6 +115,26 @@ def test_a_command_that_asks_the_server_does_not_import_tables(cli: CommandLine)
     assert "rich" not in loaded
 
 
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(cli: CommandLine) -> None:
+    script = (
+        "import sys; sys.modules['zstandard'] = None; sys.argv = ['telemetryctl', *sys.argv[1:]]\n"
+        "from telemetryctl.__main__ import main; main()"
+    )
+    arguments = ["write", "d", "x=1", "--compress", "zstd", "--server", "http://127.0.0.1:1"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        env=cli.environment(),
+        check=False,
+    )
+
+    assert done.returncode == 78
+    assert done.stderr == (
+        "error: zstandard is not installed\nhint: pip install 'telemetryctl[daemon]'\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("alias", "name"),
     [("contexts list", "context ls"), ("metrics show", "metric get"), ("keys rm", "key revoke")],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from pathlib import Path
 
 import pytest
 from command_line import CommandLine
@@ -86,14 +85,27 @@ def test_a_broken_configuration_offers_nothing(cli: CommandLine) -> None:
     assert offered(cli, "telemetryctl device get ") == []
 
 
-def test_the_bash_script_completes_in_a_real_bash(cli: CommandLine, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("telemetryctl context l", "ls"),
+        ("telemetryctl completion", "completion"),
+        ("telemetryctl context use plant:", "1 2"),
+        ("telemetryctl status --context=plant:1", "1"),
+    ],
+)
+def test_the_bash_script_completes_in_a_real_bash(
+    cli: CommandLine, line: str, expected: str
+) -> None:
+    for name in ("plant:1", "plant:2"):
+        cli.run("context", "add", name, "https://x.test")
     script = """
         PATH="$(dirname $T):$PATH"; source <($T completion bash)
-        COMP_WORDS=(telemetryctl context l); COMP_CWORD=2
+        COMP_LINE=$LINE; COMP_POINT=${#LINE}
         _telemetryctl telemetryctl; echo "${COMPREPLY[@]}"
     """
 
-    assert cli.run_shell(script).out == "ls\n"
+    assert cli.run_shell(script, LINE=line).out.strip() == expected
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
