@@ -10,7 +10,13 @@ from typing import Any, NoReturn
 
 import typer
 
-from telemetryctl.failures import ConfigurationFailure, ExitCode, Failure, MissingExtra
+from telemetryctl.failures import (
+    ConfigurationFailure,
+    ExitCode,
+    Failure,
+    MissingExtra,
+    UsageFailure,
+)
 from telemetryctl.output.console import prepare_streams, print_failure, print_to_stderr
 from telemetryctl.tree import PROGRAM, app
 
@@ -127,6 +133,8 @@ def _translated(error: Exception) -> Failure | None:
 
     if isinstance(error, ContextFileError):
         return ConfigurationFailure(str(error))
+    if isinstance(error, UnicodeEncodeError):
+        return UsageFailure("the command line is not UTF-8 text")
     return _extra_of(error) if isinstance(error, ModuleNotFoundError) else None
 
 

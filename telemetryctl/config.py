@@ -183,7 +183,7 @@ def find_token(
     if flags.token_file:
         return Token(read_token_file(Path(flags.token_file)), origin="--token-file")
     if flags.token_stdin:
-        return Token(checked_token(sys.stdin.readline(), origin="stdin"), origin="--token-stdin")
+        return Token(_read_stdin(), origin="--token-stdin")
     if not flags.context:
         directory = environ.get("CREDENTIALS_DIRECTORY")
         if directory and (path := Path(directory) / CREDENTIAL_NAME).is_file():
@@ -207,6 +207,14 @@ def _stored_token(folder: Path, *, context: str) -> Token | None:
         return None
     checked = checked_token(value, origin=contexts.CREDENTIALS_FILE)
     return Token(checked, origin=contexts.CREDENTIALS_FILE)
+
+
+def _read_stdin() -> str:
+    if sys.stdin is None:
+        raise UsageFailure("stdin is closed, so it holds no key")
+    # Not through the text layer, which would fail on bytes that are not UTF-8.
+    line = sys.stdin.buffer.readline(TOKEN_CHARS_MAX + 2)
+    return checked_token(line.decode("utf-8", "replace"), origin="stdin")
 
 
 def read_token_file(path: Path) -> str:

@@ -79,7 +79,10 @@ class Wire:
         tries: int = TRIES,
         log: Log | None = None,
     ) -> None:
-        host = httpx.URL(server).host
+        try:
+            host = httpx.URL(server).host
+        except httpx.InvalidURL as error:
+            raise ConfigurationFailure(f"the server's URL can't be used: {error}") from error
         headers = {"User-Agent": f"telemetryctl/{__version__}", "Accept": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -122,7 +125,7 @@ class Wire:
                 pause_s = _pause_s(self._tries - left, retry_after_s=_retry_after_s(problem))
                 if not is_sent_again or pause_s >= deadline.left_s():
                     raise
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 failure = _unreachable(self.server, error=error)
                 is_safe = call.is_idempotent or isinstance(error, httpx.ConnectError)
                 pause_s = _pause_s(self._tries - left)
@@ -177,7 +180,7 @@ class Wire:
                 yield response
             finally:
                 response.close()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _unreachable(self.server, error=error) from error
 
     def _log_answer(self, response: httpx.Response, *, began: float) -> None:
@@ -247,7 +250,7 @@ def _pause_s(attempt: int, *, retry_after_s: float | None = None) -> float:
     return float(min(BACKOFF_S * 2 ** (attempt - 1), BACKOFF_MAX_S) * jitter)
 
 
-def _unreachable(server: str, *, error: httpx.TransportError) -> TryLater:
+def _unreachable(server: str, *, error: httpx.RequestError) -> TryLater:
     if isinstance(error, httpx.TimeoutException):
         return TryLater(
             f"{server} did not answer in time", why=type(error).__name__, hint="--timeout 2m"

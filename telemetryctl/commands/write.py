@@ -1,5 +1,6 @@
 """Sending points: a few from the command line, or files of them."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,8 @@ def write(
         return
     if typed.device_id or typed.values:
         raise UsageFailure("points come from a file or from the command line, not from both")
+    if file == "-" and sys.stdin is None:
+        raise UsageFailure("stdin is closed, so it holds no points")
     if file == "-" and session.flags.token_stdin:
         raise UsageFailure("stdin can't hold both the key and the points", hint="--token-file")
     if file_format not in writing.FORMATS:

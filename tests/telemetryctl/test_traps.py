@@ -186,6 +186,35 @@ def test_no_command_takes_a_secret_on_its_command_line(cli: CommandLine) -> None
     assert "tlm_secret" not in result.err
 
 
+@pytest.mark.parametrize("command", ["write -f -", "whoami --token-stdin"])
+def test_a_closed_stdin_is_a_usage_error(cli: CommandLine, command: str) -> None:
+    result = cli.run_shell(f"$T {command} --server http://127.0.0.1:1 <&-")
+
+    assert result.code == 2
+    assert result.err.startswith("error: stdin is closed")
+
+
+def test_a_key_that_is_not_text_is_a_configuration_error(cli: CommandLine) -> None:
+    result = cli.run_shell("printf '\\xff\\xfe' | $T whoami --token-stdin --server 127.0.0.1:1")
+
+    assert result.code == 78
+
+
+def test_arguments_that_are_not_utf8_are_a_usage_error(cli: CommandLine) -> None:
+    result = cli.run_shell("$T device get $'\\xff' --server http://127.0.0.1:1")
+
+    assert result.code == 2
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("server", ["http://a b", "http://[::1", "http://*", "http://ä" + "x" * 70])
+def test_a_server_that_cannot_be_one_is_no_crash(cli: CommandLine, server: str) -> None:
+    result = cli.run("whoami", "--server", server, "--timeout", "2s")
+
+    assert result.code in (2, 75, 78)
+    assert "inside telemetryctl" not in result.err
+
+
 def test_a_server_that_is_not_there_is_75(cli: CommandLine) -> None:
     result = cli.run("whoami", "--server", "http://127.0.0.1:1", "--timeout", "5s")
 
