@@ -1,8 +1,8 @@
 """A chunk: the points of one series in one span, as the columns of its row; both ways, exactly.
 
 Times are `start_us` plus the running sum of `ticks` times `tick_us`. Numbers are (`base` + the
-running sum of `steps`) divided by `scale` where that gives back every double bit for bit, else the
-doubles themselves.
+running sum of `steps` + 256 × `carries`) divided by `scale` where that gives back every double bit
+for bit, else the doubles themselves.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ CHUNK_POINTS_MAX = 20_000
 # Values and contexts of a chunk as JSON; a chunk that would hold more is cut between points.
 CHUNK_JSON_BYTES_MAX = 1_000_000
 
+Int8s = npt.NDArray[np.int8]
 Int16s = npt.NDArray[np.int16]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -37,12 +38,14 @@ class Chunk:
     """One row of the chunk table; arrays are as long as `points`, and never empty.
 
     ticks       int32    differences in units of `tick_us`, 0 first; None when all others are 1
-    steps       int16    differences of the scaled numbers, 0 first; None when `scale` is
+    steps       int8     differences of the scaled numbers, less 256 × carries; None when `scale` is
+    carries     int16    None when all are 0
     numbers     float64  NaN where the value is an object; None when scaled, or all are objects
     objects     JSON array, null where the value is a number; None without objects
     context_of  int16    1-based place in `contexts`, 0 for none; None when no point has a context
                          or all share the only one
     contexts    JSON array of the distinct contexts, as they came; None without
+    is_whole    the chunk was merged from the pieces of a day
     """
 
     series_id: int
@@ -53,11 +56,13 @@ class Chunk:
     ticks: Int32s | None
     scale: int | None
     base: int | None
-    steps: Int16s | None
+    steps: Int8s | None
+    carries: Int16s | None
     numbers: Float64s | None
     objects: bytes | None
     context_of: Int16s | None
     contexts: bytes | None
+    is_whole: bool = False
 
 
 def times_of(chunk: Chunk) -> Int64s:
@@ -70,7 +75,10 @@ def times_of(chunk: Chunk) -> Int64s:
 def numbers_of(chunk: Chunk) -> Float64s:
     """Numbers of the points; NaN where the value is an object."""
     if chunk.scale is not None and chunk.steps is not None and chunk.base is not None:
-        return (chunk.base + np.cumsum(chunk.steps, dtype=np.int64)) / float(chunk.scale)
+        scaled = np.cumsum(chunk.steps, dtype=np.int64)
+        if chunk.carries is not None:
+            scaled += 256 * np.cumsum(chunk.carries, dtype=np.int64)
+        return (chunk.base + scaled) / float(chunk.scale)
     if chunk.numbers is not None:
         return chunk.numbers
     return np.full(chunk.points, np.nan)

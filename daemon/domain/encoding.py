@@ -26,15 +26,16 @@ SCALES = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 # Integers up to here are exact as doubles.
 _EXACT_MAX = 2.0**53
 _INT4_MAX = 2**31 - 1
-_INT2_MAX = 2**15 - 1
+# What an int8 step and an int16 carry can say together.
+_STEP_MAX = 256 * (2**15 - 1)
 _encode_json = msgspec.json.encode
 
 
-def encode(block: Block, *, breaks: Rows | None = None) -> list[Chunk]:
+def encode(block: Block, *, breaks: Rows | None = None, is_whole: bool = False) -> list[Chunk]:
     """The chunks of points that are sorted by series, then time, each key once.
 
     A chunk holds one series, lies in one UTC day and within the bounds of domain/chunk.
-    `breaks` are rows at which a new chunk must begin besides.
+    `breaks` are rows at which a new chunk must begin besides; `is_whole` marks the chunks.
     """
     if not len(block):
         return []
@@ -42,7 +43,7 @@ def encode(block: Block, *, breaks: Rows | None = None) -> list[Chunk]:
     starts = _cut(block, json, breaks)
     times = _Times.of(block.times_us, starts)
     scaled = _Scaled.of(block.numbers, times.starts)
-    return _assemble(block, json, times, scaled)
+    return _assemble(block, json, times, scaled, is_whole)
 
 
 def _cut(block: Block, json: dict[int, bytes], breaks: Rows | None) -> Rows:
@@ -124,12 +125,12 @@ class _Scaled:
 
     scales: Int32s
     bases: Int64s
-    steps: Int16s
+    steps: Int32s
 
     @classmethod
     def of(cls, numbers: Float64s, starts: Rows) -> _Scaled:
         n, k = len(numbers), len(starts)
-        found = cls(np.zeros(k, np.int32), np.zeros(k, np.int64), np.zeros(n, np.int16))
+        found = cls(np.zeros(k, np.int32), np.zeros(k, np.int64), np.zeros(n, np.int32))
         ends = np.append(starts[1:], n)
         left = np.flatnonzero(~np.logical_or.reduceat(np.isnan(numbers), starts))
         for scale in SCALES:
@@ -152,7 +153,7 @@ class _Scaled:
         is_exact = (integers / float(scale)).view(np.int64) == own.view(np.int64)
         steps = np.diff(integers, prepend=0)
         steps[firsts] = 0
-        fits = np.logical_and.reduceat(is_exact & (np.abs(steps) <= _INT2_MAX), firsts)
+        fits = np.logical_and.reduceat(is_exact & (np.abs(steps) <= _STEP_MAX), firsts)
         taken = left[fits]
         self.scales[taken] = scale
         self.bases[taken] = integers[firsts[fits]]
@@ -162,7 +163,9 @@ class _Scaled:
         return left[~fits & ~np.logical_and.reduceat(is_exact, firsts)]
 
 
-def _assemble(block: Block, json: dict[int, bytes], times: _Times, scaled: _Scaled) -> list[Chunk]:
+def _assemble(
+    block: Block, json: dict[int, bytes], times: _Times, scaled: _Scaled, is_whole: bool
+) -> list[Chunk]:
     n, starts = len(block), times.starts
     ends = np.append(starts[1:], n)
     has_object = np.logical_or.reduceat(np.isnan(block.numbers), starts).tolist()
@@ -170,6 +173,10 @@ def _assemble(block: Block, json: dict[int, bytes], times: _Times, scaled: _Scal
     is_regular, tick_us = times.is_regular.tolist(), times.tick_us.tolist()
     ids = block.series_ids[starts].tolist()
     starts_us, ends_us = block.times_us[starts].tolist(), block.times_us[ends - 1].tolist()
+    # A cast to int8 keeps the low byte with its sign; the rest is a multiple of 256.
+    low = scaled.steps.astype(np.int8)
+    carries = ((scaled.steps - low) >> 8).astype(np.int16)
+    has_carry = np.logical_or.reduceat(carries != 0, starts).tolist()
     chunks = []
     for at, (a, b) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         scale = scales[at] or None
@@ -190,11 +197,13 @@ def _assemble(block: Block, json: dict[int, bytes], times: _Times, scaled: _Scal
                 ticks=None if is_regular[at] else times.ticks[a:b],
                 scale=scale,
                 base=None if scale is None else bases[at],
-                steps=None if scale is None else scaled.steps[a:b],
+                steps=None if scale is None else low[a:b],
+                carries=carries[a:b] if has_carry[at] else None,
                 numbers=plain,
                 objects=objects,
                 context_of=context_of,
                 contexts=contexts,
+                is_whole=is_whole,
             )
         )
     return chunks

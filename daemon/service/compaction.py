@@ -30,6 +30,8 @@ from daemon.store.series import LatestRow, SeriesStore
 SLICE_BYTES_MAX = 64 * 2**20
 # More pieces than this of a day that is not over yet are merged into one.
 PIECES_MAX = 24
+# A day that is over is merged when no compaction has touched it for so long.
+QUIET_US = 30_000_000
 MERGE_DAYS_MAX = 1_000
 # A thread that runs Python code gives way to the event loop after so many small steps.
 STEPS = 256
@@ -48,8 +50,9 @@ class Compaction:
         self._clock = clock
         self._slice_points = slice_points
         self._latest = Latest()
-        # (series id, day) -> (chunks, points), where there is more than one chunk.
-        self._split: dict[tuple[int, int], tuple[int, int]] = {}
+        # (series id, day) -> (chunks, points, when touched), where there is more than one chunk.
+        self._split: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self._has_emptied = False
         self.position = 0
 
     async def begin(self, position: int) -> None:
@@ -59,7 +62,7 @@ class Compaction:
         for row in await SeriesStore(self._database).latest():
             self._latest.load(_point(row))
         split = await store.read_mergeable(self._database)
-        self._split = {(s, day): (pieces, points) for s, day, pieces, points in split}
+        self._split = {(s, day): (pieces, points, 0) for s, day, pieces, points in split}
 
     async def pending(self) -> store.Pending:
         """What waits in the journal."""
@@ -144,7 +147,7 @@ class Compaction:
         chunks: Sequence[Chunk],
     ) -> None:
         """Remember which of these series-days are in more than one chunk now."""
-        stays = ~is_gone
+        stays, now_us = ~is_gone, self._clock.now_us()
         n = len(days)
         pieces = np.bincount(spans.runs[stays], minlength=n)
         points = np.bincount(spans.runs[stays], spans.points[stays], minlength=n)
@@ -157,30 +160,42 @@ class Compaction:
         for key, count, total in zip(keys, pieces.tolist(), points.tolist(), strict=True):
             more, extra = added.get(key, (0, 0))
             if count + more > 1:
-                self._split[key] = (count + more, int(total) + extra)
+                self._split[key] = (count + more, int(total) + extra, now_us)
             else:
                 self._split.pop(key, None)
 
     async def merge_some(self, grant: Grant, *, everything: bool = False) -> bool:
         """Merge the pieces of some due series-days, in one transaction; False when none is due.
 
-        Due is a day that is over, and one with too many pieces; `everything` makes all due.
+        Due is a day that is over and quiet, and one in too many pieces; `everything`: all.
         """
         due = self._due(everything=everything)
         if not due:
             return False
-        await self._merge(grant, due)
-        for key in due:
-            self._split.pop(key, None)
+        today = self._clock.now_us() // DAY_US
+        for is_whole in (False, True):
+            keys = [key for key in due if (everything or key[1] < today) == is_whole]
+            await self._merge(grant, keys, is_whole=is_whole)
+            for key in keys:
+                self._split.pop(key, None)
+        self._has_emptied = True
         return True
 
+    async def give_back_room(self) -> None:
+        """After merges: let the database reuse, or give back, the room of the pieces."""
+        if self._has_emptied:
+            self._has_emptied = False
+            await store.vacuum_pieces(self._database)
+
     def _due(self, *, everything: bool) -> list[tuple[int, int]]:
-        today = self._clock.now_us() // DAY_US
+        now_us = self._clock.now_us()
+        today = now_us // DAY_US
         due: list[tuple[int, int]] = []
         room = self._slice_points
-        for key, (pieces, points) in self._split.items():
+        for key, (pieces, points, touched_us) in self._split.items():
             at_best = -(-points // CHUNK_POINTS_MAX)
-            bound = at_best if everything or key[1] < today else at_best + PIECES_MAX
+            is_over = key[1] < today and touched_us <= now_us - QUIET_US
+            bound = at_best if everything or is_over else at_best + PIECES_MAX
             if pieces > bound:
                 due.append(key)
                 room -= points
@@ -188,7 +203,9 @@ class Compaction:
                 break
         return sorted(due)
 
-    async def _merge(self, grant: Grant, due: list[tuple[int, int]]) -> None:
+    async def _merge(self, grant: Grant, due: list[tuple[int, int]], *, is_whole: bool) -> None:
+        if not due:
+            return
         ids = np.array([series_id for series_id, _ in due], np.int32)
         known = await store.read_known(self._database, np.unique(ids))
         exists = np.isin(ids, known)
@@ -201,7 +218,7 @@ class Compaction:
             return
         keys = _keys(days, spans, np.ones(len(spans), np.bool_))
         block = await store.read_chunks_at(self._database, *keys)
-        chunks = await asyncio.to_thread(encode, block)
+        chunks = await asyncio.to_thread(encode, block, is_whole=is_whole)
         changes = Changes(known, keys, chunks)
         await store.replace(self._database, grant, changes)
 

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 _HEAD = struct.Struct(">iiIii")
-_OIDS: dict[str, int] = {"i2": 21, "i4": 23, "i8": 20, "f8": 701}
+_OIDS: dict[str, int] = {"i1": 18, "i2": 21, "i4": 23, "i8": 20, "f8": 701}
 _ELEMENTS = {kind: np.dtype([("size", ">i4"), ("value", f">{kind}")]) for kind in _OIDS}
 
 
 def read_array(data: bytes, kind: str) -> npt.NDArray[Any]:
-    """The elements of an `array_send(...)` without nulls; `kind` is i2, i4, i8 or f8."""
+    """The elements of an `array_send(...)` without nulls; `kind` is i1, i2, i4, i8 or f8."""
     if len(data) <= 12:
         return np.empty(0, kind)
     elements = np.frombuffer(data, _ELEMENTS[kind], offset=_HEAD.size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,11 +38,13 @@ SQL = load("compaction")
 SLICE_BLOCKS_MAX = 20_000
 # Rows of one statement; encoding more at once would hold up the event loop.
 ROLLUPS_MAX = 2_000
+VACUUM_TIMEOUT_S = 600.0
 COPY_BYTES = 256 * 1024
 _COLUMNS = Chunk.__slots__
 _FIELD = struct.Struct(">i")
 _FIXED = struct.Struct(">hiiiqiqiiiq")
 _NULL = _FIELD.pack(-1)
+_WHOLE, _PIECE = _FIELD.pack(1) + b"\1", _FIELD.pack(1) + b"\0"
 
 
 NO_SPANS = Spans(
@@ -178,6 +181,13 @@ async def replace(database: Database, grant: Grant, changes: Changes) -> None:
         await leases.confirm(connection, grant)
 
 
+async def vacuum_pieces(database: Database) -> None:
+    """Free the room of pieces that were merged; skipped when somebody is in the way."""
+    with suppress(TryLater):
+        async with database.connection("control") as connection:
+            await connection.execute(SQL["vacuum_pieces"], timeout=VACUUM_TIMEOUT_S)
+
+
 async def _write(connection: Connection, changes: Changes, pieces: list[bytes]) -> None:
     ids = changes.series_ids
     if len(ids) != await connection.fetchval(SQL["lock_series"], ids.tolist()):
@@ -237,11 +247,13 @@ def _row(chunk: Chunk) -> bytes:
             _array(chunk.ticks, "i4"),
             _NULL if chunk.scale is None else struct.pack(">ii", 4, chunk.scale),
             _NULL if chunk.base is None else struct.pack(">iq", 8, chunk.base),
-            _array(chunk.steps, "i2"),
+            _array(chunk.steps, "i1"),
+            _array(chunk.carries, "i2"),
             _array(chunk.numbers, "f8"),
             _text(chunk.objects),
             _array(chunk.context_of, "i2"),
             _text(chunk.contexts),
+            _WHOLE if chunk.is_whole else _PIECE,
         )
     )
 

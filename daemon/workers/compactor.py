@@ -114,7 +114,7 @@ class Compactor:
         if not pending.blocks or not (is_due or force):
             return False
         has_written = False
-        while self._lease.grant == grant and await self._compaction.compact(grant):
+        while await self._lease.hold() == grant and await self._compaction.compact(grant):
             has_written = True
             self._on_compacted(self._compaction.position)
             if not force and not await self._is_due_again():
@@ -126,10 +126,11 @@ class Compactor:
 
     async def _merge(self, grant: Grant, *, force: bool) -> bool:
         has_written = False
-        while self._lease.grant == grant and await self._compaction.merge_some(
+        while await self._lease.hold() == grant and await self._compaction.merge_some(
             grant, everything=force
         ):
             has_written = True
             if not force and (await self._compaction.pending()).points >= self._points:
                 break
+        await self._compaction.give_back_room()
         return has_written

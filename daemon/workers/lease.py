@@ -28,6 +28,7 @@ class Lease:
         self._clock = clock
         self._grant: Grant | None = None
         self._good_until_s = 0.0
+        self._renew_at_s = 0.0
         self.name = name
         self.holder = holder
 
@@ -46,9 +47,16 @@ class Lease:
             return None
         before, (self._grant, position) = self._grant, taken
         self._good_until_s = sent_s + TTL_S - MARGIN_S
+        self._renew_at_s = sent_s + RENEW_EVERY_S
         if before != self._grant:
             log.info("lease_taken", lease=self.name, epoch=self._grant.epoch)
         return position
+
+    async def hold(self) -> Grant | None:
+        """The grant, renewed when that is due; None when it is not ours any more."""
+        if self.grant is not None and self._clock.monotonic_s() >= self._renew_at_s:
+            await self.take()
+        return self.grant
 
     def drop(self) -> None:
         """Stop acting as the holder, without telling the database."""

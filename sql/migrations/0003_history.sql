@@ -2,7 +2,8 @@
 
 -- A chunk never crosses midnight UTC, and the spans of a series do not overlap.
 -- Times are start_us plus the running sum of `ticks` times tick_us (ticks null: each tick is 1).
--- Numbers are (base + running sum of steps) / scale, else `numbers` (NaN where the value is an object).
+-- Numbers are (base + running sum of (steps + 256 * carries)) / scale, else `numbers` (NaN where the value is an
+-- object); carries null: all are 0. Two arrays, because PostgreSQL's compression finds repeats only: the carries repeat.
 -- `objects` is one JSON array, null where the value is a number. `context_of` is the 1-based place in `contexts`, 0 for
 -- none (null: every point has the only context). JSON is kept as text so that it comes back as it came.
 create table telemetry.chunk (
@@ -14,13 +15,18 @@ create table telemetry.chunk (
   ticks int4[],
   scale int4,
   base int8,
-  steps int2[],
+  steps "char"[],
+  carries int2[],
   numbers float8[],
   objects json,
   context_of int2[],
   contexts json,
-  primary key (series_id, start_us)
-);
+  -- Whole days lie apart from the pieces of days that go on, so that the room of merged pieces can be given back.
+  is_whole boolean not null default false,
+  primary key (series_id, start_us, is_whole)
+) partition by list (is_whole);
+create table telemetry.chunk_piece partition of telemetry.chunk for values in (false);
+create table telemetry.chunk_day partition of telemetry.chunk for values in (true);
 -- Read by chunks.expire_chunks.
 create index chunk_end on telemetry.chunk using brin (end_us) with (pages_per_range = 16);
 
@@ -66,14 +72,14 @@ create function telemetry.chunk_points(c telemetry.chunk)
 returns table (time_us int8, number float8, object json, context json)
 language sql immutable parallel safe as $$
   select c.start_us + c.tick_us * coalesce(sum(p.tick) over w, p.place - 1),
-         case when c.scale is not null then (c.base + sum(p.step) over w)::float8 / c.scale
+         case when c.scale is not null then (c.base + sum(p.step::int4 + 256 * coalesce(p.carry, 0)) over w)::float8 / c.scale
               when p.object is null or json_typeof(p.object) = 'null' then p.number end,
          case when json_typeof(p.object) <> 'null' then p.object end,
          case when c.contexts is not null
               then c.contexts -> case when p.context is null then 0 when p.context > 0 then p.context - 1 end end
-    from rows from (generate_series(1, c.points), unnest(c.ticks), unnest(c.steps), unnest(c.numbers),
-                    json_array_elements(c.objects), unnest(c.context_of))
-         as p (place, tick, step, number, object, context)
+    from rows from (generate_series(1, c.points), unnest(c.ticks), unnest(c.steps), unnest(c.carries),
+                    unnest(c.numbers), json_array_elements(c.objects), unnest(c.context_of))
+         as p (place, tick, step, carry, number, object, context)
   window w as (rows unbounded preceding)
 $$;
 

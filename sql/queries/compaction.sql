@@ -41,7 +41,7 @@ select array_send(array_agg(x.run)) as runs, array_send(array_agg(x.start_us)) a
 -- read_chunks_at --
 -- The chunks with these keys: series $1, starts $2.
 select c.series_id, c.start_us, c.end_us, c.points, c.tick_us, array_send(c.ticks) as ticks, c.scale, c.base,
-       array_send(c.steps) as steps, array_send(c.numbers) as numbers, c.objects,
+       array_send(c.steps) as steps, array_send(c.carries) as carries, array_send(c.numbers) as numbers, c.objects,
        array_send(c.context_of) as context_of, c.contexts
   from unnest($1::int4[], $2::int8[]) as k (series_id, start_us)
   join telemetry.chunk c on c.series_id = k.series_id and c.start_us = k.start_us
@@ -82,3 +82,7 @@ select c.series_id, c.start_us / 86400000000 as day, count(*)::int8 as pieces, s
   from telemetry.chunk c
  group by 1, 2
 having count(*) > 1;
+
+-- vacuum_pieces --
+-- Free the room of pieces that were merged; at the end of the file it goes back to the disk.
+vacuum telemetry.chunk_piece;

@@ -5,7 +5,7 @@ select c.position from telemetry.consumer c where c.name = 'compactor';
 -- series_volumes --
 -- Points and stored bytes of these series in chunks.
 select c.series_id, sum(c.points)::int8 as points,
-       sum(96 + coalesce(pg_column_size(c.ticks), 0) + coalesce(pg_column_size(c.steps), 0)
+       sum(96 + coalesce(pg_column_size(c.ticks), 0) + coalesce(pg_column_size(c.steps), 0) + coalesce(pg_column_size(c.carries), 0)
            + coalesce(pg_column_size(c.numbers), 0) + coalesce(pg_column_size(c.objects), 0)
            + coalesce(pg_column_size(c.context_of), 0) + coalesce(pg_column_size(c.contexts), 0))::int8 as bytes
   from telemetry.chunk c

@@ -213,8 +213,7 @@ async def test_a_day_that_is_over_is_merged_into_one_chunk(
     for part in range(5):
         await journal.write(one, every(10, 100, start_us=MIDNIGHT + part * HOUR_US))
 
-    while await compactor.run_once():
-        pass
+    await compactor.run_once(force=True)
 
     assert [n for _, _, n in await pieces(database)] == [500]
     await assert_history_is(database, journal.model)
@@ -236,7 +235,15 @@ async def test_objects_and_numbers_of_one_series_come_back_as_they_were(
     database: Database, journal: Journal
 ) -> None:
     text, numeric, flag = await journal.series(Kind.STRING, Kind.NUMERIC, Kind.BOOLEAN)
-    values = ["on", 'a "quoted" ünïcode \\u0000', "", {"b": [1, 2.5, None], "a": {}}, [], True, -0.0]
+    values = [
+        "on",
+        'a "quoted" ünïcode \\u0000',
+        "",
+        {"b": [1, 2.5, None], "a": {}},
+        [],
+        True,
+        -0.0,
+    ]
     await journal.write(text, {MIDNIGHT + i: v for i, v in enumerate(values)})
     await journal.write(numeric, {MIDNIGHT: 1.0, MIDNIGHT + 1: "broken", MIDNIGHT + 2: 0.1 + 0.2})
     await journal.write(flag, {MIDNIGHT: 1.0, MIDNIGHT + 1: 0.0})
@@ -291,7 +298,11 @@ async def test_latest_rows_are_those_of_the_newest_points(
     rows = {row.series_id: row for row in await SeriesStore(database).latest()}
     assert (rows[one].time_us, rows[one].value, rows[one].seq) == (MIDNIGHT + 3, 6.0, 3)
     assert (rows[one].changed_at_us, rows[one].previous) == (MIDNIGHT + 1, 5.0)
-    assert (rows[two].value, rows[two].changed_at_us, rows[two].previous) == ("b", MIDNIGHT + 1, "a")
+    assert (rows[two].value, rows[two].changed_at_us, rows[two].previous) == (
+        "b",
+        MIDNIGHT + 1,
+        "a",
+    )
 
 
 async def test_of_two_compactors_one_writes(database: Database, journal: Journal) -> None:
