@@ -12,6 +12,7 @@ import numpy as np
 
 from daemon.clock import ManualClock, SystemClock
 from daemon.domain.block import Block, pack
+from daemon.domain.key_request import KeyRequest
 from daemon.domain.kinds import Kind
 from daemon.live.head import Head
 from daemon.live.latest import Latest
@@ -20,7 +21,7 @@ from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
 from daemon.service.devices import Devices
 from daemon.service.health import Health
-from daemon.service.keys import KeyRequest, Keys
+from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.reads import make_reads
 from daemon.service.stats import Stats

@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daemon.clock import Clock, as_datetime
-from daemon.domain.access import TIERS, Principal
+from daemon.domain.access import Principal
 from daemon.domain.errors import (
     Busy,
     Forbidden,
-    Invalid,
     NotFound,
     StoreUnavailable,
     TryLater,
     Unauthenticated,
 )
 from daemon.domain.ids import new_id
-from daemon.domain.patterns import all_covered, is_pattern
+from daemon.domain.key_request import KeyRequest, check_patterns, is_within, principal_of
 from daemon.domain.tokens import digest_of, key_id_of, new_token
 from daemon.log import get_logger
 from daemon.service.key_cache import ExpiringCache
@@ -41,19 +40,6 @@ USE_NOTED_EVERY_S = 60.0
 FAILURES_LOGGED_PER_S = 10
 
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRequest:
-    """What a new key shall be; None means every device or metric, and no end."""
-
-    name: str
-    scopes: Sequence[str]
-    tier: str
-    lifetime: timedelta | None = None
-    devices: Sequence[str] | None = None
-    groups: Sequence[str] | None = None
-    metrics: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +171,7 @@ class Keys:
     async def create(self, wanted: KeyRequest, *, by: Principal) -> KeyView:
         """Make a key that may do no more than its maker. Raises Forbidden, Invalid, Conflict."""
         now_us = self._clock.now_us()
-        _check_patterns(wanted)
+        check_patterns(wanted)
         await self._refuse_wider(wanted, by=by, now=as_datetime(now_us))
         key_id = new_id("key", now_us=now_us)
         token = new_token(key_id, env=self._env)
@@ -214,12 +200,12 @@ class Keys:
         is_longer = own.expires_at is not None and (
             expires_at is None or expires_at > own.expires_at
         )
-        if is_longer or not _is_within(_principal_of(wanted), by):
+        if is_longer or not is_within(principal_of(wanted), by):
             raise Forbidden("a key can't make one that may do more than itself", code="wider_key")
 
     async def page(self, *, by: Principal, limit: int, offset: int) -> tuple[list[KeyView], int]:
         """The keys that may do no more than the asking one, newest first: a page, and how many."""
-        visible = [row for row in await self._store.all() if _is_within(_principal(row), by)]
+        visible = [row for row in await self._store.all() if is_within(_principal(row), by)]
         return [_view(row) for row in visible[offset : offset + limit]], len(visible)
 
     async def show(self, key_id: str, *, by: Principal) -> KeyView:
@@ -235,7 +221,7 @@ class Keys:
 
     async def _visible(self, key_id: str, *, by: Principal) -> KeyRow:
         row = await self._store.find(key_id) if key_id.isprintable() else None
-        if row is None or not _is_within(_principal(row), by):
+        if row is None or not is_within(_principal(row), by):
             raise NotFound("there is no such key")
         return row
 
@@ -332,55 +318,6 @@ def _accepted_for_s(row: KeyRow, digest: bytes, now: datetime) -> float:
     return (min(ends) - now).total_seconds()
 
 
-def _check_patterns(wanted: KeyRequest) -> None:
-    errors = [
-        {
-            "pointer": f"/{field}/{index}",
-            "code": "bad_pattern",
-            "detail": "a pattern holds letters, digits and _ . : / - * ? only",
-        }
-        for field in ("devices", "groups", "metrics")
-        for index, pattern in enumerate(getattr(wanted, field) or ())
-        if not is_pattern(pattern)
-    ]
-    if errors:
-        raise Invalid("A pattern is not valid.", code="bad_pattern", errors=errors)
-
-
-def _is_within(narrow: Principal, wide: Principal) -> bool:
-    """Whether `narrow` may do nothing that `wide` may not."""
-    has_scopes = "admin" in wide.scopes or narrow.scopes <= wide.scopes
-    return (
-        has_scopes
-        and TIERS.index(narrow.tier) <= TIERS.index(wide.tier)
-        and _sees_no_more_devices(narrow, wide)
-        and all_covered(wide.metrics, narrow.metrics)
-    )
-
-
-def _sees_no_more_devices(narrow: Principal, wide: Principal) -> bool:
-    """A key sees the devices of its patterns and of its groups; with neither it sees all."""
-    if wide.devices is None and wide.groups is None:
-        return True
-    if narrow.devices is None and narrow.groups is None:
-        return False
-    return all_covered(wide.devices or (), narrow.devices or ()) and all_covered(
-        wide.groups or (), narrow.groups or ()
-    )
-
-
-def _principal_of(wanted: KeyRequest) -> Principal:
-    return Principal(
-        "",
-        wanted.name,
-        frozenset(wanted.scopes),
-        wanted.tier,
-        _tupled(wanted.devices),
-        _tupled(wanted.groups),
-        _tupled(wanted.metrics),
-    )
-
-
 def _principal(row: KeyRow) -> Principal:
     return Principal(
         row.key_id, row.name, frozenset(row.scopes), row.tier, row.devices, row.groups, row.metrics
@@ -427,7 +364,3 @@ def _view(row: KeyRow, *, key: str | None = None) -> KeyView:
 
 def _listed(values: Sequence[str] | None) -> list[str] | None:
     return None if values is None else list(values)
-
-
-def _tupled(values: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from daemon.domain.devices import Box
-from daemon.domain.errors import Malformed
 from daemon.service.devices import DeviceQuery
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import DevicesWriter, Reader
+from daemon.transport.boxes import BoxText, parse_box
 from daemon.transport.paging import Limit, Offset, Text, tags_of
 from daemon.transport.paths import PathId
 from daemon.transport.routing import new_router
@@ -21,8 +18,6 @@ from daemon.transport.services import Parts
 from telemetryctl.api.devices import Device, DeviceDeleted, DeviceList, DevicePatch
 
 router = new_router(tags=["devices"])
-
-BoxText = Annotated[str, Query(max_length=200, description="west,south,east,north in degrees")]
 
 
 @router.get("/devices", response_model=DeviceList, operation_id="list_devices")
@@ -69,22 +64,6 @@ async def delete_device(device_id: PathId, who: DevicesWriter, parts: Parts) -> 
     """Remove a device with its series and all their points."""
     await parts.devices.delete(device_id, by=who)
     return json_answer({"success": True, "message": f"{device_id} and its points are deleted"})
-
-
-def parse_box(text: str) -> Box:
-    """Raises Malformed unless the text is `west,south,east,north` in degrees."""
-    try:
-        box = Box(*(float(part) for part in text.split(",")))
-    except (ValueError, TypeError) as error:
-        raise Malformed("bbox is west,south,east,north in degrees") from error
-    is_on_earth = (
-        all(map(math.isfinite, box))
-        and max(abs(box.west), abs(box.east)) <= 180
-        and -90 <= box.south <= box.north <= 90
-    )
-    if not is_on_earth:
-        raise Malformed("bbox is west,south,east,north in degrees, with south below north")
-    return box
 
 
 def _given(body: DevicePatch) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Path
 from starlette.responses import Response
 
-from daemon.service.keys import KeyRequest
+from daemon.domain.key_request import KeyRequest
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import KeysHolder
 from daemon.transport.paging import Limit, Offset

@@ -20,11 +20,11 @@ from daemon.service.latest import (
 from daemon.service.selection import refuse_groups
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import Reader
+from daemon.transport.boxes import parse_box
 from daemon.transport.json_pages import newest_dict
 from daemon.transport.paging import Text
 from daemon.transport.paths import PathId
 from daemon.transport.reading import DurationUs, NameList, names_of
-from daemon.transport.routes.devices import parse_box
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts, Services
 from telemetryctl.api.devices import DeviceMetrics
@@ -122,9 +122,7 @@ async def _described(
     rows, total = await parts.devices.page(query, by=who, limit=FOUND_DEVICES_MAX, offset=0)
     found = [row.device_id for row in rows]
     if box is not None:
-        moving = parts.reads.latest.devices_within(
-            who, (box.west, box.south, box.east, box.north)
-        )
+        moving = parts.reads.latest.devices_within(who, (box.west, box.south, box.east, box.north))
         if type is not None and moving:
             of_type, _ = await parts.devices.page(
                 DeviceQuery(type=type), by=who, limit=FOUND_DEVICES_MAX, offset=0

@@ -19,7 +19,8 @@ from daemon.domain.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from daemon.service.keys import FAILURES_LOGGED_PER_S, KeyRequest, Keys, KeyView
+from daemon.domain.key_request import KeyRequest
+from daemon.service.keys import FAILURES_LOGGED_PER_S, Keys, KeyView
 from daemon.store.keys import KeyRow, KeyStore
 from daemon.store.pool import Database
 
