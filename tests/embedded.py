@@ -34,6 +34,14 @@ def postmasters_of(data_dir: Path) -> list[int]:
     return found
 
 
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or dead and not reaped, as under some container's process 1."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @dataclass
 class Daemon:
     """A supervising process and what it has said so far."""

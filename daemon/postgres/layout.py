@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -194,16 +196,29 @@ def _claim(layout: Layout) -> None:
 
 
 def _sweep_scratch(clusters_dir: Path) -> None:
-    """Remove the clusters of scratch data folders that are gone."""
+    """Remove the clusters of scratch data folders that are gone, with what serves them."""
     for home in clusters_dir.iterdir():
-        try:
-            owner = Path((home / "belongs-to").read_text().rstrip("\n"))
-        except OSError:
+        if not _is_left_over(home):
             continue
         pid = noted_pid(home / "cluster")
-        is_in_use = pid is not None and is_postmaster_of(pid, home / "cluster")
-        if not owner.exists() and not is_in_use:
-            shutil.rmtree(home, ignore_errors=True)
+        if pid is not None and is_postmaster_of(pid, home / "cluster"):
+            # Its daemon was killed, and no other can come any more.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGQUIT)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _is_left_over(home: Path) -> bool:
+    """Whether its data folder is gone, or a new one of that name has another cluster."""
+    try:
+        owner = Path((home / "belongs-to").read_text().rstrip("\n"))
+        theirs = recorded(owner)
+    except (OSError, EmbeddedUnavailable):
+        return False
+    if theirs is None:
+        # It may be starting right now, and write where its cluster is when that is complete.
+        return not owner.exists()
+    return theirs.cluster_dir != home / "cluster"
 
 
 def _socket_dir(home_dir: Path, account: Account) -> Path:

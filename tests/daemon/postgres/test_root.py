@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
-from embedded import StartDaemon, ask_value, embedded_in, postmasters_of
+from embedded import StartDaemon, ask_value, embedded_in, has_ended, postmasters_of, until
 
 from daemon.postgres.account import Account
 from daemon.postgres.binaries import PACKAGE, Binaries, locate, reachable
@@ -121,18 +121,32 @@ async def test_a_copy_of_a_data_folder_does_not_get_the_same_database(
         assert await ask_value(embedded.dsn, "select answer from kept") == 42
 
 
-async def test_scratch_clusters_go_with_their_data_folders(private_dir: Path) -> None:
-    first, second = private_dir / "first", private_dir / "second"
-    async with embedded_in(first) as embedded:
-        old_cluster = embedded.cluster_dir
-    shutil.rmtree(first)
-    async with embedded_in(second) as embedded:
-        new_cluster = embedded.cluster_dir
+async def test_scratch_clusters_and_their_servers_go_with_their_data_folders(
+    data_dir: Path, start_daemon: StartDaemon
+) -> None:
+    data_dir.mkdir(mode=0o700)
+    daemon = start_daemon()
+    daemon.wait_for("serving")
+    old = recorded(data_dir)
+    assert old is not None
+    (server_pid,) = postmasters_of(data_dir)
+    daemon.kill()
+    shutil.rmtree(data_dir)
+    data_dir.mkdir(mode=0o700)
 
-        assert not old_cluster.exists()
-        assert new_cluster.exists()
+    async with embedded_in(data_dir) as second:
+        pass
+    # The second folder of that name has got its own; the third start finds the first left over.
+    other = data_dir.with_name("other")
+    other.mkdir(mode=0o700)
+    async with embedded_in(other) as anew:
+        await until(lambda: has_ended(server_pid))
+
+        assert not old.cluster_dir.exists()
+        assert anew.cluster_dir.exists()
     # The folder for scratch is shared with everything else that is tested as root.
-    shutil.rmtree(new_cluster.parent)
+    for home in (second.cluster_dir.parent, anew.cluster_dir.parent):
+        shutil.rmtree(home)
 
 
 def nobody() -> Account:
