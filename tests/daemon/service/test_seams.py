@@ -41,13 +41,17 @@ Rows = list[tuple[int, int, Any]]
 
 # Few distinct times, so that corrections and full hours come often.
 times = st.one_of(
+    st.integers(0, 2).map(lambda n: START_US + n * 10 * HOUR_US),
     st.integers(0, 29).map(lambda h: START_US + h * HOUR_US),
     st.integers(0, 60).map(lambda n: START_US + n * 1799 * S),
     st.integers(0, 30 * 3600 - 1).map(lambda s: START_US + s * S),
 )
 values = st.one_of(st.floats(-1e6, 1e6), st.integers(-9, 9).map(float), st.just("text"))
 blocks = st.lists(st.tuples(st.integers(0, 2), times, values), min_size=1, max_size=30)
-steps = st.lists(st.one_of(blocks, st.just("compact")), min_size=1, max_size=6)
+turns = st.tuples(blocks, st.sampled_from([[], ["compact"]]))
+steps = st.lists(turns, min_size=1, max_size=5).map(
+    lambda found: [step for block, then in found for step in (block, *then)]
+)
 
 
 class Stage:
@@ -126,7 +130,7 @@ class Stage:
 
 
 checked = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 ranges = st.sampled_from(
     [
@@ -220,6 +224,23 @@ async def test_an_export_holds_every_point_once(database: Database, script: list
     keys = [(line.split(",")[1], line.split(",")[0]) for line in lines]
     assert keys == sorted(set(keys))
     assert len(keys) == len(stage.model)
+
+
+async def test_a_correction_stands_before_and_after_it_is_compacted(database: Database) -> None:
+    stage = Stage(database)
+    at_us = START_US + HOUR_US
+    query = PointQuery(("m",), START_US, NOON_US)
+    total = PointQuery(("m",), START_US, NOON_US, aggregation=Aggregation.SUM, interval_s=3600)
+    found = []
+
+    await stage.play([[(0, at_us, 1.0), (0, at_us + S, 10.0)], "compact", [(0, at_us, 2.0)]])
+    for _ in range(2):
+        raw = await stage.reads.series.query(READER, query)
+        hour = await stage.reads.series.query(READER, total)
+        found.append((raw.block.numbers.tolist(), hour.block.numbers.tolist()))
+        await stage.compactor.run_once(force=True)
+
+    assert found == [([2.0, 10.0], [12.0])] * 2
 
 
 def as_dict(
