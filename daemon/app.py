@@ -55,6 +55,7 @@ async def serve(config: Config) -> None:
         await database.open()
         stack.push_async_callback(database.close)
         parts = build(config, database, port=port)
+        stack.callback(parts.services.health.close)
         await _patiently(parts.housekeeping.prepare)
         await _patiently(parts.tail.load)
         await _first_key(parts, port)

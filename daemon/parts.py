@@ -77,6 +77,7 @@ def build(config: Config, database: Database, *, port: int) -> Parts:
     tail.is_flushing = lambda: ingest.is_flushing
     services = _services(database, tail, traffic, clock, port=port)
     services.health.add_section("data_ingestion", ingest.numbers)
+    services.health.add_section("time_series_db", lambda: _history_numbers(tail))
     return Parts(
         config,
         clock,
@@ -117,6 +118,17 @@ def _services(
         reads=make_reads(database, tail=tail, clock=clock),
         port=port,
     )
+
+
+def _history_numbers(tail: Tail) -> dict[str, int]:
+    """How far this daemon is, for the detailed health; positions are of the journal."""
+    return {
+        "series": tail.registry.series_count,
+        "devices": len(tail.registry.devices),
+        "journal_position": tail.position,
+        "compacted_position": tail.head.trimmed_to,
+        "head_points": tail.head.points,
+    }
 
 
 def _compactor(
