@@ -13,8 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from daemon.clock import SystemClock
-from daemon.config import Config
+from daemon.compactor import Orders
+from daemon.config import Config, is_terminal
 from daemon.domain.errors import DomainError, StoreUnavailable
 from daemon.log import get_logger
 from daemon.parts import Parts, build
@@ -27,7 +30,7 @@ from daemon.store.pool import Database, PoolLimits
 from daemon.transport.http import build_api
 from daemon.transport.ingest import IngestRoutes
 from daemon.transport.server import Server, bind, make_server
-from daemon.workers import follower, listener
+from daemon.workers import child, follower, listener
 from daemon.workers.repeat import repeat
 from telemetryctl.api.contexts import config_home, write_context
 
@@ -80,7 +83,7 @@ async def _run(
                 parts.ingest.run(),
                 follower.run(parts.tail),
                 listener.run(parts.database, parts.tail),
-                parts.compactor.run(),
+                child.keep("daemon.compactor", _compactor_orders(parts, dsn)),
                 parts.housekeeping.run(),
                 repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
                 repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
@@ -113,6 +116,21 @@ async def _drain(parts: Parts, server: Server, serving: asyncio.Task[None]) -> N
             await parts.journal.unregister_daemon()
     except (DomainError, TimeoutError):
         log.warning("left_without_goodbye")
+
+
+def _compactor_orders(parts: Parts, dsn: str) -> bytes:
+    config = parts.config
+    return msgspec.json.encode(
+        Orders(
+            dsn=dsn,
+            holder=parts.writer,
+            points=config.compaction.points,
+            age_s=config.compaction.age.total_seconds(),
+            log_level=config.log.level,
+            log_text=config.log.wants_text(is_terminal=is_terminal()),
+            statement_cache_size=config.database.statement_cache_size,
+        )
+    )
 
 
 def _stop_event() -> asyncio.Event:

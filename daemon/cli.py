@@ -44,8 +44,7 @@ ConfigFile = Annotated[
 def serve(config: ConfigFile = None) -> None:
     """Serve until SIGTERM: HTTP, and the loops behind it."""
     settings = _settings(config)
-    text = settings.log.format == "text" or (settings.log.format == "auto" and is_terminal())
-    set_up(level=settings.log.level, text=text)
+    set_up(level=settings.log.level, text=settings.log.wants_text(is_terminal=is_terminal()))
     _run(lambda: daemon_app.serve(settings))
 
 

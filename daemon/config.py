@@ -103,6 +103,10 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
 
+    def wants_text(self, *, is_terminal: bool) -> bool:
+        """Whether lines are for a person rather than JSON."""
+        return self.format == "text" or (self.format == "auto" and is_terminal)
+
 
 class Config(BaseSettings):
     """All settings; `telemetryd config show` prints them, config.example.toml documents them."""

@@ -13,7 +13,6 @@ from daemon.live.latest import Latest
 from daemon.live.presence import Presence
 from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
-from daemon.service.compaction import Compaction
 from daemon.service.devices import Devices
 from daemon.service.health import Health
 from daemon.service.ingest import Ingest, IngestLimits
@@ -22,7 +21,7 @@ from daemon.service.metrics import Metrics
 from daemon.service.reads import make_reads
 from daemon.service.retention import Keep, Retention
 from daemon.service.stats import Stats
-from daemon.service.tail import COMPACTOR, Tail
+from daemon.service.tail import Tail
 from daemon.store.devices import DeviceStore
 from daemon.store.health import HealthStore
 from daemon.store.journal import JournalStore
@@ -32,7 +31,6 @@ from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
 from daemon.store.stats import StatsStore
 from daemon.transport.services import Services
-from daemon.workers.compactor import Compactor
 from daemon.workers.housekeeping import HOUSEKEEPING, Housekeeping
 from daemon.workers.lease import Lease
 
@@ -49,7 +47,6 @@ class Parts:
     traffic: Traffic
     tail: Tail
     ingest: Ingest
-    compactor: Compactor
     housekeeping: Housekeeping
     services: Services
 
@@ -87,7 +84,6 @@ def build(config: Config, database: Database, *, port: int) -> Parts:
         traffic,
         tail,
         ingest,
-        _compactor(config, database, tail, clock, writer=writer),
         _housekeeping(config, database, clock, writer=writer),
         services,
     )
@@ -129,18 +125,6 @@ def _history_numbers(tail: Tail) -> dict[str, int]:
         "compacted_position": tail.head.trimmed_to,
         "head_points": tail.head.points,
     }
-
-
-def _compactor(
-    config: Config, database: Database, tail: Tail, clock: Clock, *, writer: UUID
-) -> Compactor:
-    return Compactor(
-        Compaction(database, clock=clock),
-        Lease(database, COMPACTOR, holder=writer, clock=clock),
-        points=config.compaction.points,
-        age=config.compaction.age,
-        on_compacted=tail.compacted,
-    )
 
 
 def _housekeeping(

@@ -38,6 +38,7 @@ class Tail:
     is_closing: bool = False
     is_flushing: Callable[[], bool] = lambda: False
     _own: set[int] = field(default_factory=set)
+    _newest_own: int = 0
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -50,6 +51,8 @@ class Tail:
         with the history.
         """
         await self.reload_catalog()
+        # Before the stored latest: what is compacted in between is applied twice, never skipped.
+        self.position = await self.journal.position_of(COMPACTOR)
         for row in await self.series.latest():
             self.latest.load(
                 LatestPoint(
@@ -62,7 +65,6 @@ class Tail:
                     row.previous,
                 )
             )
-        self.position = await self.journal.position_of(COMPACTOR)
         while rows := await self.journal.read_after(self.position, limit_blocks=PAGE_BLOCKS):
             blocks = [unpack(row.body) for row in rows if row.body is not None]
             await self._know(blocks)
@@ -89,6 +91,7 @@ class Tail:
     def apply_own(self, seq: int, block: Block) -> None:
         """A block of this process was committed: show it before its senders are answered."""
         self._own.add(seq)
+        self._newest_own = max(self._newest_own, seq)
         self._apply(seq, block)
         self._wanted.set()
 
@@ -122,7 +125,8 @@ class Tail:
             self.position = row.seq
             return True
         if row.body is None:
-            if self.is_flushing():
+            # Flushes come one after the other: one before our newest has told us all it will.
+            if self.is_flushing() and row.seq > self._newest_own:
                 return False
             # The answer to this commit was lost, but it happened.
             body = await self.journal.read_one(row.seq)

@@ -1,0 +1,82 @@
+"""The compactor's process: `python -m daemon.compactor`, started by a daemon and ending with it.
+
+Compaction computes: in the daemon's own process it would hold the interpreter while requests wait.
+It needs nothing of the daemon but the database, so it stands beside it. Orders come as one JSON
+line on standard input, which also ends it: when the daemon dies, however, the pipe closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+
+from daemon.clock import SystemClock
+from daemon.log import set_up
+from daemon.service.compaction import Compaction
+from daemon.service.tail import COMPACTOR
+from daemon.store.pool import Database, PoolLimits
+from daemon.workers.compactor import Compactor
+from daemon.workers.lease import Lease
+
+CONNECTIONS = 2
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """What the daemon tells its compactor; the address may hold a password, so it is no argument.
+
+    `holder` is the daemon's id: the lease is the daemon's, whichever process works under it.
+    """
+
+    dsn: str
+    holder: UUID
+    points: int
+    age_s: float
+    log_level: str
+    log_text: bool
+    statement_cache_size: int
+
+
+def main() -> None:
+    """Read the orders and compact until standard input ends."""
+    # Ctrl-C reaches the whole foreground group; the daemon says when it is time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    orders = msgspec.json.decode(line, type=Orders)
+    set_up(level=orders.log_level, text=orders.log_text)
+    asyncio.run(_compact(orders))
+
+
+async def _compact(orders: Orders) -> None:
+    limits = PoolLimits(
+        query_connections=CONNECTIONS,
+        control_connections=CONNECTIONS,
+        statement_cache_size=orders.statement_cache_size,
+    )
+    database = Database(orders.dsn, limits=limits)
+    await database.open()
+    clock = SystemClock()
+    compactor = Compactor(
+        Compaction(database, clock=clock),
+        Lease(database, COMPACTOR, holder=orders.holder, clock=clock),
+        points=orders.points,
+        age=timedelta(seconds=orders.age_s),
+    )
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(compactor.run())
+            await asyncio.to_thread(sys.stdin.buffer.read)
+            working.cancel()
+    finally:
+        await database.close()
+
+
+if __name__ == "__main__":
+    main()

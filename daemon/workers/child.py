@@ -1,0 +1,58 @@
+"""Keeps a child process running: started with its orders on standard input, started again when it
+dies, ended by closing that pipe. What it does is its own module's."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from daemon.log import get_logger
+
+BACKOFF_MIN_S = 0.5
+BACKOFF_MAX_S = 30.0
+CALM_S = 60.0
+"""A child that ran this long is started again at once."""
+END_WAIT_S = 5.0
+
+log = get_logger()
+
+
+async def keep(module: str, orders: bytes) -> None:
+    """Run `python -m module` until cancelled; `orders` is one line."""
+    backoff_s = BACKOFF_MIN_S
+    loop = asyncio.get_running_loop()
+    while True:
+        began_s = loop.time()
+        code = await _run_once(module, orders)
+        if loop.time() - began_s > CALM_S:
+            backoff_s = BACKOFF_MIN_S
+        log.error("child_died", module=module, exit_code=code, restart_in_s=backoff_s)
+        await asyncio.sleep(backoff_s)
+        backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+
+async def _run_once(module: str, orders: bytes) -> int:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(orders + b"\n")
+        await process.stdin.drain()
+        return await process.wait()
+    except (BrokenPipeError, ConnectionResetError):
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.stdin.close()
+            await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Wait for the child to leave by itself; then kill it."""
+    try:
+        async with asyncio.timeout(END_WAIT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
