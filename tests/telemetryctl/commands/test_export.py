@@ -55,9 +55,7 @@ def test_excel_safe_leaves_the_quoting_to_the_server(cli: CommandLine) -> None:
 def test_nothing_is_exit_code_3_without_an_error_and_without_a_file(cli: CommandLine) -> None:
     target = cli.home / "a.csv"
     with rough_server([NO_ROWS]) as server:
-        done = cli.run(
-            "export", "csv", "--since", "3d", "-O", str(target), "--server", server.url
-        )
+        done = cli.run("export", "csv", "--since", "3d", "-O", str(target), "--server", server.url)
 
     assert (done.code, done.out) == (3, "")
     assert "error" not in done.err
@@ -89,9 +87,7 @@ def test_a_broken_transfer_goes_on_after_the_last_whole_row(cli: CommandLine, na
     target = cli.home / name
     behaviours = [broken_answer(ROWS[:2]), export_answer(ROWS)]
     with rough_server(behaviours) as server:
-        done = cli.run(
-            "export", "csv", "--since", "3d", "-O", str(target), "--server", server.url
-        )
+        done = cli.run("export", "csv", "--since", "3d", "-O", str(target), "--server", server.url)
 
     content = target.read_bytes()
     assert done.code == 0
@@ -104,9 +100,7 @@ def test_a_broken_transfer_goes_on_after_the_last_whole_row(cli: CommandLine, na
 def test_a_transfer_that_stays_broken_leaves_no_file(cli: CommandLine) -> None:
     target = cli.home / "a.csv"
     with rough_server([broken_answer(ROWS[:1])]) as server:
-        done = cli.run(
-            "export", "csv", "--since", "3d", "-O", str(target), "--server", server.url
-        )
+        done = cli.run("export", "csv", "--since", "3d", "-O", str(target), "--server", server.url)
 
     assert done.code == 75
     assert [path for path in cli.home.iterdir() if path.is_file()] == []

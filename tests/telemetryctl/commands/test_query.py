@@ -106,9 +106,7 @@ def test_empty_buckets_are_filled(cli: CommandLine, fill: str, cells: list[str])
 
 def test_a_spark_is_one_line_for_each_series(cli: CommandLine) -> None:
     with rough_server([page([1, 2, 4, 8])]) as server:
-        done = cli.run(
-            "query", "m", *WINDOW, "--every", "1h", "--spark", "--server", server.url
-        )
+        done = cli.run("query", "m", *WINDOW, "--every", "1h", "--spark", "--server", server.url)
 
     assert done.out.splitlines() == [
         "device_id\tmetric_name\tunit\tmin\tavg\tmax\tlast\tspark",

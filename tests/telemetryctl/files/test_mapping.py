@@ -85,9 +85,7 @@ def test_columns_with_usual_names_need_no_mapping() -> None:
 
     points, _ = binding.points(2, ["1766052000", "d", "m", "1.5", "celsius", '{"room": "a"}'])
 
-    assert points == [
-        Point("d", "m", 1_766_052_000_000_000, 1.5, "celsius", (("room", "a"),), 2)
-    ]
+    assert points == [Point("d", "m", 1_766_052_000_000_000, 1.5, "celsius", (("room", "a"),), 2)]
 
 
 def test_flags_name_what_the_file_does_not() -> None:
@@ -96,9 +94,7 @@ def test_flags_name_what_the_file_does_not() -> None:
 
     points, _ = binding.points(2, ["2025-12-18 10:00:00", "1.5"])
 
-    assert points == [
-        Point("d", "m", 1_766_052_000_000_000, 1.5, "celsius", (("site", "x"),), 2)
-    ]
+    assert points == [Point("d", "m", 1_766_052_000_000_000, 1.5, "celsius", (("site", "x"),), 2)]
 
 
 def test_json_rows_keep_their_types_and_may_lack_keys() -> None:

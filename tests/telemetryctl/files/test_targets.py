@@ -59,7 +59,7 @@ def test_gzip_is_in_the_name_once() -> None:
 
 
 @given(
-    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),
     st.integers(1, 400),
     st.sampled_from([timedelta(hours=1), timedelta(days=1), timedelta(days=7)]),
     st.sampled_from([UTC, BERLIN]),

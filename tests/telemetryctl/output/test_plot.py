@@ -54,9 +54,7 @@ def test_times_are_as_fine_as_the_window(hours: float, label: str) -> None:
 
 
 @given(
-    st.lists(
-        st.one_of(st.none(), st.floats(-1e300, 1e300)), min_size=1, max_size=30
-    ),
+    st.lists(st.one_of(st.none(), st.floats(-1e300, 1e300)), min_size=1, max_size=30),
     st.integers(1, 120),
     st.integers(1, 30),
 )
