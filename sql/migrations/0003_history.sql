@@ -67,7 +67,8 @@ language sql immutable parallel safe as $$
   select (extract(epoch from at) * 1000000)::int8
 $$;
 
--- The points of one chunk, in time order. One scan of the unnested arrays: a subscript would decompress them for each point.
+-- The points of one chunk, in time order. The arrays are unnested side by side, null where one has ended: a subscript
+-- would decompress the array for each point, and a function in the FROM clause would store the rows first.
 create function telemetry.chunk_points(c telemetry.chunk)
 returns table (time_us int8, number float8, object json, context json)
 language sql immutable parallel safe as $$
@@ -77,9 +78,9 @@ language sql immutable parallel safe as $$
          case when json_typeof(p.object) <> 'null' then p.object end,
          case when c.contexts is not null
               then c.contexts -> case when p.context is null then 0 when p.context > 0 then p.context - 1 end end
-    from rows from (generate_series(1, c.points), unnest(c.ticks), unnest(c.steps), unnest(c.carries),
-                    unnest(c.numbers), json_array_elements(c.objects), unnest(c.context_of))
-         as p (place, tick, step, carry, number, object, context)
+    from (select generate_series(1, c.points) as place, unnest(c.ticks) as tick, unnest(c.steps) as step,
+                 unnest(c.carries) as carry, unnest(c.numbers) as number, json_array_elements(c.objects) as object,
+                 unnest(c.context_of) as context) p
   window w as (rows unbounded preceding)
 $$;
 
