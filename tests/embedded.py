@@ -17,7 +17,7 @@ import psutil
 from daemon.postgres.layout import recorded
 from daemon.postgres.supervisor import EmbeddedPostgres
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def postmasters_of(data_dir: Path) -> list[int]:
