@@ -1,4 +1,4 @@
-"""The limit of ingest: a bare ASGI app that decodes the contract's bodies, drops them, answers 200."""
+"""The limit of ingest: a bare ASGI app that decodes the contract's bodies and drops them."""
 
 from __future__ import annotations
 

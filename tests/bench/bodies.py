@@ -116,6 +116,19 @@ def columns(
         yield request("POST", "/columns", token=token, body=b'{"series":[' + parts + b"]}")
 
 
+def columns_of_many(
+    devices: Sequence[int], *, first_s: int, step_s: int, ticks: int, token: str
+) -> Iterator[bytes]:
+    """Requests of `columns` for 10 devices each, all devices before time moves on; then it ends."""
+    groups = [
+        columns(devices[at : at + 10], first_s=first_s, token=token, step_s=step_s)
+        for at in range(0, len(devices), 10)
+    ]
+    for _ in range(ticks // COLUMN_POINTS):
+        for group in groups:
+            yield next(group)
+
+
 def walk(series: int, ticks: int, *, seed: int) -> npt.NDArray[np.float64]:
     """Random walks between 0 and 100 with two decimals, (series, ticks)."""
     random = np.random.default_rng(seed)
@@ -160,6 +173,10 @@ def _numbers(column: npt.NDArray[np.float64]) -> bytes:
     return str(column.tolist()).replace(" ", "").encode()
 
 
-def reads(paths: Sequence[str], *, token: str) -> Iterator[bytes]:
-    """These GETs in turn, endlessly."""
-    return itertools.cycle([request("GET", path, token=token) for path in paths])
+def reads(calls: Sequence[tuple[str, str, str]], *, token: str, times: int = 0) -> Iterator[bytes]:
+    """These calls (method, path, body) in turn, `times` times each, or endlessly."""
+    requests = [
+        request(method, path, token=token, body=body.encode()) for method, path, body in calls
+    ]
+    rounds = itertools.repeat(requests, times) if times else itertools.repeat(requests)
+    return itertools.chain.from_iterable(rounds)

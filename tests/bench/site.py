@@ -34,18 +34,19 @@ class Site:
     @contextmanager
     def daemon(self, **settings: str) -> Iterator[DaemonProcess]:
         """A daemon that serves, until the end of the block; then it is stopped by SIGTERM."""
-        process = self.start(**settings)
+        process = self.start(wait=True, **settings)
         try:
             yield process
         finally:
             process.stop(timeout_s=90)
 
-    def start(self, **settings: str) -> DaemonProcess:
+    def start(self, *, wait: bool = True, **settings: str) -> DaemonProcess:
+        """A daemon on this folder; without `wait` it may not serve yet."""
         data_dir = str(self.folder / "postgres")
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         settings = settings | {"database__data_dir": data_dir}
-        return start_daemon("embedded", home=home, wait=True, key="", **settings)
+        return start_daemon("embedded", home=home, wait=wait, key="", **settings)
 
     @property
     def dsn(self) -> str:
