@@ -105,7 +105,7 @@ def _settings(file: Path | None) -> Config:
         return load_config(file)
     except BadConfig as error:
         sys.stderr.write(
-            f"error: the configuration can't be used: {error.detail}\n"
+            f"error: the configuration can't be used: {error}\n"
             "  nothing was started\n"
             "hint: config.example.toml documents every setting\n"
         )

@@ -18,8 +18,6 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from daemon.domain.errors import DomainError
-
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
@@ -27,10 +25,8 @@ _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
-class BadConfig(DomainError):
-    """The configuration can't be used."""
-
-    code = "bad_config"
+class BadConfig(Exception):
+    """The configuration can't be used; the text says where and why."""
 
 
 def _duration(value: Any) -> Any:
