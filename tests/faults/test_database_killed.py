@@ -1,0 +1,213 @@
+"""PostgreSQL dies under load, or an answer of it is lost: 503, and nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from daemons import API, DaemonProcess, start_daemon
+from databases import fresh_database
+from histories import Load, journal_counts, lost, read_all
+from proxies import Loss, Proxy, a_proxy
+from servers import PostgresServer, launch, start_server, wait_until_ready, wheel_bindir
+
+pytestmark = [pytest.mark.anyio, pytest.mark.fault]
+DOWN_S = 3.0
+HANG_S_MAX = 3.0
+RECOVERY_S_MAX = 2.0
+
+
+@pytest.fixture
+def mortal_postgres() -> Iterator[PostgresServer]:
+    """A server of its own for a test that kills it."""
+    server = start_server(wheel_bindir(), fsync=True)
+    yield server
+    server.stop()
+
+
+def end(server: PostgresServer, number: signal.Signals) -> None:
+    """SIGKILL is a crash, SIGQUIT an immediate shutdown."""
+    server.process.send_signal(number)
+    server.process.wait(20)
+
+
+def start_again(server: PostgresServer) -> None:
+    server.process = launch(server.folder, server.bindir, server.user, fsync=True)
+    wait_until_ready(server)
+
+
+@dataclass
+class Asked:
+    """How the daemon answered others while the database was down."""
+
+    live: list[int]
+    health: list[int]
+    slowest_s: float = 0.0
+
+    async def ask_until(self, daemon: DaemonProcess, deadline: float) -> None:
+        async with httpx.AsyncClient(base_url=daemon.url, timeout=10) as http:
+            while time.monotonic() < deadline:
+                for path, found in (("/health/live", self.live), ("/health", self.health)):
+                    began = time.monotonic()
+                    found.append((await http.get(path)).status_code)
+                    self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+                await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
+async def test_the_daemon_answers_503_while_postgresql_is_down_and_recovers_by_itself(
+    mortal_postgres: PostgresServer, number: signal.Signals
+) -> None:
+    dsn = await fresh_database(mortal_postgres)
+    daemon = await asyncio.to_thread(start_daemon, dsn, compaction__age="1s")
+    load = Load(daemon.url, daemon.key)
+    asked = Asked([], [])
+    async with load.running():
+        await load.wait_for(100)
+        await asyncio.to_thread(end, mortal_postgres, number)
+        down_s = time.monotonic()
+        await asyncio.sleep(0.2)
+        await asked.ask_until(daemon, down_s + DOWN_S)
+        up_s = time.monotonic()
+        await asyncio.to_thread(start_again, mortal_postgres)
+        ready_s = time.monotonic()
+        await load.wait_for(8, timeout_s=10)
+        recovered_s = time.monotonic()
+        await load.wait_for(200)
+    stored = await asyncio.to_thread(read_all, daemon)
+    await asyncio.to_thread(daemon.stop)
+
+    meanwhile = [a for a in load.attempts if down_s + 0.2 < a.began_s < up_s]
+    assert lost(load, stored) == []
+    assert {a.status for a in meanwhile} == {503}
+    assert all(a.retry_after for a in load.attempts if a.status == 503)
+    assert max(a.took_s for a in load.attempts) < HANG_S_MAX
+    assert set(load.statuses()) == {200, 503}
+    assert set(asked.live) == {200}
+    assert set(asked.health[15:]) == {503}
+    assert asked.slowest_s < 1
+    assert recovered_s - ready_s < RECOVERY_S_MAX
+
+
+# -- an answer that is lost ----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def behind_a_proxy(
+    server: PostgresServer, **settings: str
+) -> AsyncIterator[tuple[Proxy, DaemonProcess, str]]:
+    dsn = await fresh_database(server)
+    async with a_proxy(server) as proxy:
+        through = proxy.dsn(dsn.split("/")[3].split("?")[0])
+        daemon = await asyncio.to_thread(start_daemon, through, **settings)
+        try:
+            yield proxy, daemon, dsn
+        finally:
+            await asyncio.to_thread(daemon.stop)
+
+
+def a_batch(batch_id: str, values: list[float]) -> dict[str, Any]:
+    now_ms = time.time_ns() // 1_000_000
+    return {
+        "batch_id": batch_id,
+        "data_points": [
+            {"timestamp": now_ms - at, "metric_name": "m", "value": value}
+            for at, value in enumerate(values)
+        ],
+    }
+
+
+def a_client(daemon: DaemonProcess) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {daemon.key}"}
+    return httpx.AsyncClient(base_url=daemon.url + API, headers=headers, timeout=10)
+
+
+@pytest.mark.parametrize("sabotage", ["", "forget_batches"])
+async def test_a_commit_whose_answer_is_lost_is_not_done_twice(
+    durable_postgres: PostgresServer, sabotage: str
+) -> None:
+    path = "/devices/d1/telemetry/batch"
+    async with behind_a_proxy(durable_postgres, sabotage=sabotage) as (proxy, daemon, dsn):
+        async with a_client(daemon) as http:
+            await http.post("/devices/d1/telemetry", json=a_batch("", [0.0])["data_points"][0])
+            proxy.lose = Loss.ANSWER
+            body = a_batch("b1", [1.0, 2.0, 3.0])
+            first = await http.post(path, json=body)
+            again = await http.post(path, json=body)
+            third = await http.post(path, json=body)
+        counts = await journal_counts(dsn)
+    repeats = {value: n for ((_, _, _), value), n in counts.items() if value > 0}
+
+    assert proxy.losses == 1
+    assert (first.status_code, first.json()["code"]) == (503, "outcome_unknown")
+    assert first.headers["retry-after"]
+    if sabotage:
+        assert set(repeats.values()) != {1}
+        return
+    assert (again.status_code, again.json()["duplicate"]) == (200, True)
+    assert again.json()["ingested_count"] == 3
+    assert third.json() == again.json()
+    assert repeats == {1.0: 1, 2.0: 1, 3.0: 1}
+
+
+async def test_a_commit_that_never_arrived_is_done_by_the_retry(
+    durable_postgres: PostgresServer,
+) -> None:
+    path = "/devices/d1/telemetry/batch"
+    async with behind_a_proxy(durable_postgres) as (proxy, daemon, dsn):
+        async with a_client(daemon) as http:
+            await http.post("/devices/d1/telemetry", json=a_batch("", [0.0])["data_points"][0])
+            proxy.lose = Loss.REQUEST
+            body = a_batch("b1", [1.0])
+            first = await http.post(path, json=body)
+            again = await http.post(path, json=body)
+        counts = await journal_counts(dsn)
+
+    assert (first.status_code, first.json()["code"]) == (503, "outcome_unknown")
+    assert again.status_code == 200
+    assert "duplicate" not in again.json()
+    assert [n for (_, value), n in counts.items() if value == 1.0] == [1]
+
+
+async def lose_one(http: httpx.AsyncClient, proxy: Proxy) -> httpx.Response:
+    """Write until the lost answer is the one to us, not to others of the load."""
+    while True:
+        proxy.lose = Loss.ANSWER
+        body = a_batch(f"b{time.monotonic_ns()}", [1.0])
+        answer = await http.post("/devices/d1/telemetry/batch", json=body)
+        if answer.status_code != 200:
+            return answer
+
+
+async def test_a_commit_whose_answer_was_lost_is_soon_seen_although_the_load_goes_on(
+    durable_postgres: PostgresServer,
+) -> None:
+    async with behind_a_proxy(durable_postgres) as (proxy, daemon, _):
+        load = Load(daemon.url, daemon.key)
+        async with load.running(writers=6), a_client(daemon) as http:
+            await http.post("/devices/d1/telemetry", json=a_batch("", [0.0])["data_points"][0])
+            await load.wait_for(30)
+            start = (await http.get("/latest", params={"device_ids": "d1"})).json()["cursor"]
+            answer = await lose_one(http, proxy)
+
+            async def value() -> float:
+                found = await http.get("/devices/d1/metrics/m/latest")
+                return float(found.json()["value"])
+
+            deadline = time.monotonic() + 2
+            while await value() != 1.0:
+                assert time.monotonic() < deadline, "the lost commit is not seen"
+                await asyncio.sleep(0.02)
+            page = await http.get("/changes", params={"after": start, "limit": 10_000, "wait": 2})
+        stored = await asyncio.to_thread(read_all, daemon)
+
+    assert answer.json()["code"] == "outcome_unknown"
+    assert page.json()["data_points"]
+    assert lost(load, stored) == []
