@@ -43,6 +43,7 @@ DATABASE_POLL_S = 0.5
 REGISTER_EVERY_S = 5.0
 HEALTH_EVERY_S = 1.0
 KEY_USES_EVERY_S = 5.0
+SIGNALS_TOGETHER_S = 1.0
 FIRST_CONTEXT = "local"
 
 
@@ -75,7 +76,7 @@ async def _run(
         build_api(services), ingest=parts.ingest, keys=services.keys, traffic=parts.traffic
     )
     server = make_server(app, drain_timeout_s=config.server.drain_timeout_s)
-    stop = _stop_event()
+    stop = _stop_event(embedded)
     async with asyncio.TaskGroup() as tasks:
         loops = [
             tasks.create_task(loop)
@@ -133,16 +134,25 @@ def _compactor_orders(parts: Parts, dsn: str) -> bytes:
     )
 
 
-def _stop_event() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; the second ends the process."""
+def _stop_event(embedded: EmbeddedPostgres | None) -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; a later one ends the process at once.
+
+    Signals that come together count as one: `timeout` and a terminal under make deliver twice.
+    """
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    first_s = 0.0
 
     def on_signal() -> None:
-        if stop.is_set():
+        nonlocal first_s
+        if not stop.is_set():
+            first_s = loop.time()
+            stop.set()
+        elif loop.time() - first_s > SIGNALS_TOGETHER_S:
+            if embedded is not None:
+                embedded.abandon()
             os._exit(1)
-        stop.set()
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return stop

@@ -32,11 +32,12 @@ from daemon.domain.points import Draft, Refusal
 from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest
 from daemon.service.keys import Keys
-from daemon.transport import decode
+from daemon.transport import columns, decode
 from daemon.transport.auth import token_of
 from daemon.transport.bodies import ClientGone, decompress, read_body
 from daemon.transport.errors import answer_of
 from daemon.transport.request_id import request_id
+from daemon.transport.wire import Request
 
 PREFIX = b"/api/v1/telemetry/"
 CATALOG_TRIES_MAX = 5
@@ -171,7 +172,7 @@ class IngestRoutes:
 
     async def columns(self, call: Call) -> bytes:
         """Store up to 100,000 points in columns; an error's index is [series, point]."""
-        request = decode.decode_columns(call.body)
+        request = columns.decode_columns(call.body)
         starts = [0]
         for count in request.counts or []:
             starts.append(starts[-1] + count)
@@ -186,7 +187,7 @@ class IngestRoutes:
     async def _store_batch(
         self,
         call: Call,
-        request: decode.Request,
+        request: Request,
         answer: Callable[[list[Admission]], dict[str, Any]],
     ) -> bytes:
         if request.compression is not None and request.compression != call.encoding:

@@ -1,0 +1,131 @@
+"""Values and contexts of points into the columns of a draft; what can't be stored is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from daemon.domain.kinds import Kind
+from daemon.domain.points import UNDECODED, Draft, Refusal
+from daemon.transport.contexts import BadContext, context_of, is_storable
+
+VALUE_BYTES_MAX = 65_536
+EXACT_INTEGER_MAX = 2**53
+
+
+class NotExactError(Exception):
+    """A number is so large that it may have been an integer that lost digits: decode again, telling
+    them apart."""
+
+
+def set_values(draft: Draft, values: list[Any], *, all_numbers: bool) -> None:
+    """Fill numbers, kinds and objects; refuse values that can't be stored."""
+    if all_numbers:
+        draft.numbers = np.array(values, np.float64)
+        if np.abs(draft.numbers).max() >= EXACT_INTEGER_MAX:
+            raise NotExactError
+        return
+    numbers = np.full(len(values), np.nan)
+    kinds = np.zeros(len(values), np.uint8)
+    refused = {r.row for r in draft.refusals}
+    for row, value in enumerate(values):
+        if row in refused:
+            continue
+        kind, number, why = _classify(value)
+        if why is not None:
+            draft.refusals.append(Refusal(row, *why))
+            continue
+        kinds[row] = kind
+        if number is None:
+            draft.objects[row] = value
+        else:
+            numbers[row] = number
+    draft.numbers = numbers
+    draft.kinds = None if (kinds == Kind.NUMERIC).all() else kinds
+
+
+def _classify(value: Any) -> tuple[int, float | None, tuple[str, str] | None]:
+    """(kind, number, why refused): the number is None for objects."""
+    if isinstance(value, bool):
+        return Kind.BOOLEAN, float(value), None
+    if isinstance(value, float):
+        return Kind.NUMERIC, value, None
+    if isinstance(value, int):
+        if abs(value) > EXACT_INTEGER_MAX:
+            return UNDECODED, None, ("bad_value", "an integer lies between -2^53 and 2^53")
+        return Kind.NUMERIC, float(value), None
+    if isinstance(value, str):
+        return _classify_text(value)
+    if isinstance(value, dict | list):
+        return _classify_object(value)
+    if value is msgspec.UNSET:
+        return (
+            UNDECODED,
+            None,
+            ("bad_value", "a point is an object with timestamp, metric_name and value"),
+        )
+    return (
+        UNDECODED,
+        None,
+        ("unknown_type", "value must be a number, string, boolean, object or array"),
+    )
+
+
+def _classify_text(value: str) -> tuple[int, float | None, tuple[str, str] | None]:
+    if len(value) > VALUE_BYTES_MAX or len(value.encode()) > VALUE_BYTES_MAX:
+        return UNDECODED, None, ("too_large", f"value is larger than {VALUE_BYTES_MAX} bytes")
+    if "\0" in value:
+        return UNDECODED, None, ("bad_value", "value holds a NUL character")
+    return Kind.STRING, None, None
+
+
+def _classify_object(value: Any) -> tuple[int, float | None, tuple[str, str] | None]:
+    if not is_storable(value):
+        return UNDECODED, None, ("bad_value", "value holds a NUL character or is nested too deeply")
+    if len(msgspec.json.encode(value)) > VALUE_BYTES_MAX:
+        return UNDECODED, None, ("too_large", f"value is larger than {VALUE_BYTES_MAX} bytes")
+    return Kind.JSON, None, None
+
+
+def assign_contexts(draft: Draft, keys: list[Any]) -> None:
+    """Give each row the context of its key; one key alone is that of all rows."""
+    index: dict[bytes, int] = {}
+    known: dict[Any, int] = {}
+    places = []
+    for row, key in enumerate(keys):
+        try:
+            place = known.get(key)
+            if place is None:
+                place = known[key] = place_of(key, index)
+        except (BadContext, TypeError) as error:
+            why = str(error) if isinstance(error, BadContext) else "unit must be a string"
+            rows = range(len(draft)) if len(keys) == 1 else [row]
+            refuse_rows(draft, rows, why)
+            place = -1
+        places.append(place)
+    if not index:
+        return
+    draft.contexts = list(index)
+    draft.context_of = (
+        np.full(len(draft), places[0], np.int32) if len(keys) == 1 else np.array(places, np.int32)
+    )
+
+
+def place_of(key: Any, index: dict[bytes, int]) -> int:
+    if key[0] is not None and not isinstance(key[0], str):
+        raise BadContext("unit must be a string")
+    context = context_of(key)
+    return -1 if context is None else index.setdefault(context, len(index))
+
+
+def refuse_rows(draft: Draft, rows: Sequence[int], why: str) -> None:
+    if draft.kinds is None:
+        draft.kinds = np.full(len(draft), Kind.NUMERIC, np.uint8)
+    for row in rows:
+        if draft.kinds[row] != UNDECODED:
+            draft.refusals.append(Refusal(row, "bad_value", why))
+            draft.kinds[row] = UNDECODED
+            draft.objects.pop(row, None)

@@ -1,0 +1,155 @@
+"""Bodies of the ingest routes as typed values: shapes, sizes, and which shape a body fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from daemon.domain.errors import Invalid, Malformed, TooLarge
+from daemon.domain.points import Draft
+
+BATCH_POINTS_MAX = 1_000
+BULK_POINTS_MAX = 10_000
+COLUMNS_POINTS_MAX = 100_000
+BATCH_ID_CHARACTERS_MAX = 128
+ABSENT = msgspec.Raw()
+
+
+class NumberPoint(msgspec.Struct, gc=False):
+    """A point whose value is a number: what nearly every point is."""
+
+    timestamp: str | int | float
+    metric_name: str
+    value: float
+    unit: str | None = None
+    tags: msgspec.Raw = ABSENT
+    metadata: msgspec.Raw = ABSENT
+
+
+class AnyPoint(msgspec.Struct, gc=False):
+    """A point with a value of any kind."""
+
+    timestamp: str | int | float
+    metric_name: str
+    value: Any
+    unit: str | None = None
+    tags: msgspec.Raw = ABSENT
+    metadata: msgspec.Raw = ABSENT
+
+
+class LoosePoint(msgspec.Struct):
+    """A point of which nothing is known; every field is looked at by itself."""
+
+    timestamp: Any = None
+    metric_name: Any = None
+    value: Any = msgspec.UNSET
+    unit: Any = None
+    tags: msgspec.Raw = ABSENT
+    metadata: msgspec.Raw = ABSENT
+
+
+class NumberBatch(msgspec.Struct):
+    data_points: list[NumberPoint]
+    batch_id: str | None = None
+    compression: str | None = None
+
+
+class AnyBatch(msgspec.Struct):
+    data_points: list[AnyPoint]
+    batch_id: str | None = None
+    compression: str | None = None
+
+
+class RawBatch(msgspec.Struct):
+    data_points: list[msgspec.Raw]
+    batch_id: str | None = None
+    compression: str | None = None
+
+
+class NumberColumn(msgspec.Struct, gc=False):
+    device_id: str
+    metric_name: str
+    timestamps: list[int]
+    values: list[float]
+    unit: str | None = None
+    tags: msgspec.Raw = ABSENT
+
+
+class AnyColumn(msgspec.Struct, gc=False):
+    device_id: str
+    metric_name: str
+    timestamps: list[int | float]
+    values: list[Any]
+    unit: str | None = None
+    tags: msgspec.Raw = ABSENT
+
+
+class NumberColumns(msgspec.Struct):
+    series: list[NumberColumn]
+    batch_id: str | None = None
+    compression: str | None = None
+
+
+class AnyColumns(msgspec.Struct):
+    series: list[AnyColumn]
+    batch_id: str | None = None
+    compression: str | None = None
+
+
+number_point = msgspec.json.Decoder(NumberPoint).decode
+any_point = msgspec.json.Decoder(AnyPoint).decode
+loose_point = msgspec.json.Decoder(LoosePoint).decode
+number_batch = msgspec.json.Decoder(NumberBatch).decode
+any_batch = msgspec.json.Decoder(AnyBatch).decode
+raw_batch = msgspec.json.Decoder(RawBatch).decode
+number_bulk = msgspec.json.Decoder(dict[str, list[NumberPoint]]).decode
+any_bulk = msgspec.json.Decoder(dict[str, list[AnyPoint]]).decode
+raw_bulk = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
+number_columns = msgspec.json.Decoder(NumberColumns).decode
+any_columns = msgspec.json.Decoder(AnyColumns).decode
+
+
+class Request(msgspec.Struct):
+    """A decoded body: one draft per device of a bulk, one otherwise; `counts` are points per series
+    of columns."""
+
+    drafts: list[tuple[str, Draft]]
+    batch_id: str | None = None
+    compression: str | None = None
+    counts: list[int] | None = None
+
+
+def first_that_fits(body: bytes, decoders: Sequence[Any]) -> Any:
+    """The result of the first decoder whose types fit. Raises Malformed for no JSON, Invalid when
+    none fits."""
+    why: Exception | None = None
+    for decode in decoders:
+        try:
+            return decode(body)
+        except msgspec.ValidationError as error:
+            why = error
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise Malformed(f"the body is not readable JSON: {error}") from error
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed("the body is not readable JSON") from error
+    raise Invalid(
+        f"the body does not fit: {why}",
+        code="bad_body",
+        errors=[{"pointer": "", "code": "bad_body", "detail": str(why)}],
+    ) from why
+
+
+def check_count(count: int, most: int, *, what: str) -> None:
+    if count > most:
+        raise TooLarge(f"{what} holds at most {most:,} points; this one has {count:,}")
+
+
+def check_batch_id(batch_id: str | None) -> None:
+    if batch_id is None:
+        return
+    if not 1 <= len(batch_id) <= BATCH_ID_CHARACTERS_MAX or "\0" in batch_id:
+        raise Invalid(f"batch_id is 1 to {BATCH_ID_CHARACTERS_MAX} characters", code="bad_batch_id")
