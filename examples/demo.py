@@ -177,9 +177,9 @@ class View:
     is_drawn: bool = False
 
     def show(self, *, is_replaying: bool) -> None:
-        latest = self.client.list_latest(
-            device_ids=",".join(self.fleet.busiest), lookback="24h"
-        )["latest"]
+        latest = self.client.list_latest(device_ids=",".join(self.fleet.busiest), lookback="24h")[
+            "latest"
+        ]
         stats = self.client.stats()
         head = (
             f"{stats['total_data_points']:,} points of {stats['total_devices']:,} buses stored"

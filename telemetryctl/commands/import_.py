@@ -115,9 +115,9 @@ class SendOptions:
     define: Annotated[
         bool, typer.Option("--define", help="Define mapped metrics the server doesn't know.")
     ] = False
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a stopped import was.")
-    ] = False
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped import was.")] = (
+        False
+    )
     state: Annotated[
         Path | None, typer.Option("--state", help="Keep the position here; implies --resume.")
     ] = None
@@ -260,9 +260,7 @@ def _type_of(source: Source) -> str | None:
     return "numeric" if source.kind == "auto" and source.unit else KIND_TYPES.get(source.kind)
 
 
-def _uploader(
-    session: Session, sending: SendOptions, stack: ExitStack, prefix: str
-) -> Uploader:
+def _uploader(session: Session, sending: SendOptions, stack: ExitStack, prefix: str) -> Uploader:
     pace = None
     if sending.rate is not None:
         pace = Pace(parse_rate(sending.rate))

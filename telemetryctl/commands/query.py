@@ -85,9 +85,7 @@ class ShowOptions:
 
     plot: Annotated[bool, typer.Option("--plot", help="A chart of each series.")] = False
     spark: Annotated[bool, typer.Option("--spark", help="A line of blocks for each.")] = False
-    limit: Annotated[int, typer.Option("--limit", help="At most so many points.")] = (
-        PAGE_POINTS_MAX
-    )
+    limit: Annotated[int, typer.Option("--limit", help="At most so many points.")] = PAGE_POINTS_MAX
     all: Annotated[bool, typer.Option("--all", help="All points, however many.")] = False
     fail_empty: Annotated[
         bool, typer.Option("--fail-empty", help="Exit 3 when there is no point.")
@@ -104,9 +102,7 @@ telemetryctl query speed -d bus_2010 --since 6h --plot
 @command(app, name="query", example=EXAMPLE)
 def query(
     session: Session,
-    metrics: Annotated[
-        list[str], typer.Argument(help="Metrics.", autocompletion=complete_metrics)
-    ],
+    metrics: Annotated[list[str], typer.Argument(help="Metrics.", autocompletion=complete_metrics)],
     *,
     select: SelectOptions,
     bucket: BucketOptions,

@@ -35,16 +35,14 @@ app = single()
 class WorldOptions:
     """What is made up."""
 
-    profile: Annotated[
-        str, typer.Option("--profile", help=f"One of {', '.join(PROFILES)}.")
-    ] = "fleet"
+    profile: Annotated[str, typer.Option("--profile", help=f"One of {', '.join(PROFILES)}.")] = (
+        "fleet"
+    )
     devices: Annotated[int, typer.Option("--devices", help="How many devices.")] = 50
     rate: Annotated[str, typer.Option("--rate", help="Points of all together: 10/s, 5k/s.")] = (
         "10/s"
     )
-    fault: Annotated[
-        str | None, typer.Option("--fault", help=f"Any of {','.join(FAULTS)}.")
-    ] = None
+    fault: Annotated[str | None, typer.Option("--fault", help=f"Any of {','.join(FAULTS)}.")] = None
     seed: Annotated[
         int | None, typer.Option("--seed", help="The same values for the same seed.")
     ] = None
@@ -95,9 +93,7 @@ def _world(options: WorldOptions) -> World:
     if unknown := faults - set(FAULTS):
         raise UsageFailure(f'"{", ".join(sorted(unknown))}" is not one of {", ".join(FAULTS)}')
     seed = options.seed if options.seed is not None else random.randrange(2**32)
-    return World(
-        PROFILES[options.profile], devices=options.devices, faults=faults, seed=seed
-    )
+    return World(PROFILES[options.profile], devices=options.devices, faults=faults, seed=seed)
 
 
 def _ticks(readings_per_s: float, *, until_s: float | None) -> Iterator[int]:

@@ -89,9 +89,7 @@ class Part:
         self._file.seek(0)
         digest = hashlib.file_digest(self._file, "sha256")  # type: ignore[arg-type]
         size_bytes = self._file.seek(0, os.SEEK_END)
-        return FinishedPart(
-            self._partial, self.target, self.rows, size_bytes, digest.hexdigest()
-        )
+        return FinishedPart(self._partial, self.target, self.rows, size_bytes, digest.hexdigest())
 
     def close(self) -> None:
         self._file.close()

@@ -11,6 +11,7 @@ from telemetryctl.files.stamps import EPOCH
 
 DAY = timedelta(days=1)
 _FIRST_DAY = EPOCH.date()
+_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class Targets:
                 until = self._next(until, end)
             yield target, begin, until
             begin = until
+
+    def span_of(self, instant: datetime) -> tuple[datetime, datetime]:
+        """When the span that holds the instant begins and ends."""
+        return self.start_of(instant), self._next(instant, _FOREVER)
 
     def _next(self, instant: datetime, end: datetime) -> datetime:
         if self.split is None:

@@ -23,6 +23,7 @@ from telemetryctl.output.exit_codes import ExitCode
 
 # Between tries; a daemon that restarts is back within seconds.
 PAUSES_S = (0.5, 2.0)
+SECOND_CHARS = len("2026-11-20T10:00:00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +142,10 @@ def export_new(
     received = Received(fetch, {**query, "after": state.cursor})
     parts = PartSet(is_appending=True)
 
-    def target_of(record: bytes) -> Path:
-        if targets.split is None:
-            return targets.at(at)
-        return targets.at(EPOCH + timedelta(microseconds=time_us_of(record)))
-
+    by_time = ByTime(targets)
+    target = targets.at(at)
     try:
-        _write_all(received, parts, target_of)
+        _write_all(received, parts, by_time.target_of if targets.split else lambda _: target)
         portion = Portion(
             dict(query), state.cursor, received.next_cursor, state.revision + 1, received.gap
         )
@@ -160,6 +158,25 @@ def export_new(
         commit(state, pending=Pending(received.next_cursor or state.cursor, renames))
     parts.close()
     return Exported(received.rows, len(parts), received.gap)
+
+
+class ByTime:
+    """Finds the file of a row by its time; neighbours in one span cost a comparison of bytes."""
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+        self._first = self._after = b""
+        self._target = Path()
+
+    def target_of(self, record: bytes) -> Path:
+        # Whole seconds of RFC 3339 in UTC sort like text, and spans begin at whole seconds.
+        second = record[:SECOND_CHARS]
+        if not self._first <= second < self._after:
+            instant = EPOCH + timedelta(microseconds=time_us_of(record))
+            first, after = self._targets.span_of(instant)
+            self._first, self._after = (_stamp(i)[:SECOND_CHARS].encode() for i in (first, after))
+            self._target = self._targets.at(instant)
+        return self._target
 
 
 def _with_manifests(

@@ -45,15 +45,11 @@ class Reading:
 
     def open(self, name: str, stack: ExitStack) -> tuple[Table, Binding]:
         """Open one file and bind the mapping to its columns. Raises UsageFailure."""
-        table = stack.enter_context(
-            open_table(name, format=self.format, delimiter=self.delimiter)
-        )
+        table = stack.enter_context(open_table(name, format=self.format, delimiter=self.delimiter))
         try:
             constants = constants_of(name, self.constants, pattern=self.pattern)
             if not self.mapping.metrics and table.columns is not None:
-                constants = fallback_constants(
-                    name, constants, self.mapping, columns=table.columns
-                )
+                constants = fallback_constants(name, constants, self.mapping, columns=table.columns)
             return table, bind(self.mapping, table.columns, constants)
         except BadMapping as error:
             raise UsageFailure(
@@ -180,4 +176,3 @@ def default_state_path(folder: Path, names: Sequence[str], *, server: str) -> Pa
     """Where the state of importing these files to this server lies when no --state was given."""
     absolute = sorted(str(Path(name).absolute()) for name in names)
     return folder / "imports" / f"{digest(server, absolute)}.json"
-

@@ -7,9 +7,10 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,14 @@ from telemetryctl.files.export_state import load_state, settle
 from telemetryctl.files.manifest import manifest_of
 from telemetryctl.files.parts import EXPORT_HEADER, PartSet
 from telemetryctl.files.targets import Targets
-from telemetryctl.transfer.exporting import Answer, Exported, Query, export_new, export_range
+from telemetryctl.transfer.exporting import (
+    Answer,
+    ByTime,
+    Exported,
+    Query,
+    export_new,
+    export_range,
+)
 
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
 SELECTION: dict[str, list[str]] = {"device_ids": [], "metric_names": []}
@@ -105,6 +113,23 @@ def test_a_split_run_puts_late_rows_into_the_file_of_their_day(tmp_path: Path) -
         "20.csv": [a_row(1, day=20), a_row(3, day=20)],
         "21.csv": [a_row(2, day=21)],
     }
+
+
+@given(
+    st.lists(st.integers(0, 100 * 86_400_000_000), min_size=1, max_size=20),
+    st.sampled_from([timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)]),
+    st.sampled_from([UTC, ZoneInfo("America/Chicago")]),
+)
+def test_rows_find_the_file_of_their_time_in_any_order(
+    offsets_us: list[int], split: timedelta, zone: tzinfo
+) -> None:
+    targets = Targets("%Y-%m-%dT%H:%M:%S", zone=zone, split=split)
+    by_time = ByTime(targets)
+
+    for offset_us in offsets_us:
+        instant = MIDNIGHT + timedelta(microseconds=offset_us)
+        stamp = instant.replace(tzinfo=None).isoformat() + "Z"
+        assert by_time.target_of(f"{stamp},d,m,1,,\n".encode()) == targets.at(instant)
 
 
 def test_the_manifest_describes_the_whole_file_and_each_run(tmp_path: Path) -> None:
