@@ -13,6 +13,7 @@ from daemon.live.latest import Latest
 from daemon.live.presence import Presence
 from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
+from daemon.service.catalog import Catalog
 from daemon.service.devices import Devices
 from daemon.service.health import Health
 from daemon.service.ingest import Ingest, IngestLimits
@@ -64,8 +65,7 @@ def build(config: Config, database: Database, *, port: int) -> Parts:
 
     ingest = Ingest(
         journal,
-        series,
-        tail.registry,
+        _catalog(config, series, tail),
         clock,
         tail.reload_catalog,
         on_commit,
@@ -86,6 +86,16 @@ def build(config: Config, database: Database, *, port: int) -> Parts:
         ingest,
         _housekeeping(config, database, clock, writer=writer),
         services,
+    )
+
+
+def _catalog(config: Config, series: SeriesStore, tail: Tail) -> Catalog:
+    section = config.ingest
+    return Catalog(
+        series,
+        tail.registry,
+        devices_max=section.devices_max,
+        metrics_per_device_max=section.metrics_per_device_max,
     )
 
 
@@ -143,6 +153,4 @@ def _ingest_limits(config: Config) -> IngestLimits:
         queue_bytes_max=section.queue_bytes_max,
         queue_age_s_max=section.queue_age_max.total_seconds(),
         flush_points_max=section.flush_points_max,
-        devices_max=section.devices_max,
-        metrics_per_device_max=section.metrics_per_device_max,
     )

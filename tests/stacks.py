@@ -17,6 +17,7 @@ from daemon.live.head import Head
 from daemon.live.latest import Latest
 from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
+from daemon.service.catalog import Catalog
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
 from daemon.service.tail import Tail
@@ -57,7 +58,11 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def a_stack(
-    database: Database, *, limits: IngestLimits | None = None, now_us: int = NOW_US
+    database: Database,
+    *,
+    limits: IngestLimits | None = None,
+    now_us: int = NOW_US,
+    metrics_per_device_max: int = 1_000,
 ) -> AsyncIterator[Stack]:
     """Open a stack on a migrated database; its flush loop runs until the end."""
     clock = ManualClock(now_us)
@@ -65,8 +70,8 @@ async def a_stack(
     journal, series = JournalStore(database, writer=uuid4()), SeriesStore(database)
     tail = Tail(journal, series, registry, head, latest)
     ingest = Ingest(
-        journal, series, registry, clock, tail.reload_catalog, tail.apply_own,
-        limits or IngestLimits(),
+        journal, Catalog(series, registry, metrics_per_device_max=metrics_per_device_max), clock,
+        tail.reload_catalog, tail.apply_own, limits or IngestLimits(),
     )  # fmt: skip
     tail.is_flushing = lambda: ingest.is_flushing
     keys = Keys(KeyStore(database), clock=clock)

@@ -38,8 +38,18 @@ class Limits:
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
     retention_us: npt.NDArray[np.int64]
-    checks: Mapping[int, Callable[[Kind, Any], tuple[str, str] | None]] = field(default_factory=dict)
+    checks: Mapping[int, Callable[[Kind, Any], tuple[str, str] | None]] = field(
+        default_factory=dict
+    )
     refused: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The moment of judging, and the newest time a point may have then; microseconds."""
+
+    now_us: int
+    latest_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +66,10 @@ class Admission:
         return self.total - len(self.refusals)
 
 
-def admit(draft: Draft, limits: Limits, *, now_us: int, future_us: int) -> Admission:
+def admit(draft: Draft, limits: Limits, window: Window) -> Admission:
     """Judge every point of the draft; refusals come in the order of the request."""
     refusals = list(draft.refusals)
-    bad = _judge(draft, limits, refusals, now_us=now_us, latest_us=now_us + future_us)
+    bad = _judge(draft, limits, refusals, now_us=window.now_us, latest_us=window.latest_us)
     n = len(draft)
     if bad is not None and bad.all():
         return Admission(None, sorted(refusals), n)

@@ -7,14 +7,11 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-
-import numpy as np
 
 from daemon import faults
 from daemon.clock import Clock
 from daemon.domain import admission
-from daemon.domain.admission import Admission, Limits
+from daemon.domain.admission import Admission, Window
 from daemon.domain.batches import BatchRecord
 from daemon.domain.block import Block, concat, pack
 from daemon.domain.errors import (
@@ -25,12 +22,10 @@ from daemon.domain.errors import (
     Invalid,
     StoreUnavailable,
 )
-from daemon.domain.kinds import Kind
-from daemon.domain.points import UNDECODED, Draft, is_name
-from daemon.live.registry import Registry, SeriesRow
+from daemon.domain.points import Draft
 from daemon.log import get_logger
+from daemon.service.catalog import Catalog
 from daemon.store.journal import JournalStore
-from daemon.store.series import SeriesStore
 
 log = get_logger()
 POINT_BYTES = 24
@@ -39,15 +34,14 @@ POINT_BYTES = 24
 
 @dataclass(frozen=True, slots=True)
 class IngestLimits:
-    """Bounds of the queue and of the catalogue; over a queue bound a request is answered 503."""
+    """How far ahead a point may be, and the bounds of the queue; over one a request is answered
+    503."""
 
     future_us: int = 300_000_000
     queue_points_max: int = 500_000
     queue_bytes_max: int = 64 * 2**20
     queue_age_s_max: float = 5.0
     flush_points_max: int = 100_000
-    devices_max: int = 200_000
-    metrics_per_device_max: int = 1_000
 
 
 @dataclass(slots=True)
@@ -84,8 +78,7 @@ class Ingest:
     """
 
     journal: JournalStore
-    series: SeriesStore
-    registry: Registry
+    catalog: Catalog
     clock: Clock
     reload: Callable[[], Awaitable[None]]
     on_commit: Callable[[int, Block], None]
@@ -106,83 +99,10 @@ class Ingest:
 
         Raises StoreUnavailable when that needs the database and it is away.
         """
-        limits = self._known_limits(draft)
-        if limits is None:
-            limits = await self._register(draft, dry_run=dry_run)
-        return admission.admit(
-            draft, limits, now_us=self.clock.now_us(), future_us=self.limits.future_us
-        )
-
-    def _known_limits(self, draft: Draft) -> Limits | None:
-        """Limits of the draft's keys from memory; None when a series is not known yet."""
-        devices = self.registry.devices
-        series_ids = []
-        for device_id, metric_name in zip(draft.devices, draft.metrics, strict=True):
-            series_id = devices.get(device_id, {}).get(metric_name)
-            if series_id is None:
-                return None
-            series_ids.append(series_id)
-        return _limits_of(self.registry, series_ids)
-
-    async def _register(self, draft: Draft, *, dry_run: bool) -> Limits:
-        """Register the draft's unknown series that may exist, and collect why the others may
-        not."""
-        refused: dict[int, tuple[str, str]] = {}
-        wanted: dict[tuple[str, str], Kind] = {}
-        new_metrics: dict[str, set[str]] = {}
-        for key, names in enumerate(zip(draft.devices, draft.metrics, strict=True)):
-            if self.registry.find(*names) is not None:
-                continue
-            why = self._why_no_series(*names, new_metrics=new_metrics)
-            if why is None:
-                new_metrics.setdefault(names[0], set()).add(names[1])
-                kind = self._first_kind(draft, key, names[1])
-                if kind is not None:
-                    wanted[names] = kind
-            else:
-                refused[key] = why
-        registry = self.registry
-        if wanted and dry_run:
-            registry = _scratch(self.registry, draft, wanted)
-        elif wanted:
-            rows = await self.series.register([(*names, kind) for names, kind in wanted.items()])
-            faults.point(faults.Point.SERIES_REGISTERED)
-            self.registry.add(
-                SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows
-            )
-        series_ids = [
-            registry.find(*names) or 0 for names in zip(draft.devices, draft.metrics, strict=True)
-        ]
-        return _limits_of(registry, series_ids, refused=refused)
-
-    def _why_no_series(
-        self, device_id: str, metric_name: str, *, new_metrics: dict[str, set[str]]
-    ) -> tuple[str, str] | None:
-        if not is_name(device_id):
-            return "bad_name", "a device id is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"
-        if not is_name(metric_name):
-            return "bad_name", "a metric name is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"
-        known = self.registry.devices
-        new_here = new_metrics.get(device_id, set())
-        count = len(known.get(device_id, {})) + len(new_here)
-        if metric_name not in new_here and count >= self.limits.metrics_per_device_max:
-            return "cardinality_limit", "the device has as many metrics as a device may have"
-        new_devices = sum(1 for d in new_metrics if d not in known)
-        is_new = device_id not in known and device_id not in new_metrics
-        if is_new and len(known) + new_devices >= self.limits.devices_max:
-            return "cardinality_limit", "there are as many devices as there may be"
-        return None
-
-    def _first_kind(self, draft: Draft, key: int, metric_name: str) -> Kind | None:
-        """The kind of a new series: its definition's, else that of its first readable value, if it
-        has any."""
-        definition = self.registry.definitions.get(metric_name)
-        if definition is not None:
-            return definition.kind
-        if draft.kinds is None:
-            return Kind.NUMERIC
-        kinds = draft.kinds[(draft.key_of == key) & (draft.kinds != UNDECODED)]
-        return Kind(int(kinds[0])) if len(kinds) else None
+        now_us = self.clock.now_us()
+        window = Window(now_us, now_us + self.limits.future_us)
+        limits = await self.catalog.limits_of(draft, window, dry_run=dry_run)
+        return admission.admit(draft, limits, window)
 
     # -- commit ------------------------------------------------------------------------------
 
@@ -335,7 +255,7 @@ class Ingest:
         seq = await self.journal.append(
             pack(block),
             points=len(block),
-            catalog_version=self.registry.version,
+            catalog_version=self.catalog.registry.version,
             notify=self.notify,
             batches=[w.batch for w in group if w.batch is not None],
         )
@@ -376,43 +296,3 @@ def _objects_bytes(block: Block) -> int:
     if not block.objects:
         return 0
     return sum(len(v) if isinstance(v, str) else 200 for v in block.objects.values())
-
-
-def _limits_of(
-    registry: Registry,
-    series_ids: list[int],
-    *,
-    refused: dict[int, tuple[str, str]] | None = None,
-) -> Limits:
-    ids = np.array(series_ids, np.int32)
-    special = registry.is_special[ids]
-    checks = {}
-    if special.any():
-        for key in np.flatnonzero(special).tolist():
-            name = registry.metric_of[series_ids[key]]
-            definition = registry.definitions.get(name or "")
-            if definition is not None:
-                checks[key] = partial(
-                    admission.check_value, definition.kind, definition.allowed_values
-                )
-    return Limits(
-        ids,
-        registry.kinds[ids],
-        registry.low[ids],
-        registry.high[ids],
-        registry.retention_us[ids],
-        checks,
-        refused or {},
-    )
-
-
-def _scratch(registry: Registry, draft: Draft, wanted: dict[tuple[str, str], Kind]) -> Registry:
-    """A registry of just the draft's series, real and wanted, for a dry run."""
-    scratch = Registry()
-    scratch.definitions, scratch.retention_days = registry.definitions, registry.retention_days
-    for at, names in enumerate(dict.fromkeys(zip(draft.devices, draft.metrics, strict=True)), 1):
-        known = registry.find(*names)
-        kind = wanted.get(names) if known is None else registry.kind_of(known)
-        if kind is not None:
-            scratch.add([SeriesRow(at, *names, kind)])
-    return scratch

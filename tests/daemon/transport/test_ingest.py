@@ -14,7 +14,6 @@ import zstandard
 from stacks import NOW_US, Stack, a_stack
 
 from daemon.domain.block import unpack
-from daemon.service.ingest import IngestLimits
 from daemon.store.pool import Database
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +22,7 @@ NOON = "2025-12-18T12:00:00Z"
 
 @pytest.fixture
 async def stack(database: Database) -> AsyncIterator[Stack]:
-    async with a_stack(database, limits=IngestLimits(metrics_per_device_max=20)) as opened:
+    async with a_stack(database, metrics_per_device_max=20) as opened:
         yield opened
 
 
@@ -256,6 +255,13 @@ class TestBatch:
         assert answer.json()["ingested_count"] == 20
         assert {e["code"] for e in answer.json()["errors"]} == {"cardinality_limit"}
         assert [e["index"] for e in answer.json()["errors"]] == [20, 21, 22, 23, 24]
+
+    async def test_points_that_can_not_be_stored_make_no_device(self, stack: Stack) -> None:
+        points = [a_point(timestamp="1970-01-01T00:00:00Z"), a_point(value=None), "nonsense"]
+
+        await stack.post("/devices/d1/telemetry/batch", {"data_points": points})
+
+        assert stack.registry.devices == {}
 
 
 class TestBulk:

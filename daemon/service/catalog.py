@@ -1,0 +1,147 @@
+"""Which series the points of a draft belong to, and what the catalogue says of each; new series are
+registered here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.domain import admission
+from daemon.domain.admission import Limits, Window
+from daemon.domain.kinds import Kind
+from daemon.domain.points import UNDECODED, Draft, is_name
+from daemon.live.registry import DAY_US, RETENTION_DAYS_DEFAULT, Registry, SeriesRow
+from daemon.store.series import SeriesStore
+
+Names = tuple[str, str]
+"""Device id and metric name."""
+
+
+@dataclass(slots=True)
+class Catalog:
+    """Bounds: over them points of new names are refused with `cardinality_limit`, known ones go
+    on."""
+
+    series: SeriesStore
+    registry: Registry
+    devices_max: int = 200_000
+    metrics_per_device_max: int = 1_000
+
+    async def limits_of(self, draft: Draft, window: Window, *, dry_run: bool = False) -> Limits:
+        """The limits of the draft's keys. Raises StoreUnavailable when a series has to be
+        registered
+        and the database is away."""
+        devices = self.registry.devices
+        series_ids = []
+        for device_id, metric_name in zip(draft.devices, draft.metrics, strict=True):
+            series_id = devices.get(device_id, {}).get(metric_name)
+            if series_id is None:
+                return await self._register(draft, window, dry_run=dry_run)
+            series_ids.append(series_id)
+        return _limits_of(self.registry, draft, series_ids, refused={})
+
+    async def _register(self, draft: Draft, window: Window, *, dry_run: bool) -> Limits:
+        """Register what is new and has a point worth storing; collect why the others may not be."""
+        is_viable = self._viable(draft, window)
+        refused: dict[int, tuple[str, str]] = {}
+        wanted: dict[Names, Kind] = {}
+        new_metrics: dict[str, set[str]] = {}
+        for key, names in enumerate(zip(draft.devices, draft.metrics, strict=True)):
+            if self.registry.find(*names) is not None:
+                continue
+            why = self._why_no_series(names, new_metrics)
+            rows = np.flatnonzero(is_viable & (draft.key_of == key))
+            if why is not None:
+                refused[key] = why
+            elif len(rows):
+                new_metrics.setdefault(names[0], set()).add(names[1])
+                wanted[names] = self._kind(draft, names[1], int(rows[0]))
+        registry = self.registry
+        if wanted and dry_run:
+            registry = _scratch(self.registry, draft, wanted)
+        elif wanted:
+            rows_made = await self.series.register([(*n, kind) for n, kind in wanted.items()])
+            self.registry.add(
+                SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows_made
+            )
+        series_ids = [
+            registry.find(*names) or 0 for names in zip(draft.devices, draft.metrics, strict=True)
+        ]
+        return _limits_of(registry, draft, series_ids, refused=refused)
+
+    def _viable(self, draft: Draft, window: Window) -> npt.NDArray[np.bool_]:
+        """Points that only a limit of values could refuse: a series is not made for any other."""
+        days = [
+            self.registry.retention_days.get(name, RETENTION_DAYS_DEFAULT) for name in draft.metrics
+        ]
+        oldest_us = window.now_us - np.array(days, np.int64) * DAY_US
+        times_us = draft.times_us
+        is_viable = (times_us <= window.latest_us) & (times_us >= oldest_us[draft.key_of])
+        if draft.kinds is not None:
+            is_viable &= draft.kinds != UNDECODED
+        return is_viable
+
+    def _why_no_series(
+        self, names: Names, new_metrics: dict[str, set[str]]
+    ) -> tuple[str, str] | None:
+        device_id, metric_name = names
+        if not is_name(device_id):
+            return "bad_name", "a device id is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"
+        if not is_name(metric_name):
+            return "bad_name", "a metric name is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"
+        known = self.registry.devices
+        new_here = new_metrics.get(device_id, set())
+        count = len(known.get(device_id, {})) + len(new_here)
+        if metric_name not in new_here and count >= self.metrics_per_device_max:
+            return "cardinality_limit", "the device has as many metrics as a device may have"
+        new_devices = sum(1 for d in new_metrics if d not in known)
+        is_new = device_id not in known and device_id not in new_metrics
+        if is_new and len(known) + new_devices >= self.devices_max:
+            return "cardinality_limit", "there are as many devices as there may be"
+        return None
+
+    def _kind(self, draft: Draft, metric_name: str, row: int) -> Kind:
+        """The kind of a new series: its definition's, else that of its first value."""
+        definition = self.registry.definitions.get(metric_name)
+        if definition is not None:
+            return definition.kind
+        return Kind.NUMERIC if draft.kinds is None else Kind(int(draft.kinds[row]))
+
+
+def _limits_of(
+    registry: Registry,
+    draft: Draft,
+    series_ids: list[int],
+    *,
+    refused: dict[int, tuple[str, str]],
+) -> Limits:
+    ids = np.array(series_ids, np.int32)
+    retention_us = registry.retention_us[ids]
+    checks = {}
+    for key in np.flatnonzero(registry.is_special[ids]).tolist():
+        definition = registry.definitions.get(draft.metrics[key])
+        if definition is not None:
+            checks[key] = partial(admission.check_value, definition.kind, definition.allowed_values)
+    for key in np.flatnonzero(ids == 0).tolist():
+        # No point of this key is viable; it is told why by the retention of its metric.
+        days = registry.retention_days.get(draft.metrics[key], RETENTION_DAYS_DEFAULT)
+        retention_us[key] = days * DAY_US
+    return Limits(
+        ids, registry.kinds[ids], registry.low[ids], registry.high[ids], retention_us, checks,
+        refused,
+    )  # fmt: skip
+
+
+def _scratch(registry: Registry, draft: Draft, wanted: dict[Names, Kind]) -> Registry:
+    """A registry of just the draft's series, real and wanted, for a dry run."""
+    scratch = Registry()
+    scratch.definitions, scratch.retention_days = registry.definitions, registry.retention_days
+    for at, names in enumerate(dict.fromkeys(zip(draft.devices, draft.metrics, strict=True)), 1):
+        known = registry.find(*names)
+        kind = wanted.get(names) if known is None else registry.kind_of(known)
+        if kind is not None:
+            scratch.add([SeriesRow(at, *names, kind)])
+    return scratch
