@@ -64,8 +64,16 @@ class TestSinglePoint:
 
     @pytest.mark.parametrize(
         ("value", "kept"),
-        [(1, 1.0), (-0.5, -0.5), (True, 1.0), ("on", "on"), ({"a": [1]}, {"a": [1]}), ([], []), (2**53, 2.0**53)],
-    )  # fmt: skip
+        [
+            (1, 1.0),
+            (-0.5, -0.5),
+            (True, 1.0),
+            ("on", "on"),
+            ({"a": [1]}, {"a": [1]}),
+            ([], []),
+            (2**53, 2.0**53),
+        ],
+    )
     async def test_takes_every_kind_of_value(self, stack: Stack, value: Any, kept: Any) -> None:
         answer = await stack.post("/devices/d1/telemetry", a_point(value=value))
 
@@ -131,11 +139,20 @@ class TestSinglePoint:
     @pytest.mark.parametrize(
         "body",
         [
-            b"", b"{", b"nonsense", b"\xff\xfe", b'{"value": NaN}', b'\xef\xbb\xbf{}', b"[" * 100_000,
-            b'{"timestamp":"2025-12-18T12:00:00Z","metric_name":"m","value":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+            b"",
+            b"{",
+            b"nonsense",
+            b"\xff\xfe",
+            b'{"value": NaN}',
+            b"\xef\xbb\xbf{}",
+            b"[" * 100_000,
+            b'{"timestamp":"2025-12-18T12:00:00Z","metric_name":"m","value":'
+            + b"[" * 50_000
+            + b"]" * 50_000
+            + b"}",
             b'{"timestamp":"2025-12-18T12:00:00Z","metric_name":"m","value":"\\ud800"}',
         ],
-    )  # fmt: skip
+    )
     async def test_an_unreadable_body_is_a_400(self, stack: Stack, body: bytes) -> None:
         answer = await stack.post("/devices/d1/telemetry", body)
 
@@ -208,7 +225,17 @@ class TestBatch:
         assert answer.json()["ingested_count"] == 1000
         assert await stored(stack) == [("d1", "temperature", -n, float(n)) for n in range(1000)]
 
-    @pytest.mark.parametrize("body", [{}, {"data_points": 5}, {"data_points": []}, [], "x", {"data_points": [a_point()], "batch_id": "x" * 129}])  # fmt: skip
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"data_points": 5},
+            {"data_points": []},
+            [],
+            "x",
+            {"data_points": [a_point()], "batch_id": "x" * 129},
+        ],
+    )
     async def test_a_body_of_another_shape_is_a_422(self, stack: Stack, body: Any) -> None:
         answer = await stack.post("/devices/d1/telemetry/batch", json.dumps(body))
 
@@ -284,10 +311,21 @@ class TestColumns:
     async def test_columns_become_points(self, stack: Stack) -> None:
         body = {
             "series": [
-                {"device_id": "d1", "metric_name": "t", "timestamps": [NOW_US, NOW_US - 10**6], "values": [1, 2.5], "unit": "c"},
-                {"device_id": "d2", "metric_name": "s", "timestamps": [NOW_US // 1000], "values": ["on"]},
+                {
+                    "device_id": "d1",
+                    "metric_name": "t",
+                    "timestamps": [NOW_US, NOW_US - 10**6],
+                    "values": [1, 2.5],
+                    "unit": "c",
+                },
+                {
+                    "device_id": "d2",
+                    "metric_name": "s",
+                    "timestamps": [NOW_US // 1000],
+                    "values": ["on"],
+                },
             ]
-        }  # fmt: skip
+        }
 
         answer = await stack.post("/columns", body)
 
@@ -302,9 +340,14 @@ class TestColumns:
         body = {
             "series": [
                 {"device_id": "d1", "metric_name": "t", "timestamps": [], "values": []},
-                {"device_id": "d1", "metric_name": "t", "timestamps": [NOW_US, NOW_US + 10**9], "values": [1, 2]},
+                {
+                    "device_id": "d1",
+                    "metric_name": "t",
+                    "timestamps": [NOW_US, NOW_US + 10**9],
+                    "values": [1, 2],
+                },
             ]
-        }  # fmt: skip
+        }
 
         answer = await stack.post("/columns", body)
 
@@ -338,8 +381,12 @@ class TestColumns:
 class TestCompression:
     @pytest.mark.parametrize(
         ("encoding", "compress"),
-        [("gzip", gzip.compress), ("zstd", zstandard.ZstdCompressor().compress), ("lz4", lz4.frame.compress)],
-    )  # fmt: skip
+        [
+            ("gzip", gzip.compress),
+            ("zstd", zstandard.ZstdCompressor().compress),
+            ("lz4", lz4.frame.compress),
+        ],
+    )
     async def test_is_decoded_and_bounded(self, stack: Stack, encoding: str, compress: Any) -> None:
         body = json.dumps({"data_points": [a_point()], "compression": encoding}).encode()
         headers = {"content-encoding": encoding}
