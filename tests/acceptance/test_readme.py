@@ -1,4 +1,5 @@
-"""Every shell command of the README, run in order as a newcomer would, in a copy of the checkout."""
+"""Every shell command of the README, run in order as a newcomer would, in a copy of the
+checkout."""
 
 from __future__ import annotations
 
@@ -18,7 +19,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = BLOCK.findall((ROOT / "README.md").read_text())
-SHIPPED = ["Makefile", "README.md", "pyproject.toml", "config.example.toml", "telemetryctl", "daemon", "sql", "examples", "deploy"]  # fmt: skip
+SHIPPED = [
+    "Makefile",
+    "README.md",
+    "pyproject.toml",
+    "config.example.toml",
+    "telemetryctl",
+    "daemon",
+    "sql",
+    "examples",
+    "deploy",
+]
 NOT_RUN_HERE = {"make test\n": "it is what runs this test"}
 
 
@@ -42,8 +53,16 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(checkout: Path) -> dict[str, str]:
     home = checkout.parent / "home"
     home.mkdir()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TELEMETRY", "XDG_", "PYTEST", "VIRTUAL_ENV"))}  # fmt: skip
-    return kept | {"HOME": str(home), "TELEMETRY_SERVER__PORT": "0", "TELEMETRY_COMPACTION__AGE": "1s"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TELEMETRY", "XDG_", "PYTEST", "VIRTUAL_ENV"))
+    }
+    return kept | {
+        "HOME": str(home),
+        "TELEMETRY_SERVER__PORT": "0",
+        "TELEMETRY_COMPACTION__AGE": "1s",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +91,13 @@ def _port(home: Path, process: subprocess.Popen[bytes]) -> str:
 def run(script: str, checkout: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
         ["bash", "-euc", script],
-        cwd=checkout, env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, f"{script}\nexit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -93,7 +117,9 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(
 def test_every_other_command_works_in_order(
     served: str, checkout: Path, environment: dict[str, str]
 ) -> None:
-    steps = [b for b in BLOCKS if not b.startswith(("make demo", "make run")) and b not in NOT_RUN_HERE]  # fmt: skip
+    steps = [
+        b for b in BLOCKS if not b.startswith(("make demo", "make run")) and b not in NOT_RUN_HERE
+    ]
     script = "\n".join(steps).replace(":8218/", f":{served}/")
     # What was just imported has to be compacted before the SQL view shows it: here after a second.
     script = script.replace("telemetryd db psql", "sleep 3; telemetryd db psql", 1)

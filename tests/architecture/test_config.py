@@ -23,7 +23,9 @@ def test_the_example_names_every_setting_and_says_why() -> None:
     defaults: dict[str, dict[str, Any]] = Config().model_dump()
     named = {f"{s}.{k}" for s, keys in tomllib.loads(text).items() for k in keys}
 
-    assert named | {"database.data_dir"} == {f"{s}.{k}" for s, keys in defaults.items() for k in keys}
+    assert named | {"database.data_dir"} == {
+        f"{s}.{k}" for s, keys in defaults.items() for k in keys
+    }
     assert re.search(r"^# data_dir = ", text, re.MULTILINE)
 
 
