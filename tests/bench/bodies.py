@@ -147,17 +147,22 @@ def history(
     step_s: int,
     ticks: int,
     ticks_per_body: int,
+    skip: int = 0,
     token: str,
 ) -> Iterator[bytes]:
-    """Columns of random walks, in time order, with all series of the devices; then it ends."""
+    """Columns of random walks, in time order, with all series of the devices; then it ends.
+
+    `skip` leaves out the first ticks, which another call has sent.
+    """
     names = [(device_id(d), metric_name(m)) for d in devices for m in range(METRICS)]
-    numbers = walk(len(names), ticks, seed=devices[0])
+    numbers = walk(len(names), skip + ticks, seed=devices[0])
     heads = [
         f'{{"device_id":"{device}","metric_name":"{metric}","unit":"celsius","timestamps":['.encode()
         for device, metric in names
     ]
-    for at in range(0, ticks, ticks_per_body):
-        count = min(ticks_per_body, ticks - at)
+    end = skip + ticks
+    for at in range(skip, end, ticks_per_body):
+        count = min(ticks_per_body, end - at)
         times_ms = (first_s + step_s * np.arange(at, at + count)) * 1000
         times = ",".join(map(str, times_ms.tolist())).encode()
         parts = [

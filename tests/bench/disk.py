@@ -31,7 +31,7 @@ def measure() -> list[Figure]:
             # The day arrives in parts, so that there are pieces to merge and space to use again.
             ticks = TICKS // PARTS
             source = {
-                "kind": "history", "of": DEVICES, "first_s": first_s + part * ticks * STEP_S,
+                "kind": "history", "of": DEVICES, "first_s": first_s, "skip": part * ticks,
                 "step_s": STEP_S, "ticks": ticks, "ticks_per_body": 360,
             }  # fmt: skip
             clients.send(port_of(daemon), [source], token=daemon.key)
