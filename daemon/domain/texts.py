@@ -5,6 +5,7 @@ CSV.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,47 +18,72 @@ from daemon.domain.series_name import SeriesName
 
 SECOND_US = 1_000_000
 DAY_S = 86_400
+DAY_RUNS_MAX = 64
 
 
 def time_texts(times_us: npt.NDArray[np.int64]) -> list[bytes]:
     """ISO 8601 UTC with `Z` of each time, microseconds only where there are any; years 1 to
-    9999.
-    """
-    n = len(times_us)
+    9999."""
     seconds = times_us // SECOND_US
     micros = times_us - seconds * SECOND_US
-    has_micros = bool(micros.any())
-    width = 27 if has_micros else 20
-    digits = np.zeros((n, width), np.uint8)
+    if micros.any():
+        return _with_micros(seconds, micros)
+    digits = np.empty((len(times_us), 20), np.uint8)
+    _write_seconds(digits, seconds)
+    return _rows(digits)
+
+
+def _with_micros(seconds: npt.NDArray[np.int64], micros: npt.NDArray[np.int64]) -> list[bytes]:
+    digits = np.zeros((len(seconds), 27), np.uint8)
+    _write_seconds(digits, seconds)
+    fractions = np.flatnonzero(micros)
+    part = np.zeros((len(fractions), 8), np.uint8)
+    part[:, 0] = ord(".")
+    _write_digits(part, micros[fractions], at=1, count=6)
+    part[:, 7] = ord("Z")
+    # Rows without a fraction end in NULs, which numpy drops from fixed-width bytes.
+    digits[fractions, 19:] = part
+    return _rows(digits)
+
+
+def _write_seconds(digits: npt.NDArray[np.uint8], seconds: npt.NDArray[np.int64]) -> None:
+    """`YYYY-MM-DDThh:mm:ssZ` into the first 20 columns."""
     days = seconds // DAY_S
-    second_of_day = (seconds - days * DAY_S).astype(np.int32)
     digits[:, :10] = _date_digits(days)
     digits[:, 10] = ord("T")
-    digits[:, [13, 16]] = ord(":")
-    hours, rest = np.divmod(second_of_day, 3600)
-    for at, column in ((11, hours), (14, rest // 60), (17, rest % 60)):
-        _write_digits(digits, column, at=at, count=2)
+    digits[:, 11:19] = _clock_digits()[seconds - days * DAY_S]
     digits[:, 19] = ord("Z")
-    if has_micros:
-        fractions = np.flatnonzero(micros)
-        part = np.zeros((len(fractions), 8), np.uint8)
-        part[:, 0] = ord(".")
-        _write_digits(part, micros[fractions], at=1, count=6)
-        part[:, 7] = ord("Z")
-        # Rows without a fraction end in NULs, which numpy drops from fixed-width bytes.
-        digits[fractions, 19:] = part
-    texts: list[bytes] = digits.reshape(-1).view(f"S{width}").tolist()
+
+
+@cache
+def _clock_digits() -> npt.NDArray[np.uint8]:
+    """`hh:mm:ss` of every second of a day, 8 bytes each."""
+    table = np.full((DAY_S, 8), ord(":"), np.uint8)
+    second = np.arange(DAY_S)
+    for at, column in ((0, second // 3600), (3, second // 60 % 60), (6, second % 60)):
+        _write_digits(table, column, at=at, count=2)
+    return table
+
+
+def _rows(digits: npt.NDArray[np.uint8]) -> list[bytes]:
+    texts: list[bytes] = digits.reshape(-1).view(f"S{digits.shape[1]}").tolist()
     return texts
 
 
 def _date_digits(days: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """`YYYY-MM-DD` of each day since 1970, one row of 10 bytes each."""
-    if days[0] == days[-1] and bool((days == days[0]).all()):
-        return np.frombuffer(str(np.datetime64(int(days[0]), "D")).encode(), np.uint8)
+    starts = np.flatnonzero(np.diff(days, prepend=days[0] - 1))
+    if len(starts) <= DAY_RUNS_MAX:
+        # Rows in order of time are few runs of one day each.
+        return np.repeat(_date_table(days[starts]), np.diff(np.append(starts, len(days))), axis=0)
     distinct, index = np.unique(days, return_inverse=True)
-    texts = np.datetime_as_string(distinct.astype("datetime64[D]")).astype("S10")
+    return _date_table(distinct)[index]
+
+
+def _date_table(days: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    texts = np.datetime_as_string(days.astype("datetime64[D]")).astype("S10")
     table: npt.NDArray[np.uint8] = texts.view(np.uint8).reshape(-1, 10)
-    return table[index]
+    return table
 
 
 def _write_digits(

@@ -15,6 +15,7 @@ from daemon.domain.errors import DomainError
 from daemon.transport import openapi
 from daemon.transport.access_log import AccessLogMiddleware
 from daemon.transport.errors import answer_of
+from daemon.transport.hot_reads import HotReads
 from daemon.transport.paths import EncodedSlashMiddleware
 from daemon.transport.request_id import RequestIdMiddleware, request_id_of
 from daemon.transport.routes import (
@@ -80,7 +81,14 @@ def build_api(services: Services, *, routers: Sequence[APIRouter] = ()) -> ASGIA
     app = LastResort(app)
     app = EncodedSlashMiddleware(app)
     app = AccessLogMiddleware(app, traffic=services.traffic, clock=services.clock)
-    return RequestIdMiddleware(app)
+    app = RequestIdMiddleware(app)
+    return HotReads(
+        app,
+        latest=services.reads.latest,
+        keys=services.keys,
+        traffic=services.traffic,
+        clock=services.clock,
+    )
 
 
 class LastResort:

@@ -11,7 +11,7 @@ from daemon.domain.texts import number_texts, time_texts
 from daemon.service.changes import ChangesPage
 from daemon.service.latest import Newest
 from daemon.service.series import PointPage, PooledBuckets
-from daemon.transport.json_points import context_of, instant, points_json
+from daemon.transport.json_points import context_of, instant, points_parts
 
 
 def page_json(page: PointPage) -> bytes:
@@ -31,7 +31,7 @@ def page_json(page: PointPage) -> bytes:
         "truncated": page.next_cursor is not None,
         "next_cursor": page.next_cursor,
     }
-    return _around(before, points_json(page.block, page.names), after)
+    return _around(before, points_parts(page.block, page.names), after)
 
 
 def pooled_json(found: PooledBuckets) -> bytes:
@@ -48,7 +48,7 @@ def pooled_json(found: PooledBuckets) -> bytes:
         "start_time": instant(query.start_us),
         "end_time": instant(query.end_us),
     }
-    return _around(before, _buckets_json(found), after)
+    return _around(before, _buckets_parts(found), after)
 
 
 def changes_json(page: ChangesPage) -> bytes:
@@ -56,7 +56,7 @@ def changes_json(page: ChangesPage) -> bytes:
     gap = page.gap
     said = gap and {"from": str(gap.start), "to": str(gap.end), "reason": gap.reason}
     after = {"cursor": str(page.cursor), "gap": said}
-    return _around({}, points_json(page.block, page.names), after)
+    return _around({}, points_parts(page.block, page.names), after)
 
 
 def newest_dict(newest: Newest, *, is_core: bool = False) -> dict[str, Any]:
@@ -81,22 +81,22 @@ def newest_dict(newest: Newest, *, is_core: bool = False) -> dict[str, Any]:
     }
 
 
-def _buckets_json(found: PooledBuckets) -> bytes:
+def _buckets_parts(found: PooledBuckets) -> list[bytes]:
     n = len(found.starts_us)
     if n == 0:
-        return b"[]"
-    parts = [b""] * (4 * n)
+        return [b"[]"]
+    counts = number_texts(found.aggregated.counts.astype(np.float64))
+    parts = [b',"count":'] * (4 * n)
     parts[0::4] = time_texts(found.starts_us)
-    parts[1::4] = [b'","value":'] * n
-    parts[2::4] = number_texts(found.aggregated.values)
-    counts = found.aggregated.counts.astype(np.float64)
-    parts[3::4] = [b',"count":' + text + b'},{"timestamp":"' for text in number_texts(counts)]
-    opening = b'{"timestamp":"'
-    return b"".join((b"[", opening, *parts))[: -len(opening) - 1] + b"]"
+    parts[1::4] = [b'","value":' + text for text in number_texts(found.aggregated.values)]
+    parts[3::4] = [text + b'},{"timestamp":"' for text in counts]
+    parts[0] = b'[{"timestamp":"' + parts[0]
+    parts[-1] = counts[-1] + b"}]"
+    return parts
 
 
-def _around(before: dict[str, Any], points: bytes, after: dict[str, Any]) -> bytes:
+def _around(before: dict[str, Any], points: list[bytes], after: dict[str, Any]) -> bytes:
     start = orjson.dumps(before)[:-1]
     comma = b"," if before else b""
     rest = orjson.dumps(after)[1:]
-    return b"".join((start, comma, b'"data_points":', points, b",", rest))
+    return b"".join((start, comma, b'"data_points":', *points, b",", rest))

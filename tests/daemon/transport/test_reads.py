@@ -241,6 +241,50 @@ async def test_the_newest_point_is_cached_until_it_changes(
     }
 
 
+async def test_the_short_way_to_the_newest_point_answers_the_same(
+    control: Control, start_us: int
+) -> None:
+    path = f"{API}/devices/bus-1/metrics/speed/latest"
+    short = await control.client.get(path, headers={"X-Request-ID": "one"})
+    long = await control.client.get(f"{path}?lookback=24h", headers={"X-Request-ID": "one"})
+
+    assert short.json() == long.json()
+    assert dict(short.headers) == dict(long.headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("bus-1/metrics/speed/latest", {"Authorization": "Bearer nobody"}, 401),
+        ("bus-1/metrics/nothing/latest", {}, 404),
+        ("bus%2D1/metrics/speed/latest", {}, 200),
+        ("bus-1/metrics/latest", {}, 404),
+        ("bus-1/metrics/a/b/latest", {}, 404),
+        ("bus-1/x/metrics/speed/latest", {}, 404),
+        ("bus-1/metrics/speed/latest?lookback=-1", {}, 400),
+    ],
+)
+async def test_what_the_short_way_does_not_know_goes_the_long_one(
+    control: Control, start_us: int, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = await control.client.get(f"{API}/devices/{path}", headers=headers)
+
+    assert answer.status_code == status, answer.text
+    assert "x-request-id" in answer.headers
+
+
+async def test_the_short_way_is_closed_to_keys_that_may_not_read(
+    control: Control, start_us: int
+) -> None:
+    writer = bearer(await control.key("ingest"))
+    path = f"{API}/devices/bus-1/metrics/speed/latest"
+
+    first = await control.client.get(path, headers=writer)
+    again = await control.client.get(path, headers=writer)
+
+    assert (first.status_code, again.status_code) == (403, 403)
+
+
 async def test_the_newest_point_may_be_too_old(control: Control, start_us: int) -> None:
     path = f"{API}/devices/bus-1/metrics/speed/latest"
     control.clock.advance_s(25 * 3600)

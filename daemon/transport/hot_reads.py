@@ -1,0 +1,100 @@
+"""The newest point of one series as bare ASGI: the read that dashboards repeat.
+
+Only the plain case is answered here: no parameters, a key known by now, ids without escapes. All
+else goes on to transport/routes/latest, which documents the route and answers the same.
+"""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from daemon.clock import Clock
+from daemon.domain.access import Principal
+from daemon.domain.errors import Forbidden, NotFound
+from daemon.live.traffic import Traffic
+from daemon.service.keys import Keys
+from daemon.service.latest import LatestReads, Newest
+from daemon.transport.answers import to_json
+from daemon.transport.auth import token_of
+from daemon.transport.json_pages import newest_dict
+from daemon.transport.request_id import request_id
+from daemon.transport.routes.latest import CACHE_CONTROL, etag_of, matches
+
+_PREFIX = b"/api/v1/telemetry/devices/"
+_SUFFIX = b"/latest"
+_MIDDLE = b"/metrics/"
+_JSON = (b"content-type", b"application/json")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_CACHE_CONTROL = (b"cache-control", CACHE_CONTROL.encode())
+
+
+class HotReads:
+    """Answers what it can from memory and passes every other request on."""
+
+    def __init__(
+        self, app: ASGIApp, *, latest: LatestReads, keys: Keys, traffic: Traffic, clock: Clock
+    ) -> None:
+        self._app = app
+        self._latest = latest
+        self._keys = keys
+        self._traffic = traffic
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = _names_of(scope) if scope["type"] == "http" else None
+        newest = None if names is None else self._find(scope, names)
+        if newest is None:
+            await self._app(scope, receive, send)
+            return
+        began_s = self._clock.monotonic_s()
+        etag = etag_of(newest)
+        wanted = _header(scope, b"if-none-match")
+        is_known = wanted is not None and matches(wanted.decode("latin-1"), etag)
+        body = b"" if is_known else to_json(newest_dict(newest))
+        status = 304 if is_known else 200
+        headers = [
+            (b"etag", etag.encode()),
+            _CACHE_CONTROL,
+            (b"x-request-id", request_id(scope["headers"]).encode()),
+            _NOSNIFF,
+        ]
+        if not is_known:
+            headers += [_JSON, (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        duration_s = self._clock.monotonic_s() - began_s
+        self._traffic.count_request(status=status, duration_s=duration_s)
+
+    def _find(self, scope: Scope, names: tuple[str, str]) -> Newest | None:
+        """The point, or None where the route has to say why there is none."""
+        token = token_of(scope["headers"])
+        principal: Principal | None = None if token is None else self._keys.cached(token)
+        if principal is None:
+            return None
+        try:
+            principal.require("read")
+            return self._latest.one(principal, device_id=names[0], metric_name=names[1])
+        except (Forbidden, NotFound):
+            return None
+
+
+def _names_of(scope: Scope) -> tuple[str, str] | None:
+    """Device and metric of a plain request for a newest point, else None."""
+    path: bytes = scope["raw_path"]
+    is_plain = (
+        path.endswith(_SUFFIX)
+        and path.startswith(_PREFIX)
+        and scope["method"] == "GET"
+        and not scope["query_string"]
+        and b"%" not in path
+    )
+    if not is_plain:
+        return None
+    device, middle, metric = path[len(_PREFIX) : -len(_SUFFIX)].partition(_MIDDLE)
+    if not middle or b"/" in device or b"/" in metric:
+        return None
+    return device.decode("latin-1"), metric.decode("latin-1")
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes | None:
+    return next((value for name, value in scope["headers"] if name == wanted), None)
