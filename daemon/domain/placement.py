@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.block import Block
-from daemon.domain.chunk import DAY_US, Int64s
+from daemon.domain.chunk import CHUNK_POINTS_MAX, DAY_US, Int64s
 from daemon.domain.rollup import HOUR_US
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
-HOURS = DAY_US // HOUR_US
+# Chunks of fewer points are worth merging with their neighbours.
+SMALL_POINTS = CHUNK_POINTS_MAX // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,12 @@ class SeriesDays:
         is_first[1:] = (ids[1:] != ids[:-1]) | (days[1:] != days[:-1])
         firsts = np.flatnonzero(is_first)
         return cls(ids[firsts], days[firsts] * DAY_US, firsts, np.diff(firsts, append=len(block)))
+
+    @classmethod
+    def single(cls, series_ids: npt.NDArray[np.int32], midnights_us: Int64s) -> SeriesDays:
+        """These series-days, ascending, without points."""
+        n = len(series_ids)
+        return cls(series_ids, midnights_us, np.arange(n), np.ones(n, np.int64))
 
     def __len__(self) -> int:
         return len(self.firsts)
@@ -125,3 +132,18 @@ def _locate(places: Int64s, starts: Int64s, ends: Int64s) -> tuple[Rows, Bools]:
     chunk = np.searchsorted(starts, places, "right") - 1
     is_inside = (chunk >= 0) & (places <= ends[chunk])
     return chunk, is_inside
+
+
+def small_runs(spans: Spans) -> tuple[Rows, Rows]:
+    """Rows of the small chunks that lie side by side in a series-day, and their breaks.
+
+    A break is the number of points before a run, except the first; no larger chunk lies inside one.
+    """
+    is_small = spans.points < SMALL_POINTS
+    begins = np.ones(len(spans), np.bool_)
+    begins[1:] = (spans.runs[1:] != spans.runs[:-1]) | ~is_small[1:] | ~is_small[:-1]
+    run = np.cumsum(begins) - 1
+    length = np.bincount(run)
+    rows = np.flatnonzero(length[run] > 1)
+    before = np.concatenate(([0], np.cumsum(spans.points[rows])))
+    return rows, before[np.flatnonzero(np.diff(run[rows])) + 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -127,10 +128,12 @@ def add(older: Rollups, newer: Rollups) -> Rollups:
         )
 
 
-def concat(first: Rollups, second: Rollups) -> Rollups:
-    """Both, one after the other; not sorted."""
-    pairs = zip(first.columns(), second.columns(), strict=True)
-    return Rollups(*(np.concatenate(pair) for pair in pairs))
+def concat(parts: Sequence[Rollups]) -> Rollups:
+    """All of them, one after the other; not sorted."""
+    if not parts:
+        return NO_ROLLUPS
+    columns = zip(*(part.columns() for part in parts), strict=True)
+    return Rollups(*(np.concatenate(column) for column in columns))
 
 
 def _keys(rollups: Rollups) -> npt.NDArray[np.int64]:

@@ -10,15 +10,15 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from daemon.clock import Clock
 from daemon.domain.block import Block, concat, unpack
-from daemon.domain.chunk import CHUNK_POINTS_MAX, DAY_US, Chunk, Int64s
+from daemon.domain.chunk import DAY_US, Int64s
 from daemon.domain.encoding import encode
-from daemon.domain.merge import EMPTY, merge, winners
-from daemon.domain.placement import Placement, SeriesDays, Spans, place
-from daemon.domain.rollup import Rollups, add, roll_up
+from daemon.domain.merge import EMPTY, winners
+from daemon.domain.placement import SMALL_POINTS, SeriesDays, Spans, small_runs
+from daemon.domain.rewrite import Outcome, parts_of
+from daemon.domain.rollup import add
 from daemon.domain.rollup import concat as concat_rollups
 from daemon.live.latest import Latest, LatestPoint
 from daemon.store import compaction as store
@@ -28,13 +28,16 @@ from daemon.store.pool import Database
 from daemon.store.series import LatestRow, SeriesStore
 
 SLICE_BYTES_MAX = 64 * 2**20
-# More pieces than this of a day that is not over yet are merged into one.
+# More small pieces than this of a day that is not over yet are merged into one.
 PIECES_MAX = 24
 # A day that is over is merged when no compaction has touched it for so long.
 QUIET_US = 30_000_000
 MERGE_DAYS_MAX = 1_000
 # A thread that runs Python code gives way to the event loop after so many small steps.
 STEPS = 256
+
+SeriesDay = tuple[int, int]
+"""A series id and a day since 1970."""
 
 _NO_KEYS = (np.empty(0, np.int32), np.empty(0, np.int64))
 
@@ -50,8 +53,8 @@ class Compaction:
         self._clock = clock
         self._slice_points = slice_points
         self._latest = Latest()
-        # (series id, day) -> (chunks, points, when touched), where there is more than one chunk.
-        self._split: dict[tuple[int, int], tuple[int, int, int]] = {}
+        # Small pieces, their points, and when touched; only where there is more than one.
+        self._split: dict[SeriesDay, tuple[int, int, int]] = {}
         self._has_emptied = False
         self.position = 0
 
@@ -61,7 +64,7 @@ class Compaction:
         self._latest = Latest()
         for row in await SeriesStore(self._database).latest():
             self._latest.load(_point(row))
-        split = await store.read_mergeable(self._database)
+        split = await store.read_mergeable(self._database, small_points=SMALL_POINTS)
         self._split = {(s, day): (pieces, points, 0) for s, day, pieces, points in split}
 
     async def pending(self) -> store.Pending:
@@ -104,26 +107,23 @@ class Compaction:
     async def _write(self, grant: Grant, block: Block, seqs: Int64s, to: int) -> None:
         days = SeriesDays.of(block)
         spans = await store.read_spans(self._database, days)
-        placement = await asyncio.to_thread(place, block, days, spans)
-        old = await self._read(days, spans, placement.is_read)
-        # Hours with only newer points are added to; the others are rolled up anew.
-        fresh, dirty = await asyncio.to_thread(_roll_up, block, old, placement)
+        outcome = Outcome()
+        for part in await asyncio.to_thread(parts_of, block, days, spans):
+            old = EMPTY
+            if part.placement.is_read.any():
+                old = await store.read_chunks_at(self._database, *part.keys(part.placement.is_read))
+            await asyncio.to_thread(outcome.add, part, old)
+        fresh, dirty = outcome.rollups()
         known = await store.read_rollups_at(self._database, fresh.series_ids, fresh.hours)
-        chunks = await asyncio.to_thread(_chunks, block, old, placement)
         changes = Changes(
             series_ids=np.unique(block.series_ids),
-            removed=_keys(days, spans, placement.is_rewritten),
-            chunks=chunks,
-            rollups=concat_rollups(add(known, fresh), dirty),
+            removed=outcome.removed(),
+            chunks=outcome.chunks,
+            rollups=concat_rollups([add(known, fresh), dirty]),
             latest=await asyncio.to_thread(self._newest, block, seqs, to),
         )
         await store.write(self._database, grant, changes, position=self.position, to=to)
-        self._note_pieces(days, spans, placement.is_rewritten, chunks)
-
-    async def _read(self, days: SeriesDays, spans: Spans, is_read: npt.NDArray[np.bool_]) -> Block:
-        if not is_read.any():
-            return EMPTY
-        return await store.read_chunks_at(self._database, *_keys(days, spans, is_read))
+        await asyncio.to_thread(self._note_pieces, days, spans, outcome)
 
     def _newest(self, block: Block, seqs: Int64s, to: int) -> list[LatestRow]:
         """Rows of the series whose newest point is one of these."""
@@ -139,24 +139,20 @@ class Compaction:
                 rows.append(_row(point, seq=int(seqs[last[at]])))
         return rows
 
-    def _note_pieces(
-        self,
-        days: SeriesDays,
-        spans: Spans,
-        is_gone: npt.NDArray[np.bool_],
-        chunks: Sequence[Chunk],
-    ) -> None:
-        """Remember which of these series-days are in more than one chunk now."""
-        stays, now_us = ~is_gone, self._clock.now_us()
-        n = len(days)
-        pieces = np.bincount(spans.runs[stays], minlength=n)
-        points = np.bincount(spans.runs[stays], spans.points[stays], minlength=n)
+    def _note_pieces(self, days: SeriesDays, spans: Spans, outcome: Outcome) -> None:
+        """Remember which of these series-days are in more than one small piece now."""
+        stays = spans.points < SMALL_POINTS
+        stays[outcome.gone] = False
+        pieces = np.bincount(spans.runs[stays], minlength=len(days))
+        points = np.bincount(spans.runs[stays], spans.points[stays], minlength=len(days))
+        added: dict[SeriesDay, tuple[int, int]] = {}
+        for chunk in outcome.chunks:
+            if chunk.points < SMALL_POINTS:
+                key = (chunk.series_id, chunk.start_us // DAY_US)
+                count, total = added.get(key, (0, 0))
+                added[key] = (count + 1, total + chunk.points)
         keys = zip(days.series_ids.tolist(), (days.midnights_us // DAY_US).tolist(), strict=True)
-        added: dict[tuple[int, int], tuple[int, int]] = {}
-        for chunk in chunks:
-            key = (chunk.series_id, chunk.start_us // DAY_US)
-            count, total = added.get(key, (0, 0))
-            added[key] = (count + 1, total + chunk.points)
+        now_us = self._clock.now_us()
         for key, count, total in zip(keys, pieces.tolist(), points.tolist(), strict=True):
             more, extra = added.get(key, (0, 0))
             if count + more > 1:
@@ -175,7 +171,8 @@ class Compaction:
         today = self._clock.now_us() // DAY_US
         for is_whole in (False, True):
             keys = [key for key in due if (everything or key[1] < today) == is_whole]
-            await self._merge(grant, keys, is_whole=is_whole)
+            if keys:
+                await self._merge(grant, keys, is_whole=is_whole)
             for key in keys:
                 self._split.pop(key, None)
         self._has_emptied = True
@@ -187,40 +184,39 @@ class Compaction:
             self._has_emptied = False
             await store.vacuum_pieces(self._database)
 
-    def _due(self, *, everything: bool) -> list[tuple[int, int]]:
+    def _due(self, *, everything: bool) -> list[SeriesDay]:
         now_us = self._clock.now_us()
         today = now_us // DAY_US
-        due: list[tuple[int, int]] = []
+        due: list[SeriesDay] = []
         room = self._slice_points
         for key, (pieces, points, touched_us) in self._split.items():
-            at_best = -(-points // CHUNK_POINTS_MAX)
-            is_over = key[1] < today and touched_us <= now_us - QUIET_US
-            bound = at_best if everything or is_over else at_best + PIECES_MAX
-            if pieces > bound:
+            is_quiet = key[1] < today and touched_us <= now_us - QUIET_US
+            if pieces > (1 if everything or is_quiet else PIECES_MAX):
                 due.append(key)
                 room -= points
             if room <= 0 or len(due) >= MERGE_DAYS_MAX:
                 break
         return sorted(due)
 
-    async def _merge(self, grant: Grant, due: list[tuple[int, int]], *, is_whole: bool) -> None:
-        if not due:
-            return
+    async def _merge(self, grant: Grant, due: list[SeriesDay], *, is_whole: bool) -> None:
         ids = np.array([series_id for series_id, _ in due], np.int32)
         known = await store.read_known(self._database, np.unique(ids))
         exists = np.isin(ids, known)
-        ids = ids[exists]
         midnights = np.array([day for _, day in due], np.int64)[exists] * DAY_US
-        places = np.arange(len(ids))
-        days = SeriesDays(ids, midnights, places, np.ones(len(ids), np.int64))
-        spans = await store.read_spans(self._database, days)
-        if not len(spans):
+        days = SeriesDays.single(ids[exists], midnights)
+        if not len(days):
             return
-        keys = _keys(days, spans, np.ones(len(spans), np.bool_))
+        spans = await store.read_spans(self._database, days)
+        rows, firsts = small_runs(spans)
+        if not len(rows):
+            return
+        keys = days.series_ids[spans.runs[rows]], spans.starts_us[rows]
         block = await store.read_chunks_at(self._database, *keys)
-        chunks = await asyncio.to_thread(encode, block, is_whole=is_whole)
-        changes = Changes(known, keys, chunks)
-        await store.replace(self._database, grant, changes)
+        if len(block) != spans.points[rows].sum():
+            # Retention was faster; what is left comes again with the next new piece.
+            return
+        chunks = await asyncio.to_thread(encode, block, breaks=firsts, is_whole=is_whole)
+        await store.replace(self._database, grant, Changes(known, keys, chunks))
 
 
 def _gather(rows: Sequence[tuple[int, bytes]]) -> tuple[Block, Int64s]:
@@ -233,30 +229,6 @@ def _gather(rows: Sequence[tuple[int, bytes]]) -> tuple[Block, Int64s]:
     seqs = np.repeat(np.array([seq for seq, _ in rows], np.int64), [len(block) for block in blocks])
     order = winners(whole.series_ids, whole.times_us)
     return (whole, seqs) if order is None else (whole.take(order), seqs[order])
-
-
-def _roll_up(block: Block, old: Block, placement: Placement) -> tuple[Rollups, Rollups]:
-    """Rollups of the hours to add to, and of the hours that are complete in `block` and `old`."""
-    if not len(placement.dirty_hours):
-        return roll_up(block), roll_up(EMPTY)
-    merged = merge([old, block])
-    fresh = block.take(np.flatnonzero(~placement.is_dirty(block)))
-    return roll_up(fresh), roll_up(merged.take(np.flatnonzero(placement.is_dirty(merged))))
-
-
-def _chunks(block: Block, old: Block, placement: Placement) -> list[Chunk]:
-    if not len(old):
-        rows, breaks = placement.rows_to_write(block)
-        return encode(block, breaks=breaks)
-    merged = merge([old, block])
-    rows, breaks = placement.rows_to_write(merged)
-    return encode(merged.take(rows), breaks=breaks)
-
-
-def _keys(
-    days: SeriesDays, spans: Spans, mask: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int32], Int64s]:
-    return days.series_ids[spans.runs[mask]], spans.starts_us[mask]
 
 
 def _by_objects(block: Block) -> list[Block]:

@@ -130,10 +130,12 @@ async def read_spans(database: Database, days: SeriesDays) -> Spans:
     )
 
 
-async def read_mergeable(database: Database) -> list[tuple[int, int, int, int]]:
-    """(series id, day, chunks, points) of each series-day in more than one chunk."""
+async def read_mergeable(
+    database: Database, *, small_points: int
+) -> list[tuple[int, int, int, int]]:
+    """(series id, day, chunks, points) of each series-day in several small chunks."""
     async with database.connection("control") as connection:
-        rows = await connection.fetch(SQL["mergeable"])
+        rows = await connection.fetch(SQL["mergeable"], small_points)
     return [(row["series_id"], row["day"], row["pieces"], row["points"]) for row in rows]
 
 

@@ -77,9 +77,10 @@ on conflict (series_id, hour) do update
        max = excluded.max, first = excluded.first, last = excluded.last;
 
 -- mergeable --
--- Series-days in more than one chunk, with their chunks and points.
+-- Series-days in more than one chunk of less than $1 points, with these chunks and points.
 select c.series_id, c.start_us / 86400000000 as day, count(*)::int8 as pieces, sum(c.points)::int8 as points
   from telemetry.chunk c
+ where c.points < $1::int4
  group by 1, 2
 having count(*) > 1;
 

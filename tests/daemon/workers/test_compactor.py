@@ -227,7 +227,43 @@ async def test_too_many_pieces_of_today_are_merged(database: Database, journal: 
         await journal.write(one, every(1, 10, start_us=today + part * 20 * SECOND))
         await compactor.run_once()
 
-    assert [n for _, _, n in await pieces(database)] == [260]
+    assert [n for _, _, n in await pieces(database)] == [250, 10]
+    await assert_history_is(database, journal.model)
+
+
+async def test_small_pieces_between_large_chunks_are_merged_alone(
+    database: Database, journal: Journal
+) -> None:
+    (one,) = await journal.series(Kind.NUMERIC)
+    compactor = a_compactor(database)
+    at = MIDNIGHT
+    for n in (50, 12_000, 60, 70, 11_000, 80):
+        await journal.write(one, every(1, n, start_us=at))
+        await compactor.run_once()
+        at += n * SECOND
+
+    await compactor.run_once(force=True)
+
+    assert [n for _, _, n in await pieces(database)] == [50, 12_000, 130, 11_000, 80]
+    await assert_history_is(database, journal.model)
+
+
+async def test_late_points_of_many_series_are_taken_in_parts(
+    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await journal.series(*[Kind.NUMERIC] * 12)
+    compactor = a_compactor(database)
+    for series_id in ids:
+        await journal.write(series_id, every(60, 120))
+    await compactor.run_once(force=True)
+    for series_id in ids[::2]:
+        await journal.write(series_id, {MIDNIGHT + 90 * SECOND: 1.0, MIDNIGHT + DAY_US: 2.0})
+    for series_id in ids[1::2]:
+        await journal.write(series_id, {MIDNIGHT + 2 * HOUR_US: 3.0})
+    monkeypatch.setattr("daemon.domain.rewrite.READ_POINTS_MAX", 200)
+
+    await compactor.run_once(force=True)
+
     await assert_history_is(database, journal.model)
 
 
