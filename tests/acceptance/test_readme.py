@@ -133,6 +133,20 @@ def test_every_other_command_works_in_order(
     assert (checkout / "speed.csv").read_text().count("\n") > 1000
 
 
+def test_the_examples_of_the_interface_work_in_order(
+    served: str, checkout: Path, environment: dict[str, str]
+) -> None:
+    blocks = BLOCK.findall((ROOT / "docs/api.md").read_text())
+    script = ". .venv/bin/activate; shopt -s expand_aliases\n" + "\n".join(blocks)
+
+    output = run(script.replace(":8218", f":{served}"), checkout, environment)
+
+    assert "problem" not in output
+    assert '"ingested_count":2,"failed_count":1' in output
+    assert '"unknown_type"' in output
+    assert "timestamp,device_id,metric_name,value,unit,tags" in output
+
+
 def test_no_command_of_the_readme_is_left_out() -> None:
     assert "make test\n" in next(b for b in BLOCKS if b.startswith("make test"))
     assert [b.splitlines()[0] for b in BLOCKS if b.startswith("make")] == [
