@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import IO, Annotated
@@ -119,13 +119,13 @@ def export_csv(
             done = _export_new(session, fetch, query=query, options=(select, files, new))
         elif select.since is None:
             raise UsageFailure("--since is needed", hint="such as --since 24h, or --incremental")
-        elif files.out == STDOUT:
+        elif is_stream(files.out):
             window = session.window(select.since, until=select.until)
             query |= {
                 "start_time": times.format_rfc3339(window.start),
                 "end_time": times.format_rfc3339(window.end),
             }
-            with _stdout(is_gzip=files.gzip) as output:
+            with _stream(files) as output:
                 done = Exported(export_stream(fetch, query=query, output=output).rows)
         else:
             window = session.window(select.since, until=select.until)
@@ -147,7 +147,7 @@ def export_csv(
 
 def _targets(session: Session, files: FileOptions) -> Targets:
     split = times.parse_duration(files.split) if files.split is not None else None
-    if split is not None and (files.out == STDOUT or "%" not in files.out):
+    if split is not None and (is_stream(files.out) or "%" not in files.out):
         raise UsageFailure("--split needs a pattern to name the files by", hint="-O '%Y-%m-%d.csv'")
     if split is not None and (split <= timedelta() or split.microseconds):
         raise UsageFailure("--split is whole seconds, such as 1h or 1d")
@@ -198,14 +198,27 @@ def _watched(chunks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
         yield chunk
 
 
+def is_stream(out: str) -> bool:
+    """Whether rows go there as they come: stdout, a pipe or a device, which no file may replace."""
+    if out == STDOUT:
+        return True
+    path = Path(out).expanduser()
+    if path.is_dir():
+        raise UsageFailure(f"{out} is a folder", hint=f"-O '{out.rstrip('/')}/%Y-%m-%d.csv.gz'")
+    return path.exists() and not path.is_file()
+
+
 @contextmanager
-def _stdout(*, is_gzip: bool) -> Iterator[IO[bytes]]:
-    sys.stdout.flush()
-    if not is_gzip:
-        yield sys.stdout.buffer
-        return
-    with gzip.GzipFile("", "wb", GZIP_LEVEL, sys.stdout.buffer, mtime=0) as packed:
-        yield packed  # type: ignore[misc]
+def _stream(files: FileOptions) -> Iterator[IO[bytes]]:
+    with ExitStack() as stack:
+        sys.stdout.flush()
+        output: IO[bytes] = sys.stdout.buffer
+        if files.out != STDOUT:
+            output = stack.enter_context(Path(files.out).expanduser().open("wb"))
+        if files.gzip:
+            packed = gzip.GzipFile("", "wb", GZIP_LEVEL, output, mtime=0)
+            output = stack.enter_context(packed)  # type: ignore[arg-type]
+        yield output
 
 
 def _export_new(
@@ -225,13 +238,14 @@ def _export_new(
     path = new.state.expanduser()
     with locked(path):
         state = _open_state(path, query)
-        if files.out == STDOUT:
-            return _stream_new(fetch, query=query, state=state, is_gzip=files.gzip)
-        if settle(state):
+        was_left = settle(state)
+        if was_left:
             session.console.note("finished what a stopped run left")
-        return export_new(
-            fetch, query=query, state=state, targets=_targets(session, files), at=times.now()
-        )
+        if is_stream(files.out):
+            return _stream_new(fetch, query=query, state=state, files=files)
+        targets = _targets(session, files)
+        done = export_new(fetch, query=query, state=state, targets=targets, at=times.now())
+        return replace(done, was_left=was_left)
 
 
 def _open_state(path: Path, query: Query) -> ExportState:
@@ -243,9 +257,9 @@ def _open_state(path: Path, query: Query) -> ExportState:
         raise UsageFailure(str(error), hint="give another --state") from error
 
 
-def _stream_new(fetch: Fetch, *, query: Query, state: ExportState, is_gzip: bool) -> Exported:
-    """To stdout: the position moves after the rows left, so a killed run may repeat them."""
-    with _stdout(is_gzip=is_gzip) as output:
+def _stream_new(fetch: Fetch, *, query: Query, state: ExportState, files: FileOptions) -> Exported:
+    """To a stream: the position moves after the rows left, so a killed run may repeat them."""
+    with _stream(files) as output:
         received = export_stream(fetch, query={**query, "after": state.cursor}, output=output)
     sys.stdout.buffer.flush()
     if received.next_cursor not in ("", state.cursor):
@@ -263,5 +277,5 @@ def _tell(session: Session, done: Exported, *, is_strict: bool) -> None:
         if is_strict:
             raise GapFound(text, hint="export the window of time again with --since")
         session.console.note(text)
-    if not done.rows:
+    if not done.rows and not done.was_left:
         raise typer.Exit(ExitCode.NOTHING)

@@ -25,7 +25,13 @@ from telemetryctl.options import command, single
 from telemetryctl.output.progress import Progress
 from telemetryctl.session import Session
 from telemetryctl.transfer.definitions import Definition, define_metrics
-from telemetryctl.transfer.importing import Import, Reading, default_state_path, newest_us
+from telemetryctl.transfer.importing import (
+    Import,
+    Reading,
+    default_state_path,
+    is_file,
+    newest_us,
+)
 from telemetryctl.transfer.pace import Pace, parse_rate
 from telemetryctl.transfer.uploader import Sending, Uploader
 
@@ -146,7 +152,8 @@ def import_files(
     """Load files of history. A row that is refused is counted, and kept with --errors-file."""
     _check(sending)
     reading = _reading(session, mapping=mapping, time=time, sending=sending)
-    keeps_state = "-" not in files and not sending.dry_run
+    _check_errors_file(sending.errors_file, files)
+    keeps_state = all(map(is_file, files)) and not sending.dry_run
     run = Import(
         names=files,
         reading=reading,
@@ -169,6 +176,10 @@ def import_files(
         raise TryLater("this import is already running", why=str(error)) from error
     except UnreadableFile as error:
         raise _unreadable(error, run) from error
+    except KeyboardInterrupt:
+        if run.state_path is not None:
+            session.console.note("stopped; the same command with --resume goes on")
+        raise
     finally:
         run.on_progress.args[0].clear()  # type: ignore[attr-defined]
     _tell(session, run, seconds=(times.now() - began).total_seconds(), sending=sending)
@@ -181,6 +192,12 @@ def _check(sending: SendOptions) -> None:
         raise UsageFailure(f"--jobs is 1 to {JOBS_MAX}")
     if sending.compress not in COMPRESSIONS:
         raise UsageFailure(f'"{sending.compress}" is not one of {", ".join(COMPRESSIONS)}')
+
+
+def _check_errors_file(path: Path | None, files: list[str]) -> None:
+    """Refused rows are written while the files are read, so it can't be one of them."""
+    if path is not None and any(path.resolve() == Path(name).resolve() for name in files):
+        raise UsageFailure("--errors-file is one of the files to import")
 
 
 def _reading(
@@ -290,7 +307,8 @@ def _tell(session: Session, run: Import, *, seconds: float, sending: SendOptions
     verb = "would be stored" if sending.dry_run else "stored"
     refused = run.refusals.total
     skipped = f", {run.skipped_rows:,} rows were done before" if run.skipped_rows else ""
-    text = f"{run.stored:,} points of {run.rows:,} rows {verb} in {seconds:.1f} s{skipped}"
+    empty = f", {run.empty_rows:,} rows have no value" if run.empty_rows else ""
+    text = f"{run.stored:,} points of {run.rows:,} rows {verb} in {seconds:.1f} s{skipped}{empty}"
     if not refused:
         session.console.note(text)
         return

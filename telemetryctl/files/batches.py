@@ -16,6 +16,8 @@ from telemetryctl.files.stamps import format_stamp
 
 COLUMNS_POINTS_MAX = 100_000  # contract section 1
 BULK_POINTS_MAX = 10_000
+# Older stamps would be taken for milliseconds on the wire, as their numbers are smaller.
+OLDEST_US = 10**14
 POINT_BYTES = 44  # a stamp, a number, two commas; texts add their length
 
 
@@ -56,6 +58,7 @@ class Batch:
     refused: list[Refusal] = field(default_factory=list)
     rows: dict[int, Row] = field(default_factory=dict)
     points: int = 0
+    empty_rows: int = 0
     size_bytes: int = 0
     _open: dict[tuple[str, str], Series] = field(default_factory=dict)
 
@@ -142,6 +145,11 @@ def _add_row(
         return
     points, refused = binding.points(line, row)
     batch.refused.extend(refused)
+    if not points:
+        batch.empty_rows += not refused
+    elif points[0].time_us + shift_us < OLDEST_US:
+        batch.refused.append(Refusal(line, "too_old", "the time lies before 1973-03-03"))
+        return
     for point in points:
         batch.add(point._replace(time_us=point.time_us + shift_us) if shift_us else point)
 

@@ -38,6 +38,8 @@ class Part:
     """One target being written. Holds a lock on the temporary file, so two exports can't mix."""
 
     def __init__(self, target: Path, *, is_appending: bool, header: bytes) -> None:
+        if target.is_symlink():
+            target = target.resolve()  # the rename must replace the file and not the link
         target.parent.mkdir(parents=True, exist_ok=True)
         self.target = target
         self.rows = 0

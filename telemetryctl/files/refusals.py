@@ -23,6 +23,7 @@ class Refusals:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self.is_appending = False
         self.counts: Counter[str] = Counter()
         self._file: TextIO | None = None
         self._columns: tuple[str, ...] | None = None
@@ -42,7 +43,8 @@ class Refusals:
         if self.path is None:
             return
         if self._file is None:
-            self._file = self.path.open("a", encoding="utf-8", newline="")
+            self._open(self.path)
+        assert self._file is not None
         reason = (name, refusal.line, refusal.code, refusal.detail)
         if self.path.suffix == ".csv":
             self._write_csv(row, tuple(columns), reason)
@@ -52,6 +54,16 @@ class Refusals:
                 fields["error_metric"] = refusal.metric_name
             whole = dict(zip(columns, row, strict=False)) if isinstance(row, list) else row or {}
             self._file.write(json.dumps({**whole, **fields}, ensure_ascii=False) + "\n")
+
+    def _open(self, path: Path) -> None:
+        """Begin the file; a resumed import adds to what the stopped one wrote."""
+        if self.is_appending and path.suffix == ".csv" and path.exists():
+            with path.open(encoding="utf-8", newline="") as known:
+                header = next(csv.reader(known), [])
+            self._columns = tuple(header[: -len(ERROR_COLUMNS)]) or None
+        if not self.is_appending:
+            path.unlink(missing_ok=True)
+        self._file = path.open("a", encoding="utf-8", newline="")
 
     def _write_csv(
         self, row: Row | None, columns: tuple[str, ...], reason: tuple[str, int, str, str]

@@ -20,6 +20,8 @@ FORMATS = ("csv", "jsonl")
 GZIP_MAGIC = b"\x1f\x8b"
 # A value may have 64 KiB (contract section 1); a cell quotes and escapes it, so four times that.
 CELL_CHARS_MAX = 256 * 1024
+# A request takes 4 MiB, so a row beyond this could never be sent.
+LINE_CHARS_MAX = 1024 * 1024
 csv.field_size_limit(CELL_CHARS_MAX)
 
 
@@ -79,16 +81,25 @@ def _text_of(raw: IO[bytes]) -> TextIO:
 
 
 class _Lines:
-    """The lines of a text, with the numbers of those that are not UTF-8 since the last look."""
+    """The lines of a text: how many there were, and whether one was not UTF-8.
 
-    def __init__(self, text: TextIO) -> None:
+    Raises UnreadableFile at a line longer than LINE_CHARS_MAX, which would fill the memory.
+    """
+
+    def __init__(self, name: str, text: TextIO) -> None:
+        self._name = name
         self._text = text
         self.number = 0
         self.has_bad = False
 
     def __iter__(self) -> Iterator[str]:
-        for line in self._text:
+        read_line = self._text.readline
+        while line := read_line(LINE_CHARS_MAX):
             self.number += 1
+            if len(line) == LINE_CHARS_MAX:
+                raise UnreadableFile(
+                    self._name, f"line {self.number} is longer than {LINE_CHARS_MAX:,} characters"
+                )
             if not line.isascii() and not _is_utf8(line):
                 self.has_bad = True
             yield line
@@ -107,7 +118,7 @@ def _is_utf8(line: str) -> bool:
 
 
 def _csv_table(name: str, text: TextIO, delimiter: str) -> Table:
-    lines = _Lines(text)
+    lines = _Lines(name, text)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         header = next(reader, None)
@@ -144,7 +155,7 @@ def _csv_rows(
 
 
 def _jsonl_table(name: str, text: TextIO) -> Table:
-    return Table(name, None, _jsonl_rows(name, _Lines(text)))
+    return Table(name, None, _jsonl_rows(name, _Lines(name, text)))
 
 
 def _jsonl_rows(name: str, lines: _Lines) -> Iterator[tuple[int, Row | Refusal]]:

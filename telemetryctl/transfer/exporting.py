@@ -84,11 +84,12 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote."""
+    """What an export wrote. `was_left`: files that a killed run had written became visible."""
 
     rows: int = 0
     files: int = 0
     gap: str | None = None
+    was_left: bool = False
 
 
 def export_range(

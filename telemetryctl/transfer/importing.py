@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from telemetryctl.files.import_state import (
 )
 from telemetryctl.files.mapping import BadMapping, Constants, Mapping
 from telemetryctl.files.names import constants_of, fallback_constants
-from telemetryctl.files.points import Refusal
+from telemetryctl.files.points import Refusal, UnreadableFile
 from telemetryctl.files.refusals import Refusals
 from telemetryctl.files.rows import Table, open_table
 from telemetryctl.transfer.uploader import Sent, Uploader
@@ -62,12 +63,18 @@ class Reading:
         return digest(self.mapping, self.constants, self.pattern, self.format, bounds)
 
 
+def is_file(name: str) -> bool:
+    """Whether it can be read twice: neither standard input nor a pipe. Missing ones fail later."""
+    path = Path(name)
+    return name != "-" and (path.is_file() or not path.exists())
+
+
 def newest_us(names: Sequence[str], reading: Reading) -> int:
     """The newest stamp of all rows, by a first pass. Raises UsageFailure when there is none."""
     newest = None
     for name in names:
-        if name == "-":
-            raise UsageFailure("--shift-to reads a file twice, so it can't read standard input")
+        if not is_file(name):
+            raise UsageFailure(f"--shift-to reads a file twice, so it can't read {name}")
         with ExitStack() as stack:
             table, binding = reading.open(name, stack)
             for _, row in table.rows:
@@ -81,7 +88,10 @@ def newest_us(names: Sequence[str], reading: Reading) -> int:
 
 @dataclass(slots=True)
 class Import:
-    """One run. `state_path` None keeps no state: standard input, or a dry run."""
+    """One run. `state_path` None keeps no state: standard input, or a dry run.
+
+    A run that doesn't resume goes on without one where none can be written.
+    """
 
     names: Sequence[str]
     reading: Reading
@@ -91,6 +101,7 @@ class Import:
     state: ImportState = field(default_factory=lambda: ImportState("", "", 0))
     rows: int = 0
     skipped_rows: int = 0
+    empty_rows: int = 0
     stored: int = 0
 
     def begin(self, stack: ExitStack, *, is_resuming: bool) -> bool:
@@ -103,7 +114,13 @@ class Import:
         self.state = fresh
         if self.state_path is None:
             return False
-        stack.enter_context(locked(self.state_path))
+        try:
+            stack.enter_context(locked(self.state_path))
+        except OSError as error:
+            if is_resuming:
+                raise UsageFailure(f"no state can be kept: {error}") from error
+            self.state_path = None
+            return False
         found = None
         try:
             found = load_state(self.state_path) if is_resuming else None
@@ -117,15 +134,24 @@ class Import:
                 hint="repeat the options of the first run, or leave out --resume",
             )
         self.state = found
+        self.refusals.is_appending = True
         return True
 
     def run(self, client_sending: Callable[[str], Uploader]) -> None:
-        """Send what is left of every file. Raises what ended it; the state stays for --resume."""
+        """Send what is left of every file. Raises what ended it; the state stays for --resume.
+
+        A file that can't be read this way is found before the first point is sent.
+        """
+        for name in filter(is_file, self.names):
+            with ExitStack() as stack:
+                self.reading.open(name, stack)
         self._save()
         for number, name in enumerate(self.names):
             progress = self._progress_of(name)
             with ExitStack() as stack:
                 table, binding = self.reading.open(name, stack)
+                if progress in self.state.files:  # its number stays, whatever order is asked for
+                    number = self.state.files.index(progress)
                 uploader = client_sending(f"{self.state.import_id}-{number}")
                 stack.callback(uploader.close)
                 parts = batches(
@@ -148,6 +174,8 @@ class Import:
             return self.state.file(str(Path(name).absolute()), head=head_of(name))
         except BadState as error:
             raise UsageFailure(str(error), hint="leave out --resume to import it anew") from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise UnreadableFile(name, str(error)) from error
 
     def _note(self, sent: Sent, table: Table, progress: FileProgress) -> None:
         batch = sent.batch
@@ -161,6 +189,7 @@ class Import:
         # The refused rows must be on disk before the state says that these rows are dealt with.
         self.refusals.flush()
         self.rows += batch.row_to - batch.row_from
+        self.empty_rows += batch.empty_rows
         self.stored += sent.stored
         progress.rows = batch.row_to
         self.state.stored += sent.stored

@@ -206,3 +206,31 @@ def test_the_state_and_files_are_found_in_the_home_of_a_tilde(cli: CommandLine) 
     assert done.code == 0
     assert (cli.home / "x" / "s.json").exists()
     assert Path(cli.home / "y" / "a.csv").read_text().startswith(HEADER)
+
+
+def test_a_device_is_written_to_and_not_replaced(cli: CommandLine) -> None:
+    with rough_server([export_answer(ROWS)]) as server:
+        done = cli.run(
+            *("export", "csv", "--since", "3d", "-O", "/dev/stdout", "--server", server.url)
+        )
+
+    assert done.out == HEADER + "".join(ROWS)
+    assert Path("/dev/stdout").is_symlink()
+
+
+def test_the_file_behind_a_link_is_replaced_and_the_link_stays(cli: CommandLine) -> None:
+    real, link = cli.home / "real.csv", cli.home / "link.csv"
+    real.write_text("old")
+    link.symlink_to(real)
+    with rough_server([export_answer(ROWS)]) as server:
+        cli.run("export", "csv", "--since", "3d", "-O", str(link), "--server", server.url)
+
+    assert link.is_symlink()
+    assert real.read_text() == HEADER + "".join(ROWS)
+
+
+def test_a_folder_as_a_target_is_a_usage_error(cli: CommandLine) -> None:
+    done = cli.run("export", "csv", "--since", "3d", "-O", str(cli.home))
+
+    assert done.code == 2
+    assert "is a folder" in done.err

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetryctl.files.points import Refusal, Row, UnreadableFile
-from telemetryctl.files.rows import format_of, open_table
+from telemetryctl.files.rows import LINE_CHARS_MAX, format_of, open_table
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -125,3 +125,14 @@ def test_any_table_written_by_csv_reads_back(
     path.write_text(buffer.getvalue(), encoding="utf-8", newline="")
 
     assert [row for _, row in read(path)] == [list(pair) for pair in cells]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_text("a,b\n" + "x" * (LINE_CHARS_MAX + 1))
+
+    with pytest.raises(UnreadableFile, match="line 2 is longer"):
+        read(path)
