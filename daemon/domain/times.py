@@ -63,22 +63,29 @@ def parse_times(values: Sequence[Any]) -> npt.NDArray[np.int64]:
     return np.fromiter(map(parse_time, values), np.int64, len(values))
 
 
-def parse_epochs(values: Sequence[float]) -> npt.NDArray[np.int64]:
-    """A column of epoch numbers in one unit (s, ms or µs), which the largest magnitude tells."""
-    if not values:
-        return np.empty(0, np.int64)
-    column = np.array(values)
-    if column.dtype != np.int64:
-        column = column.astype(np.float64)
-    size = max(abs(float(column.max())), abs(float(column.min())))
-    if not size < _MICROSECONDS_BELOW:
-        return np.full(len(values), INVALID_US, np.int64)
-    factor = 1_000_000 if size < SECONDS_BELOW else 1000 if size < MILLISECONDS_BELOW else 1
-    if column.dtype == np.int64:
-        scaled: npt.NDArray[np.int64] = column * factor
-        return scaled
-    rounded: npt.NDArray[np.int64] = np.rint(column * factor).astype(np.int64)
-    return rounded
+def parse_epochs(values: Sequence[float], counts: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Columns of epoch numbers, one after the other; `counts` (each >= 1) says how long each is.
+
+    Each column has one unit (s, ms or µs), which its largest magnitude tells; a column beyond any
+    unit is INVALID_US throughout.
+    """
+    numbers = np.array(values)
+    if numbers.dtype != np.int64:
+        numbers = numbers.astype(np.float64)
+    starts = np.cumsum(counts) - counts
+    size = np.maximum(
+        np.maximum.reduceat(numbers, starts).astype(np.float64),
+        -np.minimum.reduceat(numbers, starts).astype(np.float64),
+    )
+    factors = np.select([size < SECONDS_BELOW, size < MILLISECONDS_BELOW], [1_000_000, 1000], 1)
+    is_beyond = ~(size < _MICROSECONDS_BELOW)
+    if is_beyond.any():
+        numbers = np.where(np.repeat(is_beyond, counts), 0, numbers)
+    scaled = numbers * np.repeat(factors, counts)
+    times_us = scaled if scaled.dtype == np.int64 else np.rint(scaled).astype(np.int64)
+    if is_beyond.any():
+        times_us[np.repeat(is_beyond, counts)] = INVALID_US
+    return times_us
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,24 +27,26 @@ def decode_columns(body: bytes) -> Request:
 
 def _columns(columns: Any) -> Request:
     wire.check_batch_id(columns.batch_id)
-    series = columns.series
-    counts = [len(s.values) for s in series]
-    wire.check_count(sum(counts), wire.COLUMNS_POINTS_MAX, what="a columns body")
-    _check_columns(series, counts)
-    times = [parse_epochs(s.timestamps) for s in series]
+    all_counts = [len(s.values) for s in columns.series]
+    wire.check_count(sum(all_counts), wire.COLUMNS_POINTS_MAX, what="a columns body")
+    _check_columns(columns.series, all_counts)
+    series = [s for s in columns.series if s.values]
+    counts = [count for count in all_counts if count]
+    times: list[float] = []
+    values: list[Any] = []
+    for one in series:
+        times += one.timestamps
+        values += one.values
     draft = Draft(
         [s.device_id for s in series],
         [s.metric_name for s in series],
         np.repeat(np.arange(len(series), dtype=np.int32), counts),
-        np.concatenate(times),
+        parse_epochs(times, counts),
         np.empty(0),
     )
-    values: list[Any] = []
-    for one in series:
-        values += one.values
     set_values(draft, values, all_numbers=isinstance(columns, wire.NumberColumns))
     _set_column_contexts(draft, series, counts)
-    return Request([("", draft)], columns.batch_id, columns.compression, counts)
+    return Request([("", draft)], columns.batch_id, columns.compression, all_counts)
 
 
 def _check_columns(series: Sequence[Any], counts: list[int]) -> None:

@@ -91,7 +91,13 @@ def test_stamps_that_only_line_up_when_joined_are_refused() -> None:
 
 @pytest.mark.parametrize("factor", [1, 1000, 1_000_000])
 def test_an_epoch_column_has_one_unit_which_its_largest_value_tells(factor: int) -> None:
-    assert parse_epochs([1766059200 * factor, 1766059201 * factor]).tolist() == [
+    columns = [1766059200 * factor, 1766059201 * factor, 0, 1.5, 1e300]
+
+    assert parse_epochs(columns[:3], [2, 1]).tolist() == [NOON_US, NOON_US + 1_000_000, 0]
+    assert parse_epochs(columns, [2, 2, 1]).tolist() == [
         NOON_US,
         NOON_US + 1_000_000,
+        0,
+        1_500_000,
+        INVALID_US,
     ]
