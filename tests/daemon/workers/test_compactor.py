@@ -13,11 +13,13 @@ import pytest
 from daemon.clock import SystemClock
 from daemon.domain.block import Block, pack
 from daemon.domain.chunk import DAY_US
-from daemon.domain.errors import LeaseLost
+from daemon.domain.errors import LeaseLost, StoreUnavailable
 from daemon.domain.kinds import Kind
 from daemon.domain.rollup import HOUR_US, Rollups, roll_up
 from daemon.service.compaction import Compaction
+from daemon.store import leases
 from daemon.store.chunks import read_points
+from daemon.store.compaction import SeriesGone
 from daemon.store.journal import JournalStore
 from daemon.store.leases import read_position
 from daemon.store.pool import Database
@@ -391,6 +393,76 @@ async def test_a_released_lease_is_taken_at_once(database: Database, journal: Jo
 
     assert has_written
     await assert_history_is(database, journal.model)
+
+
+@pytest.mark.parametrize("table", ["chunk", "rollup", "latest", "consumer"])
+async def test_a_failure_at_any_statement_leaves_no_trace(
+    database: Database, journal: Journal, table: str
+) -> None:
+    (one,) = await journal.series(Kind.NUMERIC)
+    compactor = a_compactor(database)
+    await journal.write(one, every(10, 50))
+    await compactor.run_once(force=True)
+    before = dict(journal.model)
+    await journal.write(one, {MIDNIGHT + 5 * SECOND: 1.0, MIDNIGHT + DAY_US: 2.0})
+    async with database.connection("control") as connection:
+        await connection.execute(
+            "create function fail() returns trigger language plpgsql as"
+            " $$ begin raise exception 'stop' using errcode = '57P01'; end $$"
+        )
+        event = "update of position" if table == "consumer" else "insert"
+        await connection.execute(
+            f"create trigger stop after {event} on telemetry.{table} execute function fail()"
+        )
+
+    with pytest.raises(StoreUnavailable):
+        await compactor.run_once(force=True)
+
+    await assert_history_is(database, before)
+    assert await read_position(database, "compactor") == journal.last_seq - 1
+    async with database.connection("control") as connection:
+        await connection.execute(f"drop trigger stop on telemetry.{table}")
+    await compactor.run_once(force=True)
+    await assert_history_is(database, journal.model)
+    assert await read_position(database, "compactor") == journal.last_seq
+
+
+async def test_a_series_that_is_being_deleted_gets_no_history(
+    database: Database, journal: Journal
+) -> None:
+    one, two = await journal.series(Kind.NUMERIC, Kind.NUMERIC)
+    await journal.write(one, every(10, 5))
+    await journal.write(two, every(10, 5))
+    compactor = a_compactor(database)
+    delete = "delete from telemetry.series where series_id = $1"
+
+    async with database.transaction("query") as deleter:
+        await deleter.execute(delete, one)
+        compacting = asyncio.ensure_future(compactor.run_once(force=True))
+        await asyncio.sleep(0.5)
+        assert await pieces(database) == []
+    with pytest.raises(SeriesGone):
+        await compacting
+    await compactor.run_once(force=True)
+
+    kept = {key: value for key, value in journal.model.items() if key[0] == two}
+    await assert_history_is(database, kept)
+
+
+async def test_an_expired_lease_is_taken_over_in_a_new_epoch(database: Database) -> None:
+    first, second = uuid4(), uuid4()
+    taken = await leases.take(database, "compactor", holder=first, ttl_s=0.5)
+    early = await leases.take(database, "compactor", holder=second, ttl_s=10)
+    renewed = await leases.take(database, "compactor", holder=first, ttl_s=0.5)
+    await asyncio.sleep(0.7)
+    late = await leases.take(database, "compactor", holder=second, ttl_s=10)
+
+    assert early is None
+    assert taken is not None
+    assert renewed is not None
+    assert late is not None
+    assert renewed[0] == taken[0]
+    assert late[0].epoch == taken[0].epoch + 1
 
 
 async def expire_lease(database: Database) -> None:
