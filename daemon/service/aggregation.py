@@ -21,18 +21,24 @@ from daemon.domain.aggregates import (
 )
 from daemon.domain.block import Block, Int64s
 from daemon.domain.buckets import HOUR_US, Grid
-from daemon.domain.rollup import Rollups
 from daemon.domain.slices import slices
 from daemon.domain.tags import carries
 from daemon.service.history import INLINE_POINTS_MAX, Snapshot
-from daemon.store.rollups import read_rollups
+from daemon.store.hours import HOUR_BITS, Column, Hours, read_hours
 
 PIECE_POINTS = 5_000_000
 """Hours that rollups can't serve are read in pieces of about this many points ..."""
 HOUR_POINTS = 360
 """... at one point in ten seconds."""
-# A series and an hour as one number.
-_HOUR_BITS = 24
+_COLUMNS: dict[Aggregation, Column] = {
+    Aggregation.COUNT: "count",
+    Aggregation.AVG: "sum",
+    Aggregation.SUM: "sum",
+    Aggregation.MIN: "min",
+    Aggregation.MAX: "max",
+    Aggregation.FIRST: "first",
+    Aggregation.LAST: "last",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +116,14 @@ async def _from_rollups(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
     first_hour, end_hour = -(-snapshot.start_us // HOUR_US), snapshot.end_us // HOUR_US
     edges = _edges(snapshot)
     dirty = _dirty_keys(snapshot)
-    rollups = await read_rollups(
-        snapshot.database, snapshot.series_ids, start_hour=first_hour, end_hour=end_hour
+    hours = await read_hours(
+        snapshot.database,
+        snapshot.series_ids,
+        start_hour=first_hour,
+        end_hour=end_hour,
+        column=_COLUMNS[wanted.aggregation],
     )
-    parts = [_parts_of_rollups(rollups, dirty)]
+    parts = [_parts_of_rollups(hours, dirty)]
     for piece in _pieces(snapshot, dirty, edges):
         parts.append(await _parts_of_piece(snapshot, piece, dirty))
     return await _finished(parts, wanted)
@@ -154,26 +164,18 @@ def _dirty_keys(snapshot: Snapshot) -> Int64s:
 
 
 def _keys(series_ids: Int64s, hours: Int64s) -> Int64s:
-    return (series_ids << _HOUR_BITS) | hours
+    return (series_ids << HOUR_BITS) | hours
 
 
-def _parts_of_rollups(rollups: Rollups, dirty: Int64s) -> Parts:
-    hours = rollups.hours.astype(np.int64)
-    parts = Parts(
-        rollups.series_ids,
-        hours,
-        rollups.points.astype(np.int64),
-        rollups.numbers.astype(np.int64),
-        rollups.sums,
-        rollups.mins,
-        rollups.maxs,
-        rollups.firsts,
-        rollups.lasts,
-    )
-    if not len(dirty) or not len(parts):
-        return parts
-    is_clean = ~np.isin(_keys(parts.series_ids.astype(np.int64), hours), dirty)
-    return parts if is_clean.all() else parts.take(np.flatnonzero(is_clean))
+def _parts_of_rollups(hours: Hours, dirty: Int64s) -> Parts:
+    """Parts of which only the column that was read means something."""
+    keys, counts, values = hours.keys, hours.counts, hours.values
+    if len(dirty) and len(keys):
+        is_clean = ~np.isin(keys, dirty)
+        keys, counts, values = keys[is_clean], counts[is_clean], values[is_clean]
+    ids = (keys >> HOUR_BITS).astype(np.int32)
+    cells = keys & ((1 << HOUR_BITS) - 1)
+    return Parts(ids, cells, counts, counts, values, values, values, values, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ class _Piece:
 def _pieces(snapshot: Snapshot, dirty: Int64s, edges: list[int]) -> list[_Piece]:
     """Runs of hours in order, none longer than PIECE_POINTS allow."""
     hours_max = max(1, PIECE_POINTS // (HOUR_POINTS * max(1, len(snapshot.series_ids))))
-    of_head = set(np.unique(dirty & ((1 << _HOUR_BITS) - 1)).tolist()) - set(edges)
+    of_head = set(np.unique(dirty & ((1 << HOUR_BITS) - 1)).tolist()) - set(edges)
     pieces = [_Piece(hour, hour + 1, True) for hour in edges]
     for hour in sorted(of_head):
         last = pieces[-1] if pieces else None
@@ -203,9 +205,9 @@ def _pieces(snapshot: Snapshot, dirty: Int64s, edges: list[int]) -> list[_Piece]
 async def _parts_of_piece(snapshot: Snapshot, piece: _Piece, dirty: Int64s) -> Parts:
     of = None
     if not piece.is_edge:
-        hours = dirty & ((1 << _HOUR_BITS) - 1)
+        hours = dirty & ((1 << HOUR_BITS) - 1)
         inside = dirty[(hours >= piece.first) & (hours < piece.end)]
-        of = np.unique(inside >> _HOUR_BITS).astype(np.int32)
+        of = np.unique(inside >> HOUR_BITS).astype(np.int32)
     block = await snapshot.points(piece.first * HOUR_US, piece.end * HOUR_US, of=of)
     if len(block) <= INLINE_POINTS_MAX:
         return _parts_of_hours(block, piece, dirty)
