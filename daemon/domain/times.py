@@ -69,9 +69,7 @@ def parse_epochs(values: Sequence[float], counts: Sequence[int]) -> npt.NDArray[
     Each column has one unit (s, ms or µs), which its largest magnitude tells; a column beyond any
     unit is INVALID_US throughout.
     """
-    numbers = np.array(values)
-    if numbers.dtype != np.int64:
-        numbers = numbers.astype(np.float64)
+    numbers = _as_numbers(values)
     starts = np.cumsum(counts) - counts
     size = np.maximum(
         np.maximum.reduceat(numbers, starts).astype(np.float64),
@@ -82,10 +80,20 @@ def parse_epochs(values: Sequence[float], counts: Sequence[int]) -> npt.NDArray[
     if is_beyond.any():
         numbers = np.where(np.repeat(is_beyond, counts), 0, numbers)
     scaled = numbers * np.repeat(factors, counts)
-    times_us = scaled if scaled.dtype == np.int64 else np.rint(scaled).astype(np.int64)
+    times_us: npt.NDArray[np.int64] = scaled if scaled.dtype == np.int64 else np.rint(scaled).astype(np.int64)
     if is_beyond.any():
         times_us[np.repeat(is_beyond, counts)] = INVALID_US
     return times_us
+
+
+def _as_numbers(values: Sequence[float]) -> npt.NDArray[Any]:
+    """int64 when all are integers that fit, else float64."""
+    if float not in set(map(type, values)):
+        try:
+            return np.fromiter(values, np.int64, len(values))
+        except OverflowError:
+            pass
+    return np.array(values, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
