@@ -70,7 +70,8 @@ def parse_epochs(values: Sequence[float], counts: Sequence[int]) -> npt.NDArray[
     unit is INVALID_US throughout.
     """
     numbers = _as_numbers(values)
-    starts = np.cumsum(counts) - counts
+    lengths = np.array(counts, np.int64)
+    starts = np.cumsum(lengths) - lengths
     size = np.maximum(
         np.maximum.reduceat(numbers, starts).astype(np.float64),
         -np.minimum.reduceat(numbers, starts).astype(np.float64),
