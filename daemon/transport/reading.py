@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Query
 from pydantic import BeforeValidator, WithJsonSchema
+from starlette.requests import Request
 
 from daemon.domain.errors import Malformed
 from daemon.domain.points import is_name
+from daemon.service.changes import ChangesFilter
 from daemon.transport.paging import tags_of
 from telemetryctl.api.model import EPOCH, parse_instant
 
@@ -56,6 +58,8 @@ NameList = Annotated[
     list[str] | None, Query(description="names separated by commas, or repeated")
 ]
 
+After = Annotated[str, Query(max_length=64, description="a cursor; empty: the oldest kept")]
+
 
 def names_of(given: list[str] | None, *, what: str, at_most: int = NAMES_MAX) -> list[str] | None:
     """The names of a list parameter, each once; None when there are none. Raises Malformed."""
@@ -89,3 +93,16 @@ def zone_of(name: str | None) -> ZoneInfo | None:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         raise Malformed("there is no such time zone", code="bad_timezone") from error
+
+
+def filter_of(
+    request: Request, device_ids: list[str] | None, metric_names: list[str] | None
+) -> ChangesFilter:
+    """The filter that a request's parameters make."""
+    devices = names_of(device_ids, what="device_ids")
+    metrics = names_of(metric_names, what="metric_names")
+    return ChangesFilter(
+        None if devices is None else frozenset(devices),
+        None if metrics is None else frozenset(metrics),
+        point_tags_of(request.query_params.multi_items()),
+    )

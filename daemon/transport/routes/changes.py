@@ -12,12 +12,10 @@ from daemon.service.changes import (
     PAGE_POINTS_DEFAULT,
     PAGE_POINTS_MAX,
     WAIT_S_MAX,
-    ChangesFilter,
 )
 from daemon.transport.auth import Reader
-from daemon.transport.json_pages import changes_json
-from daemon.transport.reading import NameList, names_of, point_tags_of
-from daemon.transport.routes.query import json_bytes
+from daemon.transport.json_pages import changes_json, json_bytes
+from daemon.transport.reading import After, NameList, filter_of
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts
 from telemetryctl.api.queries import Changes
@@ -26,7 +24,6 @@ router = new_router(tags=["reading"])
 
 Limit = Annotated[int, Query(ge=1, le=PAGE_POINTS_MAX)]
 Wait = Annotated[float, Query(ge=0, le=WAIT_S_MAX, allow_inf_nan=False, description="seconds")]
-After = Annotated[str, Query(max_length=64, description="a cursor; empty: the oldest kept")]
 
 
 @router.get("/changes", response_model=Changes, operation_id="list_changes")
@@ -44,16 +41,3 @@ async def list_changes(
     wanted = filter_of(request, device_ids, metric_names)
     page = await parts.reads.changes.page(who, wanted, after=after, limit=limit, wait_s=wait)
     return json_bytes(changes_json(page))
-
-
-def filter_of(
-    request: Request, device_ids: list[str] | None, metric_names: list[str] | None
-) -> ChangesFilter:
-    """The filter that a request's parameters make."""
-    devices = names_of(device_ids, what="device_ids")
-    metrics = names_of(metric_names, what="metric_names")
-    return ChangesFilter(
-        None if devices is None else frozenset(devices),
-        None if metrics is None else frozenset(metrics),
-        point_tags_of(request.query_params.multi_items()),
-    )

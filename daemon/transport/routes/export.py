@@ -16,9 +16,8 @@ from daemon.domain.errors import Malformed
 from daemon.service.changes import ChangesFilter
 from daemon.transport.auth import Exporter
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE, problem
-from daemon.transport.reading import NameList, TimeUs
+from daemon.transport.reading import After, NameList, TimeUs, filter_of
 from daemon.transport.request_id import request_id_of
-from daemon.transport.routes.changes import After, filter_of
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts, Services
 

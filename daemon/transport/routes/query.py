@@ -13,7 +13,7 @@ from daemon.domain.points import is_name
 from daemon.service.selection import refuse_groups
 from daemon.service.series import PAGE_POINTS_MAX, PointQuery, PooledQuery
 from daemon.transport.auth import Reader
-from daemon.transport.json_pages import page_json, pooled_json
+from daemon.transport.json_pages import json_bytes, page_json, pooled_json
 from daemon.transport.paths import PathId
 from daemon.transport.reading import TimeUs, parse_us, zone_of
 from daemon.transport.routing import new_router
@@ -117,8 +117,3 @@ def point_query(body: Query) -> PointQuery:
         cursor=body.cursor,
         is_strict=body.strict,
     )
-
-
-def json_bytes(body: bytes) -> Response:
-    """An answer that is JSON already; reads are private to their key."""
-    return Response(body, 200, {"Cache-Control": "no-store"}, "application/json")
