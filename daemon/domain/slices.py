@@ -16,7 +16,7 @@ from daemon.domain.errors import Invalid
 
 SLICE_POINTS = 1_000_000
 """A slice is closed at the first place after this many points."""
-SLICE_POINTS_MAX = 10_000_000
+SLICE_POINTS_MAX = 4_000_000
 """A slice that can't be closed below this is refused: it would not fit into memory."""
 
 
@@ -47,38 +47,39 @@ def slices(
 ) -> Iterator[Slice]:
     """Slices in time order that cover every day of `volumes` within the range.
 
-    With a grid they end where buckets begin, so that no bucket is cut; without one a full day is
-    cut into even parts. Raises Invalid when one slice holds more than SLICE_POINTS_MAX.
+    With a grid they end where buckets begin, so that no bucket is cut. Raises Invalid when a slice
+    holds more than SLICE_POINTS_MAX, which only a bucket can do.
     """
     at_us, held = start_us, 0
-    for day, count in zip(volumes[0].tolist(), volumes[1].tolist(), strict=True):
-        day_end_us = min((day + 1) * DAY_US, end_us)
-        if grid is None and count > points:
-            if held:
-                yield Slice(at_us, max(at_us, day * DAY_US), held)
-            at_us = max(start_us, day * DAY_US)
-            yield from _parts(at_us, day_end_us, count, points)
-            at_us, held = day_end_us, 0
-            continue
-        held += count
-        if held > SLICE_POINTS_MAX:
-            raise _too_many(held)
-        border_us = day_end_us if grid is None else _bucket_border(grid, day_end_us)
+    for part in _even_parts(volumes, start_us, end_us, points):
+        held += part.points
+        border_us = part.end_us if grid is None else _bucket_border(grid, part.end_us)
         if held >= points and at_us < border_us < end_us:
-            yield Slice(at_us, border_us, held)
+            yield _checked(Slice(at_us, border_us, held))
             # What the border left behind is counted again, with the next slice.
-            at_us, held = border_us, count if border_us < day_end_us else 0
+            at_us, held = border_us, part.points if border_us < part.end_us else 0
     if held:
-        yield Slice(at_us, end_us, held)
+        yield _checked(Slice(at_us, end_us, held))
 
 
-def _parts(start_us: int, end_us: int, count: int, points: int) -> Iterator[Slice]:
-    if count > SLICE_POINTS_MAX:
-        raise _too_many(count)
-    n = -(-count // points)
-    width_us = -(-(end_us - start_us) // n)
-    for part_us in range(start_us, end_us, width_us):
-        yield Slice(part_us, min(part_us + width_us, end_us), count // n)
+def _even_parts(
+    volumes: tuple[Int64s, Int64s], start_us: int, end_us: int, points: int
+) -> Iterator[Slice]:
+    """The days of the range, a full one in even parts: its points are taken to be spread."""
+    for day, count in zip(volumes[0].tolist(), volumes[1].tolist(), strict=True):
+        begin_us, stop_us = max(day * DAY_US, start_us), min((day + 1) * DAY_US, end_us)
+        if begin_us >= stop_us:
+            continue
+        n = max(1, -(-count // points))
+        width_us = -(-(stop_us - begin_us) // n)
+        for part_us in range(begin_us, stop_us, width_us):
+            yield Slice(part_us, min(part_us + width_us, stop_us), -(-count // n))
+
+
+def _checked(found: Slice) -> Slice:
+    if found.points > SLICE_POINTS_MAX:
+        raise _too_many(found.points)
+    return found
 
 
 def _bucket_border(grid: Grid, time_us: int) -> int:

@@ -72,15 +72,14 @@ async def aggregate_snapshot(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
 async def _from_points(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
     if snapshot.is_small:
         return await _of_block(await snapshot.points(), wanted)
-    found = [
-        await _of_block(await snapshot.points(part.start_us, part.end_us), wanted)
-        for part in slices(
-            await snapshot.days(),
-            start_us=snapshot.start_us,
-            end_us=snapshot.end_us,
-            grid=wanted.grid,
-        )
-    ]
+    days = await snapshot.days()
+    found = []
+    for part in slices(
+        days, start_us=snapshot.start_us, end_us=snapshot.end_us, grid=wanted.grid
+    ):
+        async with snapshot.turns.turn():
+            block = await snapshot.points(part.start_us, part.end_us)
+            found.append(await _of_block(block, wanted))
     if not found:
         return _NOTHING
     columns = [

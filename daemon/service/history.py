@@ -6,14 +6,16 @@ What is asked of the points is decided in service/series, service/aggregation an
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from daemon.clock import Clock
 from daemon.domain.block import Block, Int32s, Int64s
 from daemon.domain.buckets import DAY_US
-from daemon.domain.errors import Invalid
+from daemon.domain.errors import Busy, Invalid
 from daemon.domain.merge import EMPTY, merge
 from daemon.domain.slices import by_day
 from daemon.live.head import Head
@@ -28,6 +30,33 @@ on.
 """
 READ_POINTS_MAX = 50_000_000
 """One request may look at this many points."""
+LARGE_READS_MAX = 2
+"""Slices of large reads that are worked on at a time; others wait for their turn."""
+WAITING_READS_MAX = 64
+"""Over this many waiting slices a further read is answered 503."""
+
+
+class Turns:
+    """Lets few large slices be in memory at a time, so that many queries cost time, not memory."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(LARGE_READS_MAX)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn. Raises Busy when too many wait."""
+        if self._waiting >= WAITING_READS_MAX:
+            raise Busy("too many large reads are waiting", retry_after_s=2)
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +74,7 @@ class Snapshot:
     head: Block
     start_us: int
     end_us: int
+    turns: Turns
 
     @property
     def is_small(self) -> bool:
@@ -125,6 +155,7 @@ class History:
     registry: Registry
     head: Head
     clock: Clock
+    turns: Turns = field(default_factory=Turns)
 
     async def snapshot(self, series_ids: Int32s, *, start_us: int, end_us: int) -> Snapshot:
         """Begin a read of [start_us, end_us); the head is read now, before any chunk.
@@ -139,4 +170,6 @@ class History:
             head = merge([head])
         else:
             head = await asyncio.to_thread(merge, [head])
-        return Snapshot(self.database, series_ids, cuts_us, head, start_us, end_us)
+        return Snapshot(
+            self.database, series_ids, cuts_us, head, start_us, end_us, self.turns
+        )

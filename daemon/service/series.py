@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
@@ -188,9 +189,10 @@ class _Pager:
             if scanned >= PAGE_SCAN_POINTS_MAX:
                 stopped_us = part.start_us
                 break
-            block = await snapshot.points(part.start_us, part.end_us)
-            scanned += len(block)
-            block = self._behind_cursor(carries(block, tags))
+            async with _turn(snapshot):
+                block = await snapshot.points(part.start_us, part.end_us)
+                scanned += len(block)
+                block = self._behind_cursor(carries(block, tags))
             rows += len(block)
             if len(block):
                 found.append(block)
@@ -237,6 +239,11 @@ class _Pager:
     def _cursor_at(self, page: Block) -> str:
         name = self.selection.names[int(page.series_ids[-1])]
         return str(PageCursor(int(page.times_us[-1]), name.device_id, name.metric_name))
+
+
+def _turn(snapshot: Snapshot) -> AbstractAsyncContextManager[None]:
+    """Small reads go ahead; the others take turns."""
+    return nullcontext() if snapshot.is_small else snapshot.turns.turn()
 
 
 async def _parts(snapshot: Snapshot, limit: int) -> AsyncIterator[Slice]:
