@@ -43,6 +43,22 @@ class Catalog:
             series_ids.append(series_id)
         return _limits_of(self.registry, draft, series_ids, refused={})
 
+    def plain_series(
+        self, names: Names, window: Window, *, time_us: int, number: float
+    ) -> int | None:
+        """The id of a numeric series that takes this point without any further check, else None."""
+        registry = self.registry
+        series_id = registry.find(*names)
+        if (
+            series_id is None
+            or registry.kinds[series_id] != Kind.NUMERIC
+            or registry.is_special[series_id]
+            or not registry.low[series_id] <= number <= registry.high[series_id]
+            or not window.now_us - registry.retention_us[series_id] <= time_us <= window.latest_us
+        ):
+            return None
+        return series_id
+
     async def _register(self, draft: Draft, window: Window, *, dry_run: bool) -> Limits:
         """Register what is new and has a point worth storing; collect why the others may not be."""
         is_viable = self._viable(draft, window)

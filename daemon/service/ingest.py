@@ -22,6 +22,7 @@ from daemon.domain.errors import (
     Invalid,
     StoreUnavailable,
 )
+from daemon.domain.plain import PlainPoint, assemble
 from daemon.domain.points import Draft
 from daemon.log import get_logger
 from daemon.service.catalog import Catalog
@@ -48,7 +49,7 @@ class IngestLimits:
 class Waiting:
     """One request's block in the queue; `done` gets the position it was committed at."""
 
-    block: Block
+    block: Block | PlainPoint
     batch: BatchRecord | None
     done: asyncio.Future[int]
     size_bytes: int
@@ -115,14 +116,33 @@ class Ingest:
         cancel the group.
         """
         block = concat(blocks)
-        self.check_room(len(block))
         size = len(block) * POINT_BYTES + _objects_bytes(block)
+        return await self._enqueue(block, size, batch)
+
+    async def commit_plain(self, point: PlainPoint) -> int:
+        """The same for a point that came alone. Raises as `commit`."""
+        return await self._enqueue(point, POINT_BYTES, None)
+
+    def plain_series(
+        self, device_id: str, metric_name: str, *, time_us: int, number: float
+    ) -> int | None:
+        """The series that takes this number as it is; None when it has to be judged by `admit`."""
+        now_us = self.clock.now_us()
+        window = Window(now_us, now_us + self.limits.future_us)
+        return self.catalog.plain_series(
+            (device_id, metric_name), window, time_us=time_us, number=number
+        )
+
+    def _enqueue(
+        self, block: Block | PlainPoint, size: int, batch: BatchRecord | None
+    ) -> asyncio.Future[int]:
+        self.check_room(len(block))
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.append(Waiting(block, batch, done, size, self.clock.monotonic_s()))
         self._queued_points += len(block)
         self._queued_bytes += size
         self._wake.set()
-        return await done
+        return done
 
     def check_room(self, points: int) -> None:
         """Raises Busy when the queue is full or its oldest entry has waited too long."""
@@ -250,7 +270,7 @@ class Ingest:
 
     async def _append(self, group: Sequence[Waiting]) -> tuple[int, Block]:
         started_s = self.clock.monotonic_s()
-        block = concat([w.block for w in group])
+        block = concat(assemble([w.block for w in group]))
         faults.point(faults.Point.INGEST_BEFORE_APPEND)
         seq = await self.journal.append(
             pack(block),
