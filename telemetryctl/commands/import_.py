@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from telemetryctl import times
-from telemetryctl.failures import PartlyDone, Refused, TryLater, UsageFailure
+from telemetryctl.failures import Failure, PartlyDone, Refused, TryLater, UsageFailure
 from telemetryctl.files.atomic import LockHeld
 from telemetryctl.files.batches import Bounds
 from telemetryctl.files.mapping import BadMapping, Constants, Mapping, Source, parse_mapping
@@ -154,12 +154,13 @@ def import_files(
     reading = _reading(session, mapping=mapping, time=time, sending=sending)
     _check_errors_file(sending.errors_file, files)
     keeps_state = all(map(is_file, files)) and not sending.dry_run
+    progress = Progress(session.console)
     run = Import(
         names=files,
         reading=reading,
         state_path=_state_path(session, files, given=sending.state) if keeps_state else None,
         refusals=Refusals(sending.errors_file),
-        on_progress=partial(_draw, Progress(session.console)),
+        on_progress=partial(_draw, progress),
     )
     began = times.now()
     try:
@@ -176,12 +177,14 @@ def import_files(
         raise TryLater("this import is already running", why=str(error)) from error
     except UnreadableFile as error:
         raise _unreadable(error, run) from error
-    except KeyboardInterrupt:
-        if run.state_path is not None:
-            session.console.note("stopped; the same command with --resume goes on")
+    except (KeyboardInterrupt, Failure):
+        progress.clear()
+        if run.stored and run.state_path is not None:
+            said = f"stopped after {run.stored:,} points"
+            session.console.note(f"{said}; the same command with --resume goes on")
         raise
     finally:
-        run.on_progress.args[0].clear()  # type: ignore[attr-defined]
+        progress.clear()
     _tell(session, run, seconds=(times.now() - began).total_seconds(), sending=sending)
 
 

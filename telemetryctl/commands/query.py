@@ -37,6 +37,7 @@ AGGREGATIONS = (
 )
 SPARK_CELLS = 24
 PLOT_HEIGHT = 12
+PLOTS_MAX = 12
 # What a person would choose for the width of a bucket.
 NICE_S = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400)
 KEY_COLUMNS = (
@@ -253,8 +254,10 @@ def _show_series(
             row = _summary(points, samples, aggregation=aggregation)
             row |= {"device_id": device_id, "metric_name": metric_name}
             summaries.append(row)
-            if show.plot:
+            if show.plot and len(summaries) <= PLOTS_MAX:
                 _write_plot(session, row, samples=samples, window=window)
+    if show.plot and len(summaries) > PLOTS_MAX:
+        session.console.note(f"{len(summaries) - PLOTS_MAX:,} more series; -d chooses devices")
     if show.spark:
         session.renderer.rows(summaries, columns=_spark_columns(readers, session))
     return count
