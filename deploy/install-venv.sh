@@ -9,14 +9,30 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
   exec "$python" -m venv "$venv"
 fi
-if "$python" -m virtualenv --version >/dev/null 2>&1; then
-  exec "$python" -m virtualenv --quiet "$venv"
-fi
-# Without root: pip for this user, when there is one, brings virtualenv.
-if "$python" -m pip --version >/dev/null 2>&1; then
-  "$python" -m pip install --quiet --user --break-system-packages virtualenv 2>/dev/null ||
-    "$python" -m pip install --quiet --user virtualenv
-  exec "$python" -m virtualenv --quiet "$venv"
-fi
-echo "this Python has neither venv nor pip: sudo apt-get install python3-venv" >&2
-exit 1
+# Without root: an environment without pip can be made, and a wheel of pip installs itself into it.
+"$python" -m venv --without-pip "$venv"
+"$venv/bin/python" - <<'PYTHON'
+import os
+import re
+import runpy
+import sys
+import tempfile
+import urllib.request
+from urllib.parse import urljoin
+
+# The simple index (PEP 503), as pip itself reads it.
+INDEX = "https://pypi.org/simple/pip/"
+WHEEL = re.compile(r'href="([^"#]*/(pip-(\d+)\.(\d+)(?:\.(\d+))?-py3-none-any\.whl))')
+
+try:
+    with urllib.request.urlopen(INDEX, timeout=60) as answer:
+        found = WHEEL.findall(answer.read().decode())
+    url, name, *_ = max(found, key=lambda f: [int(part or 0) for part in f[2:]])
+    wheel = os.path.join(tempfile.mkdtemp(), name)
+    urllib.request.urlretrieve(urljoin(INDEX, url), wheel)
+except (OSError, ValueError) as error:
+    sys.exit(f"pip can't be fetched ({error}): sudo apt-get install python3-venv")
+sys.path.insert(0, wheel)
+sys.argv = ["pip", "install", "--quiet", "--disable-pip-version-check", wheel]
+runpy.run_module("pip", run_name="__main__")
+PYTHON
