@@ -5,12 +5,12 @@ How many lie where is known to store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.domain.block import Int64s
+from daemon.domain.block import Int32s, Int64s
 from daemon.domain.buckets import DAY_US, Grid
 from daemon.domain.errors import Invalid
 
@@ -60,6 +60,25 @@ def slices(
             at_us, held = border_us, part.points if border_us < part.end_us else 0
     if held:
         yield _checked(Slice(at_us, end_us, held))
+
+
+def groups(volumes: Mapping[int, int]) -> Iterator[Int32s]:
+    """Series ids in the order given, together until they hold SLICE_POINTS.
+
+    Raises Invalid when one series holds more than SLICE_POINTS_MAX.
+    """
+    group: list[int] = []
+    held = 0
+    for series_id, points in volumes.items():
+        if points > SLICE_POINTS_MAX:
+            raise _too_many(points)
+        if group and held + points > SLICE_POINTS:
+            yield np.array(group, np.int32)
+            group, held = [], 0
+        group.append(series_id)
+        held += points
+    if group:
+        yield np.array(group, np.int32)
 
 
 def _even_parts(

@@ -21,7 +21,7 @@ from daemon.domain.aggregates import (
 )
 from daemon.domain.block import Block, Int64s
 from daemon.domain.buckets import HOUR_US, Grid
-from daemon.domain.slices import slices
+from daemon.domain.slices import groups, slices
 from daemon.domain.tags import carries
 from daemon.service.history import INLINE_POINTS_MAX, Snapshot
 from daemon.store.hours import HOUR_BITS, Column, Hours, read_hours
@@ -72,14 +72,20 @@ async def aggregate_snapshot(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
 async def _from_points(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
     if snapshot.is_small:
         return await _of_block(await snapshot.points(), wanted)
-    days = await snapshot.days()
     found = []
-    for part in slices(
-        days, start_us=snapshot.start_us, end_us=snapshot.end_us, grid=wanted.grid
-    ):
-        async with snapshot.turns.turn():
-            block = await snapshot.points(part.start_us, part.end_us)
-            found.append(await _of_block(block, wanted))
+    if len(wanted.grid) == 1 and not wanted.is_pooled:
+        # One long bucket can't be cut in time, but its series can be read one after the other.
+        for group in groups(await snapshot.volumes()):
+            async with snapshot.turns.turn():
+                found.append(await _of_block(await snapshot.points(of=group), wanted))
+    else:
+        days = await snapshot.days()
+        for part in slices(
+            days, start_us=snapshot.start_us, end_us=snapshot.end_us, grid=wanted.grid
+        ):
+            async with snapshot.turns.turn():
+                block = await snapshot.points(part.start_us, part.end_us)
+                found.append(await _of_block(block, wanted))
     if not found:
         return _NOTHING
     columns = [

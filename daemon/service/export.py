@@ -135,7 +135,7 @@ class Exports:
 
 async def _by_series(snapshot: Snapshot, selection: Selection) -> AsyncIterator[Block]:
     """All points by series in the order of the selection, then time, in bounded blocks."""
-    volumes = await snapshot.volumes()
+    volumes = await snapshot.volumes(points_max=None)
     group: list[int] = []
     held = 0
     for series_id in selection.series_ids.tolist():

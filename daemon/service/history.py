@@ -107,17 +107,14 @@ class Snapshot:
         )
         own = np.unique(self.head.times_us // DAY_US, return_counts=True)
         volumes = by_day([stored, (own[0], own[1].astype(np.int64))])
-        total = int(volumes[1].sum())
-        if points_max is not None and total > points_max:
-            raise Invalid(
-                f"this would look at about {total} points, more than {points_max}; "
-                "name fewer series or a shorter range",
-                code="too_many_points",
-            )
+        _check_total(int(volumes[1].sum()), points_max)
         return volumes
 
-    async def volumes(self) -> dict[int, int]:
-        """Series id -> about how many points of it lie in the range."""
+    async def volumes(self, *, points_max: int | None = READ_POINTS_MAX) -> dict[int, int]:
+        """Series id -> about how many points of it lie in the range.
+
+        Raises Invalid over `points_max`.
+        """
         stored = await points_by_series(
             self.database, self.series_ids, start_us=self.start_us, end_us=self.end_us
         )
@@ -125,6 +122,7 @@ class Snapshot:
         ids, counts = np.unique(self.head.series_ids, return_counts=True)
         for series_id, count in zip(ids.tolist(), counts.tolist(), strict=True):
             totals[series_id] = totals.get(series_id, 0) + count
+        _check_total(sum(totals.values()), points_max)
         return totals
 
     def _head_of(self, start_us: int, end_us: int, of: Int32s | None) -> Block:
@@ -172,4 +170,13 @@ class History:
             head = await asyncio.to_thread(merge, [head])
         return Snapshot(
             self.database, series_ids, cuts_us, head, start_us, end_us, self.turns
+        )
+
+
+def _check_total(points: int, points_max: int | None) -> None:
+    if points_max is not None and points > points_max:
+        raise Invalid(
+            f"this would look at about {points} points, more than {points_max}; "
+            "name fewer series or a shorter range",
+            code="too_many_points",
         )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from daemon.domain.buckets import DAY_US, HOUR_US, epoch_grid, whole
 from daemon.domain.errors import Invalid
-from daemon.domain.slices import by_day, slices
+from daemon.domain.slices import by_day, groups, slices
 
 days_of = st.dictionaries(st.integers(0, 30), st.integers(1, 5_000), max_size=20)
 INTERVALS = [None, 3600, 5 * 3600, 86_400, 3 * 86_400, 7 * 86_400]
@@ -62,3 +62,14 @@ def test_days_of_several_sources_are_added_up() -> None:
     days, points = by_day([stored, fresh])
 
     assert (days.tolist(), points.tolist()) == ([3, 5, 6], [10, 21, 2])
+
+
+def test_series_are_read_together_until_they_are_many_points() -> None:
+    volumes = {7: 600_000, 3: 300_000, 5: 200_000, 9: 3_000_000, 1: 10}
+
+    assert [group.tolist() for group in groups(volumes)] == [[7, 3], [5], [9], [1]]
+
+
+def test_a_series_that_does_not_fit_into_memory_is_refused() -> None:
+    with pytest.raises(Invalid):
+        list(groups({1: 5_000_000}))
