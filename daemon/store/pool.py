@@ -32,7 +32,7 @@ class PoolLimits:
     statement_cache_size: int = 256
 
 
-class _AppendConnection(asyncpg.Connection):
+class _UnchangedConnection(asyncpg.Connection):
     """A connection whose session is never changed, so giving it back costs no round trip.
 
     asyncpg still ends an open transaction, and asks this once per release.
@@ -66,7 +66,10 @@ class Database:
                 timeout=limits.connect_timeout_s,
                 command_timeout=limits.command_timeout_s,
                 statement_cache_size=limits.statement_cache_size,
-                connection_class=_AppendConnection if work == "ingest" else asyncpg.Connection,
+                connection_class=(
+                    # Control work sets timeouts of its session; the others set nothing.
+                    asyncpg.Connection if work == "control" else _UnchangedConnection
+                ),
                 max_inactive_connection_lifetime=300.0,
                 server_settings={
                     "application_name": f"telemetryd {work}",
