@@ -30,6 +30,8 @@ on.
 """
 READ_POINTS_MAX = 50_000_000
 """One request may look at this many points."""
+FUTURE_US = 366 * DAY_US
+"""No point lies further ahead than this, whatever ingest tolerates."""
 LARGE_READS_MAX = 2
 """Slices of large reads that are worked on at a time; others wait for their turn."""
 WAITING_READS_MAX = 64
@@ -158,9 +160,11 @@ class History:
     async def snapshot(self, series_ids: Int32s, *, start_us: int, end_us: int) -> Snapshot:
         """Begin a read of [start_us, end_us); the head is read now, before any chunk.
 
-        The range begins later where nothing is kept so long.
+        The range begins later where nothing is kept so long, and ends where no point can be.
         """
-        cuts_us = self.clock.now_us() - self.registry.retention_us[series_ids]
+        now_us = self.clock.now_us()
+        cuts_us = now_us - self.registry.retention_us[series_ids]
+        end_us = max(start_us, min(end_us, now_us + FUTURE_US))
         if len(cuts_us):
             start_us = min(max(start_us, int(cuts_us.min())), end_us)
         head = self.head.read(series_ids, start_us=start_us, end_us=end_us)

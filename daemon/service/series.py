@@ -17,7 +17,7 @@ from daemon.domain.buckets import BUCKETS_MAX, Grid, epoch_grid, local_grid, who
 from daemon.domain.errors import Invalid
 from daemon.domain.kinds import Kind
 from daemon.domain.merge import EMPTY
-from daemon.domain.page_cursors import PageCursor, parse_page_cursor
+from daemon.domain.page_cursors import PageCursor
 from daemon.domain.series_name import SeriesName
 from daemon.domain.slices import Slice, slices
 from daemon.domain.tags import carries
@@ -47,7 +47,7 @@ class PointQuery:
     interval_s: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
     limit: int = PAGE_POINTS_MAX
-    cursor: str | None = None
+    cursor: PageCursor | None = None
     is_strict: bool = False
 
 
@@ -112,8 +112,7 @@ class Series:
         selection = select(
             self._registry, principal, devices=query.devices, metrics=query.metrics
         )
-        after = None if query.cursor is None else parse_page_cursor(query.cursor)
-        start_us = query.start_us
+        after, start_us = query.cursor, query.start_us
         if after is not None:
             start_us = min(max(start_us, after.time_us), query.end_us)
         pager = _Pager(selection, query.limit, after)
@@ -124,7 +123,7 @@ class Series:
             block, next_cursor = await pager.page_of_points(snapshot, query.tags)
         else:
             selection = self._with_units(selection, query.aggregation)
-            grid = _grid(query, start_us, kept_us=snapshot.start_us)
+            grid = _grid(query, start_us, snapshot)
             wanted = Buckets(grid, query.aggregation, tags=tuple(query.tags.items()))
             _check_cells(len(selection), len(grid))
             found = await aggregate_snapshot(snapshot, wanted)
@@ -146,7 +145,7 @@ class Series:
         snapshot = await self._history.snapshot(
             selection.series_ids, start_us=query.start_us, end_us=query.end_us
         )
-        grid = _pooled_grid(query, kept_us=snapshot.start_us)
+        grid = _pooled_grid(query, snapshot)
         if len(grid) > POOLED_BUCKETS_MAX:
             raise Invalid(
                 f"{len(grid)} buckets are more than {POOLED_BUCKETS_MAX}; "
@@ -282,16 +281,17 @@ def _page(
     )
 
 
-def _grid(query: PointQuery, start_us: int, *, kept_us: int) -> Grid:
-    if query.interval_s is None or start_us >= query.end_us:
+def _grid(query: PointQuery, start_us: int, snapshot: Snapshot) -> Grid:
+    if query.interval_s is None or snapshot.start_us >= snapshot.end_us:
         return whole(start_us)
-    return epoch_grid(kept_us, query.end_us, interval_s=query.interval_s)
+    return epoch_grid(snapshot.start_us, snapshot.end_us, interval_s=query.interval_s)
 
 
-def _pooled_grid(query: PooledQuery, *, kept_us: int) -> Grid:
-    if query.zone is None:
-        return epoch_grid(kept_us, query.end_us, interval_s=query.interval_s)
-    return local_grid(kept_us, query.end_us, interval_s=query.interval_s, zone=query.zone)
+def _pooled_grid(query: PooledQuery, snapshot: Snapshot) -> Grid:
+    start_us, end_us, interval_s = snapshot.start_us, snapshot.end_us, query.interval_s
+    if query.zone is None or start_us >= end_us:
+        return epoch_grid(start_us, end_us, interval_s=interval_s)
+    return local_grid(start_us, end_us, interval_s=interval_s, zone=query.zone)
 
 
 def _check_range(start_us: int, end_us: int) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -22,6 +23,8 @@ VALUES: dict[str, Any] = {
     "place": {"lat": 30.25, "lon": -97.75, "accuracy": 4.5},
     "blob": "aGVsbG8=",
 }
+WRITERS = 4
+TURNS = 25
 DEFINED = {"place": "geolocation", "blob": "binary"}
 
 
@@ -50,7 +53,7 @@ def test_every_kind_of_value_comes_back_through_every_door(daemon: DaemonProcess
         }
         queried = http.post("/query", json=body).json()["data_points"]
         changes = http.get("/changes", params={"device_ids": "kinds"}).json()["data_points"]
-        params = {"device_ids": "kinds", "start_time": stamp, "end_time": stamp + 1}
+        params: dict[str, Any] = {"device_ids": "kinds", "start_time": stamp, "end_time": stamp + 1}
         raw = http.get("/export/csv", params=params | {"raw": "true"}).text
         safe = http.get("/export/csv", params=params).text
 
@@ -67,61 +70,64 @@ def test_every_kind_of_value_comes_back_through_every_door(daemon: DaemonProcess
     assert "'=in_service" in safe
 
 
-def test_followers_see_each_point_once_while_others_write(daemon: DaemonProcess) -> None:
-    writers, turns = 4, 25
-    first = int(time.time()) - 3_000
-    is_done = threading.Event()
+@dataclass
+class Crowd:
+    """Writers, and two who follow them until they are done."""
 
-    def write(number: int) -> None:
-        with daemon.http() as http:
-            for turn in range(turns):
+    daemon: DaemonProcess
+    first: int = field(default_factory=lambda: int(time.time()) - 3_000)
+    is_done: threading.Event = field(default_factory=threading.Event)
+    followed: list[tuple[str, str]] = field(default_factory=list)
+    exported: list[tuple[str, str]] = field(default_factory=list)
+
+    def write(self, number: int) -> None:
+        with self.daemon.http() as http:
+            for turn in range(TURNS):
                 points = [
-                    {"timestamp": first + turn * 4 + at, "metric_name": "n", "value": at}
+                    {"timestamp": self.first + turn * 4 + at, "metric_name": "n", "value": at}
                     for at in range(4)
                 ]
                 send(http, f"writer-{number}", points)
 
-    def follow(found: list[tuple[str, str]]) -> None:
-        with daemon.http() as http:
+    def follow(self) -> None:
+        with self.daemon.http() as http:
             params: dict[str, Any] = {"metric_names": "n", "limit": 7, "wait": 1}
             while True:
-                was_done = is_done.is_set()
+                was_done = self.is_done.is_set()
                 page = http.get("/changes", params=params).json()
-                found += [(p["device_id"], p["timestamp"]) for p in page["data_points"]]
+                self.followed += [(p["device_id"], p["timestamp"]) for p in page["data_points"]]
                 if was_done and not page["data_points"]:
                     return
                 params["after"] = page["cursor"]
 
-    def export(found: list[tuple[str, str]]) -> None:
-        with daemon.http() as http:
+    def export(self) -> None:
+        with self.daemon.http() as http:
             after = ""
             while True:
-                was_done = is_done.is_set()
+                was_done = self.is_done.is_set()
                 answer = http.get("/export/csv", params={"metric_names": "n", "after": after})
                 after = answer.headers["x-next-cursor"]
                 if answer.status_code == 200:
                     rows = csv.DictReader(io.StringIO(answer.text))
-                    found += [(row["device_id"], row["timestamp"]) for row in rows]
+                    self.exported += [(row["device_id"], row["timestamp"]) for row in rows]
                 elif was_done:
                     return
 
-    followed: list[tuple[str, str]] = []
-    exported: list[tuple[str, str]] = []
-    readers = [
-        threading.Thread(target=follow, args=(followed,)),
-        threading.Thread(target=export, args=(exported,)),
-    ]
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(writers)]
-    for thread in (*readers, *threads):
+
+def test_followers_see_each_point_once_while_others_write(daemon: DaemonProcess) -> None:
+    crowd = Crowd(daemon)
+    writers = [threading.Thread(target=crowd.write, args=(n,)) for n in range(WRITERS)]
+    readers = [threading.Thread(target=read) for read in (crowd.follow, crowd.export)]
+    for thread in (*readers, *writers):
         thread.start()
-    for thread in threads:
+    for thread in writers:
         thread.join()
-    is_done.set()
+    crowd.is_done.set()
     for thread in readers:
         thread.join(60)
 
-    assert len(followed) == len(set(followed)) == writers * turns * 4
-    assert sorted(exported) == sorted(followed)
+    assert len(crowd.followed) == len(set(crowd.followed)) == WRITERS * TURNS * 4
+    assert sorted(crowd.exported) == sorted(crowd.followed)
 
 
 def test_a_page_ends_in_a_cursor_that_goes_on(daemon: DaemonProcess) -> None:

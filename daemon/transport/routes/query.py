@@ -8,7 +8,8 @@ from fastapi import Query as QueryParameter
 from starlette.responses import Response
 
 from daemon.domain.aggregates import Aggregation
-from daemon.domain.errors import Malformed
+from daemon.domain.errors import Invalid, Malformed
+from daemon.domain.page_cursors import PageCursor, parse_page_cursor
 from daemon.domain.points import is_name
 from daemon.service.selection import refuse_groups
 from daemon.service.series import PAGE_POINTS_MAX, PointQuery, PooledQuery
@@ -70,7 +71,7 @@ async def read_range(
         aggregation=aggregation,
         interval_s=interval,
         limit=limit,
-        cursor=cursor,
+        cursor=None if cursor is None else _cursor_of(cursor),
     )
     return json_bytes(page_json(await parts.reads.series.query(who, wanted)))
 
@@ -103,6 +104,14 @@ async def read_aggregated(
     return json_bytes(pooled_json(await parts.reads.series.pooled(who, wanted)))
 
 
+def _cursor_of(text: str) -> PageCursor:
+    """A cursor in a query string. Raises Malformed, since it is no part of a body."""
+    try:
+        return parse_page_cursor(text)
+    except Invalid as error:
+        raise Malformed(error.detail, code=error.error_code) from error
+
+
 def point_query(body: Query) -> PointQuery:
     """The query of a body."""
     return PointQuery(
@@ -114,6 +123,6 @@ def point_query(body: Query) -> PointQuery:
         interval_s=body.interval,
         tags=body.filters.tags if body.filters else {},
         limit=body.limit,
-        cursor=body.cursor,
+        cursor=None if body.cursor is None else parse_page_cursor(body.cursor),
         is_strict=body.strict,
     )
