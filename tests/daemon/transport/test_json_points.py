@@ -61,7 +61,7 @@ def a_block(points: list[tuple[int, int, float, int, Any]], *, has_contexts: boo
 
 def expected(block: Block, row: int) -> dict[str, Any]:
     name = NAMES[int(block.series_ids[row])]
-    at = datetime(1970, 1, 1) + timedelta(microseconds=int(block.times_us[row]))  # noqa: DTZ001
+    at = datetime(1970, 1, 1) + timedelta(microseconds=int(block.times_us[row]))
     value = block.objects.get(row)
     if value is None:
         number = float(block.numbers[row])
