@@ -48,12 +48,19 @@ class Exports:
     """CSV in chunks of bytes; no header row, no connection or snapshot held between chunks."""
 
     def __init__(
-        self, history: History, *, changes: Changes, journal: JournalStore, clock: Clock
+        self,
+        history: History,
+        *,
+        changes: Changes,
+        journal: JournalStore,
+        clock: Clock,
+        group_points: int = GROUP_POINTS,
     ) -> None:
         self._history = history
         self._changes = changes
         self._journal = journal
         self._clock = clock
+        self._group_points = group_points
         self._running: Counter[str] = Counter()
 
     async def of_range(
@@ -79,7 +86,7 @@ class Exports:
             snapshot = await self._history.snapshot(
                 selection.series_ids, start_us=start_us, end_us=end_us
             )
-            async for block in _by_series(snapshot, selection):
+            async for block in _by_series(snapshot, selection, self._group_points):
                 async for chunk in _written(block, selection.names, is_raw):
                     yield chunk
 
@@ -133,23 +140,25 @@ class Exports:
                 del running[key_id]
 
 
-async def _by_series(snapshot: Snapshot, selection: Selection) -> AsyncIterator[Block]:
+async def _by_series(
+    snapshot: Snapshot, selection: Selection, group_points: int
+) -> AsyncIterator[Block]:
     """All points by series in the order of the selection, then time, in bounded blocks."""
     volumes = await snapshot.volumes(points_max=None)
     group: list[int] = []
     held = 0
     for series_id in selection.series_ids.tolist():
         count = volumes.get(series_id, 0)
-        if count > GROUP_POINTS:
+        if count > group_points:
             if group:
                 yield await _read_group(snapshot, selection, group)
                 group, held = [], 0
-            async for block in _read_long(snapshot, series_id):
+            async for block in _read_long(snapshot, series_id, group_points):
                 yield block
         elif count:
             group.append(series_id)
             held += count
-            if held >= GROUP_POINTS:
+            if held >= group_points:
                 yield await _read_group(snapshot, selection, group)
                 group, held = [], 0
     if group:
@@ -163,7 +172,9 @@ async def _read_group(snapshot: Snapshot, selection: Selection, group: list[int]
     return block.take(np.lexsort((block.times_us, selection.ranks_of(block.series_ids))))
 
 
-async def _read_long(snapshot: Snapshot, series_id: int) -> AsyncIterator[Block]:
+async def _read_long(
+    snapshot: Snapshot, series_id: int, group_points: int
+) -> AsyncIterator[Block]:
     at = np.flatnonzero(snapshot.series_ids == series_id)
     head_rows = np.flatnonzero(snapshot.head.series_ids == series_id)
     own = replace(
@@ -173,7 +184,7 @@ async def _read_long(snapshot: Snapshot, series_id: int) -> AsyncIterator[Block]
         head=snapshot.head.take(head_rows),
     )
     days = await own.days(points_max=None)
-    for part in slices(days, start_us=own.start_us, end_us=own.end_us, points=GROUP_POINTS):
+    for part in slices(days, start_us=own.start_us, end_us=own.end_us, points=group_points):
         yield await own.points(part.start_us, part.end_us)
 
 

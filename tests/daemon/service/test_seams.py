@@ -18,11 +18,14 @@ from daemon.domain.aggregates import Aggregation, aggregate
 from daemon.domain.block import Block, pack
 from daemon.domain.kinds import Kind
 from daemon.domain.merge import merge
+from daemon.domain.page_cursors import parse_page_cursor
 from daemon.live.head import Head
 from daemon.live.latest import Latest
 from daemon.live.registry import Registry
 from daemon.service.changes import ChangesFilter
 from daemon.service.compaction import Compaction
+from daemon.service.export import Exports
+from daemon.service.history import History
 from daemon.service.reads import make_reads
 from daemon.service.series import PointQuery, PooledQuery
 from daemon.service.tail import Tail
@@ -68,6 +71,7 @@ class Stage:
             Head(),
             Latest(),
         )
+        self.clock = clock
         self.reads = make_reads(database, tail=self.tail, clock=clock)
         self.compactor = Compactor(
             Compaction(database, clock=clock),
@@ -114,6 +118,26 @@ class Stage:
             else:
                 await self.write(step)
 
+    def exports(self, group_points: int) -> Exports:
+        tail = self.tail
+        history = History(self.database, tail.registry, tail.head, self.clock)
+        return Exports(
+            history,
+            changes=self.reads.changes,
+            journal=tail.journal,
+            clock=self.clock,
+            group_points=group_points,
+        )
+
+    def rows_of(self, block: Block) -> list[tuple[int, int, Any]]:
+        """(time, series as the model numbers it, value) of each row."""
+        at_id = {series_id: s for s, series_id in enumerate(self.ids)}
+        columns = (block.times_us.tolist(), block.series_ids.tolist(), block.numbers.tolist())
+        return [
+            (t, at_id[i], block.objects.get(row, v))
+            for row, (t, i, v) in enumerate(zip(*columns, strict=True))
+        ]
+
     def expected(self, start_us: int, end_us: int) -> Block:
         """What the dict holds, sorted by series, then time."""
         rows = [(s, t, v) for (s, t), v in self.model.items() if start_us <= t < end_us]
@@ -144,32 +168,26 @@ ranges = st.sampled_from(
 
 
 @checked
-@given(steps, ranges)
+@given(steps, ranges, st.sampled_from([2, 7, 10_000]))
 async def test_points_are_the_same_wherever_they_lie(
-    database: Database, script: list[Any], span: tuple[int, int]
+    database: Database, script: list[Any], span: tuple[int, int], limit: int
 ) -> None:
     stage = Stage(database)
     await stage.play(script)
 
-    page = await stage.reads.series.query(READER, PointQuery(("m",), *span))
+    found: list[tuple[int, int, Any]] = []
+    cursor = None
+    while True:
+        query = PointQuery(("m",), *span, limit=limit, cursor=cursor)
+        page = await stage.reads.series.query(READER, query)
+        found += stage.rows_of(page.block)
+        if page.next_cursor is None:
+            break
+        cursor = parse_page_cursor(page.next_cursor)
 
-    wanted = sorted(
+    assert found == sorted(
         (t, s, v) for (s, t), v in stage.model.items() if span[0] <= t < span[1]
     )
-    at_id = {series_id: s for s, series_id in enumerate(stage.ids)}
-    block = page.block
-    found = [
-        (t, at_id[i], block.objects.get(row, v))
-        for row, (t, i, v) in enumerate(
-            zip(
-                block.times_us.tolist(),
-                block.series_ids.tolist(),
-                block.numbers.tolist(),
-                strict=True,
-            )
-        )
-    ]
-    assert found == wanted
 
 
 @checked
@@ -208,14 +226,16 @@ async def test_buckets_are_the_same_wherever_the_points_lie(
 
 
 @checked
-@given(steps)
-async def test_an_export_holds_every_point_once(database: Database, script: list[Any]) -> None:
+@given(steps, st.sampled_from([1, 5, 20, 200_000]))
+async def test_an_export_holds_every_point_once(
+    database: Database, script: list[Any], group_points: int
+) -> None:
     stage = Stage(database)
     await stage.play(script)
 
     chunks = [
         chunk
-        async for chunk in stage.reads.exports.of_range(
+        async for chunk in stage.exports(group_points).of_range(
             READER, ChangesFilter(), start_us=START_US, end_us=NOON_US
         )
     ]
