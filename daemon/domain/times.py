@@ -81,7 +81,9 @@ def parse_epochs(values: Sequence[float], counts: Sequence[int]) -> npt.NDArray[
     if is_beyond.any():
         numbers = np.where(np.repeat(is_beyond, counts), 0, numbers)
     scaled = numbers * np.repeat(factors, counts)
-    times_us: npt.NDArray[np.int64] = scaled if scaled.dtype == np.int64 else np.rint(scaled).astype(np.int64)
+    if scaled.dtype != np.int64:
+        scaled = np.rint(scaled).astype(np.int64)
+    times_us: npt.NDArray[np.int64] = scaled
     if is_beyond.any():
         times_us[np.repeat(is_beyond, counts)] = INVALID_US
     return times_us
