@@ -36,11 +36,11 @@ def measure() -> list[Figure]:
             }  # fmt: skip
             clients.send(port_of(daemon), [source], token=daemon.key)
             site.wait_until_compacted()
+        conventional.create(site)
+        conventional.fill(site, DEVICES, first_s=first_s, step_s=STEP_S, ticks=TICKS)
         _wait_until_merged(site, series)
         site.with_connection(lambda c: c.execute("vacuum telemetry.chunk, telemetry.rollup"))
         ours = int(site.ask(OURS)[0][0]) / points
-        conventional.create(site)
-        conventional.fill(site, DEVICES, first_s=first_s, step_s=STEP_S, ticks=TICKS)
         theirs = int(site.ask(THEIRS)[0][0]) / points
     shown = f"{ours:.2f} B"
     limit = f"conventional row: {theirs:.0f} B"

@@ -30,16 +30,21 @@ def main(names: list[str]) -> int:
         return 2
     from bench.figure import Figure, table
 
+    where = facts()
     rows: list[Figure] = []
     failures: list[str] = []
     for name in names or FIGURES:
         begun_s = time.monotonic()
         try:
-            rows += import_module(f"bench.{name}").measure()
+            found = import_module(f"bench.{name}").measure()
         except Exception as error:
             failures.append(f"{name}: {type(error).__name__}: {error}")
-        print(f"{name}: {time.monotonic() - begun_s:.0f} s", file=sys.stderr, flush=True)
-    print(facts())
+            found = []
+        rows += found
+        shown = [f"{one.measured} ({one.ratio})" for one in found]
+        taken_s = time.monotonic() - begun_s
+        print(f"{name}: {taken_s:.0f} s: {', '.join(shown)}", file=sys.stderr, flush=True)
+    print(where)
     print(table(rows))
     for failure in failures:
         print(f"not measured: {failure}")

@@ -6,6 +6,7 @@ import http.client
 import time
 from pathlib import Path
 
+import psutil
 from bench import clients
 from bench.bodies import METRICS
 from bench.figure import Figure, bounded
@@ -61,10 +62,15 @@ def _fill(daemon: DaemonProcess, first_s: int, ticks: int) -> None:
 
 
 def _memory_bytes(daemon: DaemonProcess) -> tuple[int, int]:
-    """Resident now, and at most so far."""
-    lines = Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines()
-    found = dict(line.split(":", 1) for line in lines)
-    now, peak = (int(found[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    """Resident now, and at most so far, of the daemon and its compactor; PostgreSQL has its own."""
+    process = psutil.Process(daemon.process.pid)
+    ours = [process, *(c for c in process.children(recursive=True) if c.name() != "postgres")]
+    now = peak = 0
+    for one in ours:
+        lines = Path(f"/proc/{one.pid}/status").read_text().splitlines()
+        found = dict(line.split(":", 1) for line in lines)
+        now += int(found["VmRSS"].split()[0]) * 1024
+        peak += int(found["VmHWM"].split()[0]) * 1024
     return now, peak
 
 
