@@ -28,7 +28,7 @@ from daemon.store.latest import write_latest
 from daemon.store.leases import Grant
 from daemon.store.named_sql import load
 from daemon.store.pool import Database
-from daemon.store.rollups import rollups_of
+from daemon.store.rollups import unpack_rollups
 from daemon.store.series import LatestRow
 
 if TYPE_CHECKING:
@@ -155,8 +155,10 @@ async def read_rollups_at(
 ) -> Rollups:
     """The rollups of these hours, sorted by series and hour."""
     async with database.connection("control") as connection:
-        row = await connection.fetchrow(SQL["read_rollups_at"], series_ids.tolist(), hours.tolist())
-    return rollups_of(row)
+        packed = await connection.fetchval(
+            SQL["read_rollups_at"], series_ids.tolist(), hours.tolist()
+        )
+    return await asyncio.to_thread(unpack_rollups, packed)
 
 
 async def write(

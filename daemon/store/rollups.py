@@ -1,21 +1,24 @@
-"""Hourly rollups in the database, as columns."""
+"""Hourly rollups in the database, as columns.
+
+They come packed into one value, each row as its columns big-endian: half the time of arrays, and no
+Python object per row.
+"""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.rollup import NO_ROLLUPS, Rollups
-from daemon.store.arrays import read_array
 from daemon.store.named_sql import load
 from daemon.store.pool import Database
 
-if TYPE_CHECKING:
-    import asyncpg
-
 SQL = load("rollups")
+_COLUMNS = [
+    *((name, "i4") for name in ("series_ids", "hours", "points", "numbers")),
+    *((name, "f8") for name in ("sums", "mins", "maxs", "firsts", "lasts")),
+]
+_ROW = np.dtype([(name, f">{kind}") for name, kind in _COLUMNS])
 
 
 async def read_rollups(
@@ -25,16 +28,17 @@ async def read_rollups(
     if not len(series_ids) or start_hour >= end_hour:
         return NO_ROLLUPS
     async with database.connection("query") as connection:
-        row = await connection.fetchrow(
+        packed = await connection.fetchval(
             SQL["read_rollups"], series_ids.tolist(), start_hour, end_hour
         )
-    return rollups_of(row)
+    return unpack_rollups(packed)
 
 
-def rollups_of(row: asyncpg.Record | None) -> Rollups:
-    """The columns of a row with one array each; none when there was nothing to gather."""
-    if row is None or row["hours"] is None:
+def unpack_rollups(packed: bytes | None) -> Rollups:
+    """The rollups of packed rows, sorted by series id, then hour; None stands for no rows."""
+    if packed is None:
         return NO_ROLLUPS
-    integers = [read_array(row[n], "i4") for n in ("series_ids", "hours", "points", "numbers")]
-    doubles = [read_array(row[n], "f8") for n in ("sums", "mins", "maxs", "firsts", "lasts")]
-    return Rollups(*integers, *doubles)
+    rows = np.frombuffer(packed, _ROW)
+    rollups = Rollups(*(rows[name].astype(f"={kind}") for name, kind in _COLUMNS))
+    # Sorted here: it takes a tenth of the time it takes in the database.
+    return rollups.take(np.lexsort((rollups.hours, rollups.series_ids)))

@@ -54,16 +54,13 @@ delete from telemetry.chunk c
  where c.series_id = k.series_id and c.start_us = k.start_us;
 
 -- read_rollups_at --
--- The rollups of these hours, by series and hour: series $1, hours $2.
-select array_send(array_agg(r.series_id)) as series_ids, array_send(array_agg(r.hour)) as hours,
-       array_send(array_agg(r.points)) as points, array_send(array_agg(r.numbers)) as numbers,
-       array_send(array_agg(coalesce(r.sum, 'NaN'))) as sums, array_send(array_agg(coalesce(r.min, 'NaN'))) as mins,
-       array_send(array_agg(coalesce(r.max, 'NaN'))) as maxs, array_send(array_agg(coalesce(r.first, 'NaN'))) as firsts,
-       array_send(array_agg(coalesce(r.last, 'NaN'))) as lasts
-  from (select x.series_id, x.hour, x.points, x.numbers, x.sum, x.min, x.max, x.first, x.last
-          from unnest($1::int4[], $2::int4[]) as k (series_id, hour)
-          join telemetry.rollup x on x.series_id = k.series_id and x.hour = k.hour
-         order by x.series_id, x.hour) r;
+-- The rollups of these hours as packed big-endian rows, in any order: series $1, hours $2.
+select string_agg(int4send(x.series_id) || int4send(x.hour) || int4send(x.points) || int4send(x.numbers)
+                  || float8send(coalesce(x.sum, 'NaN')) || float8send(coalesce(x.min, 'NaN'))
+                  || float8send(coalesce(x.max, 'NaN')) || float8send(coalesce(x.first, 'NaN'))
+                  || float8send(coalesce(x.last, 'NaN')), '') as packed
+  from unnest($1::int4[], $2::int4[]) as k (series_id, hour)
+  join telemetry.rollup x on x.series_id = k.series_id and x.hour = k.hour;
 
 -- write_rollups --
 -- Put these hours in place of what was there; NaN stands for no number.
