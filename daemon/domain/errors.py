@@ -61,6 +61,12 @@ class Invalid(Refused):
         self.members = members or {}
 
 
+class Unstorable(Invalid):
+    """The database can't store a value of the request."""
+
+    code = "bad_value"
+
+
 class TooLarge(Refused):
     """The request is larger than the limit."""
 

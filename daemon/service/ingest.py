@@ -17,10 +17,10 @@ from daemon.domain.block import Block, concat, pack
 from daemon.domain.errors import (
     BatchStored,
     Busy,
-    CatalogStale,
     DomainError,
     Invalid,
     StoreUnavailable,
+    Unstorable,
 )
 from daemon.domain.plain import PlainPoint, assemble
 from daemon.domain.points import Draft
@@ -251,16 +251,15 @@ class Ingest:
             seq, block = await self._append(group)
         except BatchStored as error:
             await self._flush_without_stored(group, error)
-        except (StoreUnavailable, CatalogStale, DomainError) as error:
-            _fail(group, error)
         except Exception as error:
-            if len(group) == 1:
-                log.error("block_refused_by_database", exc_info=True, points=len(group[0].block))
+            is_known = isinstance(error, DomainError) and not isinstance(error, Unstorable)
+            if len(group) > 1 and not is_known:
+                # One of them is bad: the others are not to suffer from it.
+                half = len(group) // 2
+                await self._flush(group[:half])
+                await self._flush(group[half:])
+            else:
                 _fail(group, error)
-                return
-            half = len(group) // 2
-            await self._flush(group[:half])
-            await self._flush(group[half:])
         else:
             self.on_commit(seq, block)
             faults.point(faults.Point.INGEST_BEFORE_ANSWER)

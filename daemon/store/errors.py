@@ -16,6 +16,7 @@ from daemon.domain.errors import (
     OutcomeUnknown,
     StorageFull,
     StoreUnavailable,
+    Unstorable,
 )
 
 # 53300 too many connections, 55P03 lock not available, 57014 query canceled, 40001/40P01
@@ -23,6 +24,8 @@ from daemon.domain.errors import (
 _RETRYABLE_STATES = frozenset(
     {"53300", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03"}
 )
+# 23514 check violation, 21000 cardinality violation; with all of class 22 (data) and 54 (limits).
+_UNSTORABLE_STATES = frozenset({"23514", "21000"})
 _LOST = (
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.InternalClientError,
@@ -58,6 +61,8 @@ def _from_state(error: asyncpg.PostgresError, state: str, *, writing: bool) -> D
         return StoreUnavailable()
     if state.startswith("08"):
         return OutcomeUnknown() if writing else StoreUnavailable()
+    if state.startswith(("22", "54")) or state in _UNSTORABLE_STATES:
+        return Unstorable()
     return None
 
 

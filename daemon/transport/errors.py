@@ -18,6 +18,7 @@ from daemon.domain.errors import (
     TooLarge,
     TryLater,
     Unauthenticated,
+    Unstorable,
     UnsupportedEncoding,
 )
 from daemon.log import get_logger
@@ -81,6 +82,9 @@ def answer_of(error: BaseException, *, request_id: str) -> ErrorAnswer:
             request_id=request_id,
         )
         return ErrorAnswer(500, body)
+    if isinstance(error, Unstorable):
+        # It should have been refused before it came so far.
+        log.error("value_refused_by_database", request_id=request_id, exc_info=error)
     retry_after = error.retry_after_s if isinstance(error, TryLater) else None
     extra: dict[str, Any] = {}
     if isinstance(error, Invalid):

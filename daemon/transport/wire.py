@@ -134,7 +134,7 @@ def first_that_fits(body: bytes, decoders: Sequence[Any]) -> Any:
             raise Malformed(f"the body is not readable JSON: {error}") from error
     try:
         msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Malformed("the body is not readable JSON") from error
     raise Invalid(
         f"the body does not fit: {why}",
