@@ -51,6 +51,10 @@ class Window:
     now_us: int
     latest_us: int
 
+    def covers(self, time_us: int, *, retention_us: int) -> bool:
+        """Whether a point of this time may be stored."""
+        return self.now_us - retention_us <= time_us <= self.latest_us
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:
