@@ -56,7 +56,7 @@ class Fault:
     def reached(self) -> None:
         """Raises FaultInjected, waits, or does not return."""
         self.passes_left -= 1
-        if self.passes_left > 0:
+        if self.passes_left != 0:
             return
         match self.action:
             case Action.KILL:

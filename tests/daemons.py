@@ -3,6 +3,7 @@ CLI, stopped or killed."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -156,3 +157,8 @@ def _read_log(daemon: DaemonProcess) -> None:
                 daemon.log.append(json.loads(line))
             except ValueError:
                 daemon.log.append({"event": "not_json", "text": line.decode(errors="replace")})
+
+
+async def started(dsn: str, **options: Any) -> DaemonProcess:
+    """`start_daemon` for tests that go on meanwhile."""
+    return await asyncio.to_thread(lambda: start_daemon(dsn, **options))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from daemons import DaemonProcess, start_daemon, wait_until_serving
+from daemons import DaemonProcess, started
 from databases import fresh_database
-from histories import Load, journal_counts, lost, read_all
+from histories import Key, Load, journal_counts, lost, read_all
 from servers import PostgresServer
 
 from daemon.faults import Point
@@ -34,6 +36,20 @@ OFTEN = {"compaction__points": "300", "compaction__age": "1s"}
 """Compaction goes on all the time."""
 
 
+@dataclass
+class Verdict:
+    """What became of the points: `doubled` are those of batches that are twice in the journal,
+    `strange` those that nobody acknowledged.
+    """
+
+    load: Load
+    code: int
+    exit_code: int
+    lost: list[Any]
+    doubled: list[Key]
+    strange: set[Key]
+
+
 async def killed(daemon: DaemonProcess, *, timeout_s: float = 40) -> int:
     """The exit code, once the process is gone."""
     return await asyncio.to_thread(daemon.process.wait, timeout_s)
@@ -41,15 +57,13 @@ async def killed(daemon: DaemonProcess, *, timeout_s: float = 40) -> int:
 
 async def restart(daemon: DaemonProcess, dsn: str, **settings: str) -> DaemonProcess:
     """A new process in the same home."""
-    again = start_daemon(dsn, home=daemon.home, key=daemon.key, wait=False, **settings)
-    await asyncio.to_thread(wait_until_serving, again)
-    return again
+    return await started(dsn, home=daemon.home, key=daemon.key, **settings)
 
 
 async def run_into(fault: str, server: PostgresServer, *, sabotage: str = "") -> Verdict:
     """Load a daemon until it dies of the fault, go on with a new one, and see what is stored."""
     dsn = await fresh_database(server)
-    first = await asyncio.to_thread(start_daemon, dsn, sabotage=sabotage, fault=fault, **OFTEN)
+    first = await started(dsn, sabotage=sabotage, fault=fault, **OFTEN)
     load = Load(first.url, first.key)
     try:
         async with load.running():
@@ -68,27 +82,8 @@ async def run_into(fault: str, server: PostgresServer, *, sabotage: str = "") ->
         for key in keys
         if counts[(key, load.acknowledged[key])] > 1
     ]
-    return Verdict(load, code, lost(load, stored), doubled, stored, exit_code)
-
-
-class Verdict:
-    """What became of the points."""
-
-    def __init__(
-        self,
-        load: Load,
-        code: int,
-        lost: list[object],
-        doubled: list[object],
-        stored: dict[object, float],
-        exit_code: int,
-    ) -> None:
-        self.load = load
-        self.code = code
-        self.lost = lost
-        self.doubled = doubled
-        self.strange = stored.keys() - load.acknowledged.keys()
-        self.exit_code = exit_code
+    strange = stored.keys() - load.acknowledged.keys()
+    return Verdict(load, code, exit_code, lost(load, stored), doubled, strange)
 
 
 @pytest.mark.parametrize(("point", "passes"), [*INGEST_POINTS.items(), *COMPACTION_POINTS.items()])
@@ -111,7 +106,7 @@ async def test_a_daemon_killed_again_and_again_at_any_moment_has_lost_and_double
 ) -> None:
     chance = random.Random(8218)
     dsn = await fresh_database(durable_postgres)
-    daemon = await asyncio.to_thread(start_daemon, dsn, **OFTEN)
+    daemon = await started(dsn, **OFTEN)
     load = Load(daemon.url, daemon.key)
     async with load.running():
         for _ in range(4):

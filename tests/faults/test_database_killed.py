@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from daemons import API, DaemonProcess, start_daemon
+from daemons import API, DaemonProcess, started
 from databases import fresh_database
 from histories import Load, journal_counts, lost, read_all
 from proxies import Loss, Proxy, a_proxy
@@ -66,7 +66,7 @@ async def test_the_daemon_answers_503_while_postgresql_is_down_and_recovers_by_i
     mortal_postgres: PostgresServer, number: signal.Signals
 ) -> None:
     dsn = await fresh_database(mortal_postgres)
-    daemon = await asyncio.to_thread(start_daemon, dsn, compaction__age="1s")
+    daemon = await started(dsn, compaction__age="1s")
     load = Load(daemon.url, daemon.key)
     asked = Asked([], [])
     async with load.running():
@@ -106,7 +106,7 @@ async def behind_a_proxy(
     dsn = await fresh_database(server)
     async with a_proxy(server) as proxy:
         through = proxy.dsn(dsn.split("/")[3].split("?")[0])
-        daemon = await asyncio.to_thread(start_daemon, through, **settings)
+        daemon = await started(through, **settings)
         try:
             yield proxy, daemon, dsn
         finally:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -34,6 +35,7 @@ from daemon.domain.aggregates import Aggregation
 from daemon.domain.errors import NotFound
 from daemon.domain.kinds import Kind
 from daemon.domain.merge import merge
+from daemon.domain.page_cursors import PageCursor, parse_page_cursor
 from daemon.live.registry import RETENTION_DAYS_DEFAULT
 from daemon.service import compaction, history
 from daemon.service.compaction import Compaction
@@ -257,7 +259,8 @@ class Machine(RuleBasedStateMachine):
         assert found == {k: v for k, v in self.model.items() if span[0] <= k[2] < span[1]}
         self._check_buckets(metric, interval_s, span, ("avg", "min", "max", "sum", "count"))
         for aggregation in ("avg", "count", "max"):
-            found_numbers = self.do(lambda p, a=aggregation: p.pooled(metric, a, span))
+            query = PooledQuery(metric, Aggregation(aggregation), 3600, *span)
+            found_numbers = self.do(partial(Parts.pooled, query=query))
             expected = self._buckets(metric, aggregation, 3600, span, is_pooled=True)
             assert found_numbers == pytest.approx({at: v for (_, at), v in expected.items()})
 
@@ -269,7 +272,10 @@ class Machine(RuleBasedStateMachine):
         aggregations: tuple[str, ...],
     ) -> None:
         for aggregation in aggregations:
-            found = self.do(lambda p, a=aggregation: p.buckets(metric, a, interval_s, span))
+            query = PointQuery(
+                (metric,), *span, aggregation=Aggregation(aggregation), interval_s=interval_s
+            )
+            found = self.do(partial(Parts.buckets, query=query))
             expected = self._buckets(metric, aggregation, interval_s, span)
             assert found == pytest.approx(expected), aggregation
 
@@ -346,7 +352,7 @@ class Parts:
 
     async def points(self, start_us: int, end_us: int, *, limit: int) -> dict[Key, Value]:
         found: dict[Key, Value] = {}
-        cursor: str | None = None
+        cursor: PageCursor | None = None
         while True:
             query = PointQuery(tuple(METRICS), start_us, end_us, limit=limit, cursor=cursor)
             page = await self.reads.series.query(ADMIN, query)
@@ -362,25 +368,17 @@ class Parts:
                 if block.context_of is not None and block.context_of[row] >= 0:
                     context = block.contexts[int(block.context_of[row])]
                 found[key] = (stored, _unit(context))
-            cursor = page.next_cursor
-            if cursor is None:
+            if page.next_cursor is None:
                 return found
+            cursor = parse_page_cursor(page.next_cursor)
 
-    async def buckets(
-        self, metric: str, aggregation: str, interval_s: int, span: tuple[int, int]
-    ) -> dict[tuple[str, int], float]:
-        query = PointQuery(
-            (metric,), *span, aggregation=Aggregation(aggregation), interval_s=interval_s
-        )
+    async def buckets(self, query: PointQuery) -> dict[tuple[str, int], float]:
         page = await self.reads.series.query(ADMIN, query)
         columns = (page.block.series_ids, page.block.times_us, page.block.numbers)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return {(page.names[sid].device_id, at): number for sid, at, number in rows}
 
-    async def pooled(
-        self, metric: str, aggregation: str, span: tuple[int, int]
-    ) -> dict[int, float]:
-        query = PooledQuery(metric, Aggregation(aggregation), 3600, *span)
+    async def pooled(self, query: PooledQuery) -> dict[int, float]:
         found = await self.reads.series.pooled(ADMIN, query)
         return dict(zip(found.starts_us.tolist(), found.aggregated.values.tolist(), strict=True))
 
@@ -435,7 +433,7 @@ def explore(server: PostgresServer, *, examples: int) -> None:
     """Run so many histories, always the same ones; the first that fails is raised as it is."""
     Machine.dsn = asyncio.run(fresh_database(server))
     Machine.token = ""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=examples,
