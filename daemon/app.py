@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -94,6 +95,7 @@ async def _run(
         ]
         serving = tasks.create_task(server.serve(sockets=[listening]))
         services.health.started()
+        _calm_the_collector()
         log.info("serving", url=_url(config, services.port), writer=str(parts.writer))
         await stop.wait()
         log.info("draining")
@@ -117,6 +119,17 @@ async def _drain(parts: Parts, server: Server, serving: asyncio.Task[None]) -> N
             await parts.journal.unregister_daemon()
     except (DomainError, TimeoutError):
         log.warning("left_without_goodbye")
+
+
+def _calm_the_collector() -> None:
+    """Keep what the start made out of every later collection, and collect less often.
+
+    A collection of all objects takes tens of milliseconds, in which no request is answered; the hot
+    routes make no cycles (https://docs.python.org/3.11/library/gc.html#gc.freeze).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _compactor_orders(parts: Parts, dsn: str) -> bytes:

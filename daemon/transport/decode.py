@@ -18,10 +18,17 @@ from daemon.domain.errors import Invalid
 from daemon.domain.points import Draft
 from daemon.domain.times import parse_times
 from daemon.transport import wire
-from daemon.transport.values import NotExactError, assign_contexts, set_values
-from daemon.transport.wire import AnyPoint, LoosePoint, NumberPoint, Request, first_that_fits
+from daemon.transport.values import NO_UNIT, ContextKey, NotExactError, assign_contexts, set_values
+from daemon.transport.wire import (
+    AnyPoint,
+    LeanPoint,
+    LoosePoint,
+    NumberPoint,
+    Request,
+    first_that_fits,
+)
 
-Points = list[NumberPoint] | list[AnyPoint] | list[LoosePoint]
+Points = list[LeanPoint] | list[NumberPoint] | list[AnyPoint] | list[LoosePoint]
 
 
 def decode_point(body: bytes, device_id: str) -> Draft:
@@ -39,9 +46,8 @@ def decode_batch(body: bytes, device_id: str) -> Request:
     """A batch. Raises Malformed, Invalid when there are no data_points, TooLarge over
     wire.BATCH_POINTS_MAX."""
     try:
-        return _batch(
-            first_that_fits(body, (wire.number_batch, wire.any_batch, wire.raw_batch)), device_id
-        )
+        shapes = (wire.lean_batch, wire.number_batch, wire.any_batch, wire.raw_batch)
+        return _batch(first_that_fits(body, shapes), device_id)
     except NotExactError:
         return _batch(first_that_fits(body, (wire.any_batch, wire.raw_batch)), device_id)
 
@@ -59,7 +65,8 @@ def _batch(batch: Any, device_id: str) -> Request:
 def decode_bulk(body: bytes) -> Request:
     """Points of several devices. Raises as decode_batch, over wire.BULK_POINTS_MAX."""
     try:
-        return _bulk(first_that_fits(body, (wire.number_bulk, wire.any_bulk, wire.raw_bulk)))
+        shapes = (wire.lean_bulk, wire.number_bulk, wire.any_bulk, wire.raw_bulk)
+        return _bulk(first_that_fits(body, shapes))
     except NotExactError:
         return _bulk(first_that_fits(body, (wire.any_bulk, wire.raw_bulk)))
 
@@ -96,8 +103,9 @@ def _draft(device_id: str, points: Points) -> Draft:
         names = [n if isinstance(n, str) else "" for n in names]
     metrics, key_of = _keys(names)
     draft = Draft([device_id] * len(metrics), metrics, key_of, times_us, _NO_NUMBERS)
-    set_values(draft, [p.value for p in points], all_numbers=isinstance(points[0], NumberPoint))
-    _set_contexts(draft, points)
+    is_number = isinstance(points[0], LeanPoint | NumberPoint)
+    set_values(draft, [p.value for p in points], all_numbers=is_number)
+    assign_contexts(draft, _contexts(points))
     return draft
 
 
@@ -113,21 +121,19 @@ def _keys(names: list[str]) -> tuple[list[str], npt.NDArray[np.int32]]:
     return metrics, np.fromiter(map(places.__getitem__, names), np.int32, len(names))
 
 
-def _set_contexts(draft: Draft, points: Points) -> None:
+def _contexts(points: Points) -> Sequence[ContextKey]:
+    """What stands beside each value: the unit alone where no point has tags or metadata."""
     units: list[Any] = [p.unit for p in points]
-    try:
-        distinct = set(units)
-    except TypeError:
-        distinct = {None, ""}
-    tags, metadata = [p.tags for p in points], [p.metadata for p in points]
-    if len(distinct) == 1 and not _is_given(tags) and not _is_given(metadata):
-        if distinct != {None}:
-            assign_contexts(draft, [(units[0], b"", b"")])
-        return
+    if isinstance(points[0], LeanPoint):
+        return units
+    if isinstance(points[0], LoosePoint):
+        units = [unit if unit is None or isinstance(unit, str) else NO_UNIT for unit in units]
+    tags = [p.tags for p in points]
+    metadata = [p.metadata for p in points]
+    if not _is_given(tags) and not _is_given(metadata):
+        return units
     texts = [map(bytes, c) if _is_given(c) else repeat(b"", len(units)) for c in (tags, metadata)]
-    keys: list[Any] = list(zip(units, *texts, strict=True))
-    is_one = keys.count(keys[0]) == len(keys)
-    assign_contexts(draft, keys[:1] if is_one else keys)
+    return list(zip(units, *texts, strict=True))
 
 
 def _is_given(raws: list[msgspec.Raw]) -> bool:

@@ -17,6 +17,13 @@ VALUE_BYTES_MAX = 65_536
 EXACT_INTEGER_MAX = 2**53
 
 
+ContextKey = str | None | tuple[str | None, bytes, bytes]
+"""A unit alone, or unit, raw tags and raw metadata."""
+
+NO_UNIT = "\0"
+"""Stands for a unit that is no string; a NUL is in no unit that is accepted."""
+
+
 class NotExactError(Exception):
     """A number is so large that it may have been an integer that lost digits: decode again, telling
     them apart."""
@@ -92,34 +99,37 @@ def _classify_object(value: Any) -> tuple[int, float | None, tuple[str, str] | N
     return Kind.JSON, None, None
 
 
-def assign_contexts(draft: Draft, keys: list[Any]) -> None:
-    """Give each row the context of its key; one key alone is that of all rows."""
+def assign_contexts(draft: Draft, keys: Sequence[ContextKey]) -> None:
+    """Give each row the context of its key; rows whose key is no context are refused."""
     index: dict[bytes, int] = {}
-    known: dict[Any, int] = {}
-    places = []
-    for row, key in enumerate(keys):
+    places: dict[ContextKey, int] = {}
+    wrong: dict[ContextKey, str] = {}
+    for key in dict.fromkeys(keys):
         try:
-            place = known.get(key)
-            if place is None:
-                place = known[key] = place_of(key, index)
-        except (BadContext, TypeError) as error:
-            why = str(error) if isinstance(error, BadContext) else "unit must be a string"
-            rows = range(len(draft)) if len(keys) == 1 else [row]
-            refuse_rows(draft, rows, why)
-            place = -1
-        places.append(place)
+            places[key] = place_of(key, index)
+        except BadContext as error:
+            wrong[key], places[key] = str(error), -1
+    if wrong:
+        for row, key in enumerate(keys):
+            if key in wrong:
+                refuse_rows(draft, [row], wrong[key])
     if not index:
         return
     draft.contexts = list(index)
-    draft.context_of = (
-        np.full(len(draft), places[0], np.int32) if len(keys) == 1 else np.array(places, np.int32)
-    )
+    if len(places) == 1:
+        draft.context_of = np.zeros(len(keys), np.int32)
+    else:
+        draft.context_of = np.fromiter(map(places.__getitem__, keys), np.int32, len(keys))
 
 
-def place_of(key: Any, index: dict[bytes, int]) -> int:
-    if key[0] is not None and not isinstance(key[0], str):
+def place_of(key: ContextKey, index: dict[bytes, int]) -> int:
+    """The place of a key's context in the index, -1 for an empty one. Raises BadContext."""
+    if key is None:
+        return -1
+    unit, tags, metadata = key if isinstance(key, tuple) else (key, b"", b"")
+    if unit is NO_UNIT:
         raise BadContext("unit must be a string")
-    context = context_of(key)
+    context = context_of((unit, tags, metadata))
     return -1 if context is None else index.setdefault(context, len(index))
 
 

@@ -17,8 +17,17 @@ BATCH_ID_CHARACTERS_MAX = 128
 ABSENT = msgspec.Raw()
 
 
+class LeanPoint(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A number with an ISO stamp and nothing but a unit beside: what nearly every point is."""
+
+    timestamp: str
+    metric_name: str
+    value: float
+    unit: str | None = None
+
+
 class NumberPoint(msgspec.Struct, gc=False):
-    """A point whose value is a number: what nearly every point is."""
+    """A point whose value is a number."""
 
     timestamp: str | int | float
     metric_name: str
@@ -48,6 +57,12 @@ class LoosePoint(msgspec.Struct):
     unit: Any = None
     tags: msgspec.Raw = ABSENT
     metadata: msgspec.Raw = ABSENT
+
+
+class LeanBatch(msgspec.Struct):
+    data_points: list[LeanPoint]
+    batch_id: str | None = None
+    compression: str | None = None
 
 
 class NumberBatch(msgspec.Struct):
@@ -101,9 +116,11 @@ class AnyColumns(msgspec.Struct):
 number_point = msgspec.json.Decoder(NumberPoint).decode
 any_point = msgspec.json.Decoder(AnyPoint).decode
 loose_point = msgspec.json.Decoder(LoosePoint).decode
+lean_batch = msgspec.json.Decoder(LeanBatch).decode
 number_batch = msgspec.json.Decoder(NumberBatch).decode
 any_batch = msgspec.json.Decoder(AnyBatch).decode
 raw_batch = msgspec.json.Decoder(RawBatch).decode
+lean_bulk = msgspec.json.Decoder(dict[str, list[LeanPoint]]).decode
 number_bulk = msgspec.json.Decoder(dict[str, list[NumberPoint]]).decode
 any_bulk = msgspec.json.Decoder(dict[str, list[AnyPoint]]).decode
 raw_bulk = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
