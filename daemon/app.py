@@ -45,6 +45,8 @@ REGISTER_EVERY_S = 5.0
 HEALTH_EVERY_S = 1.0
 KEY_USES_EVERY_S = 5.0
 SIGNALS_TOGETHER_S = 1.0
+GOODBYE_S = 0.25
+"""How long kept connections have for their last request."""
 FIRST_CONTEXT = "local"
 
 
@@ -110,6 +112,8 @@ async def _drain(parts: Parts, server: Server, serving: asyncio.Task[None]) -> N
     parts.services.health.draining()
     await asyncio.sleep(settings.drain_delay_s)
     parts.tail.close()
+    server.say_goodbye()
+    await asyncio.sleep(GOODBYE_S)
     server.should_exit = True
     await asyncio.wait([serving], timeout=settings.drain_timeout_s + 5)
     await parts.ingest.drain(timeout_s=settings.drain_timeout_s)

@@ -12,11 +12,23 @@ from starlette.types import ASGIApp
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+_CLOSE = (b"connection", b"close")
 
 
 class Server(uvicorn.Server):
     """Serves until `should_exit`; the daemon handles signals itself, so that draining is in one
     place."""
+
+    def say_goodbye(self) -> None:
+        """Take no more connections, and close each open one with its next answer.
+
+        Without it a client that has just sent a request on a kept connection would lose it.
+        """
+        for listening in self.servers:
+            listening.close()
+        # uvicorn makes the default headers anew every second, from those of its configuration.
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
