@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from daemons import DaemonProcess, start_daemon
+from daemons import DaemonProcess, kill_started, start_daemon
 from databases import fresh_database
 from servers import PostgresServer, debian_bindir, start_server, wheel_bindir
 
@@ -18,6 +18,13 @@ from daemon.store.pool import Database
 def anyio_backend() -> str:
     """Async tests are marked with pytest.mark.anyio and run on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_daemon_outlives_its_test() -> Iterator[None]:
+    """Also when it fails half-way: a process left behind would fail another test."""
+    yield
+    kill_started()
 
 
 @pytest.fixture(scope="session")

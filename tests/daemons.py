@@ -159,6 +159,18 @@ def _read_log(daemon: DaemonProcess) -> None:
                 daemon.log.append({"event": "not_json", "text": line.decode(errors="replace")})
 
 
+_started: list[DaemonProcess] = []
+
+
 async def started(dsn: str, **options: Any) -> DaemonProcess:
-    """`start_daemon` for tests that go on meanwhile."""
-    return await asyncio.to_thread(lambda: start_daemon(dsn, **options))
+    """`start_daemon` for tests that go on meanwhile; what still runs at their end is killed."""
+    daemon = await asyncio.to_thread(lambda: start_daemon(dsn, wait=False, **options))
+    _started.append(daemon)
+    await asyncio.to_thread(wait_until_serving, daemon)
+    return daemon
+
+
+def kill_started() -> None:
+    """End what `started` began and the test left running."""
+    while _started:
+        _started.pop().kill()

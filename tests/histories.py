@@ -28,18 +28,25 @@ Key = tuple[str, str, int]
 
 @dataclass
 class Attempt:
-    """One request as the writer saw it; status 0 when there was no answer."""
+    """One request as the writer saw it; status 0 when there was no answer.
+
+    `is_refused` says that it was never taken: no connection, or a kept one closed while idle.
+    """
 
     status: int
     began_s: float
     took_s: float
     code: str = ""
     retry_after: str | None = None
+    is_refused: bool = False
 
 
 @dataclass
 class Load:
-    """Writers of all forms of ingest; `url` may change while they run (a restarted daemon)."""
+    """Writers of all forms of ingest; `url` may change while they run (a restarted daemon).
+
+    With `gives_up` a request without an answer is not repeated.
+    """
 
     url: str
     key: str
@@ -48,6 +55,7 @@ class Load:
     attempts: list[Attempt] = field(default_factory=list)
     refused: list[tuple[str, int, str]] = field(default_factory=list)
     patience_s: float = 30.0
+    gives_up: bool = False
     is_stopping: bool = False
     _started_us: int = field(default_factory=lambda: time.time_ns() // 1000 - 600_000_000)
 
@@ -102,6 +110,8 @@ class Load:
             if 400 <= attempt.status < 500:
                 self.refused.append((path, attempt.status, attempt.code))
                 return
+            if self.gives_up:
+                return
             if time.monotonic() > deadline:
                 raise AssertionError(f"no outcome of {path}: {self.attempts[-5:]}")
             await asyncio.sleep(0.05)
@@ -113,10 +123,13 @@ class Load:
             answer = await http.post(
                 f"{self.url}{API}{path}", content=json.dumps(body), headers=headers
             )
-        except httpx.TransportError:
-            return Attempt(0, began, time.monotonic() - began)
+        except httpx.TransportError as error:
+            # Before its answer a server may close an idle connection; nothing was read of it then.
+            is_refused = isinstance(error, httpx.ConnectError)
+            return Attempt(0, began, time.monotonic() - began, is_refused=is_refused)
         took = time.monotonic() - began
-        code = "" if answer.status_code == 200 else answer.json().get("code", "")
+        is_problem = "problem" in answer.headers.get("content-type", "")
+        code = answer.json()["code"] if is_problem else ""
         return Attempt(answer.status_code, began, took, code, answer.headers.get("retry-after"))
 
     # -- the forms ---------------------------------------------------------------------------

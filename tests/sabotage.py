@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -37,15 +39,27 @@ def forget_batches() -> None:
 
 
 def position_first() -> None:
-    """Move the compactor's position in a transaction of its own, before history is written."""
+    """Let the compactor move its position before it writes history."""
+    from daemon.workers import child
+
+    keep = child.keep
+
+    async def keep_sabotaged(_module: str, orders: bytes) -> None:
+        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+        await keep("sabotage", orders)
+
+    child.keep = keep_sabotaged
+
+
+def _compact_position_first() -> None:
+    """The same, in the process of the compactor."""
+    from daemon import compactor
     from daemon.store import compaction, leases
 
-    move = leases.move
+    move, write = leases.move, compaction.write
 
     async def nothing(*_: Any, **__: Any) -> None:
         """The position has moved already."""
-
-    write = compaction.write
 
     async def early(database: Any, grant: Any, changes: Any, *, position: int, to: int) -> None:
         async with database.transaction("control") as connection:
@@ -54,6 +68,7 @@ def position_first() -> None:
 
     compaction.write = early
     leases.move = nothing
+    compactor.main()
 
 
 def no_bisection() -> None:
@@ -115,7 +130,10 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
-    PROTECTIONS[sys.argv.pop(1)]()
-    from daemon.__main__ import main
+    if len(sys.argv) > 1:
+        PROTECTIONS[sys.argv.pop(1)]()
+        from daemon.__main__ import main
 
-    main()
+        main()
+    else:
+        _compact_position_first()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from daemons import DaemonProcess, started
 from databases import fresh_database
-from histories import Key, Load, journal_counts, lost, read_all
+from histories import Key, Load, eventually, journal_counts, lost, read_all
 from servers import PostgresServer
 
 from daemon.faults import Point
@@ -65,17 +65,15 @@ async def run_into(fault: str, server: PostgresServer, *, sabotage: str = "") ->
     dsn = await fresh_database(server)
     first = await started(dsn, sabotage=sabotage, fault=fault, **OFTEN)
     load = Load(first.url, first.key)
-    try:
-        async with load.running():
-            code = await killed(first)
-            second = await restart(first, dsn, **OFTEN)
-            load.point_to(second)
-            await load.wait_for(100)
-        stored = await asyncio.to_thread(read_all, second)
-        counts = await journal_counts(dsn)
-        exit_code = await asyncio.to_thread(second.stop)
-    finally:
-        first.process.kill()
+    async with load.running():
+        await deaths_of_the_compactor(first, fault)
+        code = await killed(first)
+        second = await restart(first, dsn, **OFTEN)
+        load.point_to(second)
+        await load.wait_for(100)
+    stored = await asyncio.to_thread(read_all, second)
+    counts = await journal_counts(dsn)
+    exit_code = await asyncio.to_thread(second.stop)
     doubled = [
         key
         for keys in load.batches.values()
@@ -84,6 +82,18 @@ async def run_into(fault: str, server: PostgresServer, *, sabotage: str = "") ->
     ]
     strange = stored.keys() - load.acknowledged.keys()
     return Verdict(load, code, exit_code, lost(load, stored), doubled, strange)
+
+
+async def deaths_of_the_compactor(daemon: DaemonProcess, fault: str) -> None:
+    """Faults of the compactor kill its process, twice; then the daemon's is killed, too."""
+    if not fault.startswith(("compaction", "merge")):
+        return
+
+    def deaths() -> int:
+        return sum(line["event"] == "child_died" for line in list(daemon.log))
+
+    await eventually(lambda: deaths() >= 2, timeout_s=40, what="the compactor dies")
+    daemon.process.kill()
 
 
 @pytest.mark.parametrize(("point", "passes"), [*INGEST_POINTS.items(), *COMPACTION_POINTS.items()])

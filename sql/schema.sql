@@ -1,0 +1,332 @@
+-- The whole schema, as all migrations together make it; a test proves the two equal.
+-- For reading: databases are made and brought up to date by the migrations alone. The hourly partitions of the journal
+-- are left out.
+
+-- Who sends what: devices, series, metric definitions, and the row that identifies this installation.
+
+create schema telemetry;
+
+create table telemetry.migration (
+  number int4 primary key,
+  name text not null,
+  checksum text not null,
+  applied_at timestamptz not null default clock_timestamp()
+);
+
+create table telemetry.installation (
+  singleton boolean primary key default true check (singleton),
+  -- Changes when the numbering of the journal could have gone back (restore, fail-over); first half of every cursor.
+  epoch text not null default substr(md5(gen_random_uuid()::text), 1, 8),
+  -- Grows with every change that makes a cached series or definition wrong; journal_append refuses stale writers.
+  catalog_version bigint not null default 1,
+  created_at timestamptz not null default clock_timestamp()
+);
+
+create table telemetry.device (
+  device_id text primary key,
+  name text,
+  device_type text,
+  tags jsonb not null default '{}',
+  attributes jsonb not null default '{}',
+  location jsonb,
+  expected_interval_s float8,
+  created_at timestamptz not null default clock_timestamp(),
+  updated_at timestamptz not null default clock_timestamp()
+);
+-- Read by devices.list_devices with a tag filter.
+create index device_tags on telemetry.device using gin (tags jsonb_path_ops);
+-- Read by devices.list_devices with a type filter.
+create index device_type on telemetry.device (device_type, device_id);
+
+-- A series is (device, metric, labels): labels are {} for the native API, so (time, device, metric) is the key of a point there.
+-- `kind` says how `numbers` read (1 numeric, 2 string, 3 boolean, 4 json, 5 geolocation, 6 binary); a value of another kind
+-- is kept as a JSON object and says its own type.
+create table telemetry.series (
+  series_id int4 generated always as identity primary key,
+  device_id text not null references telemetry.device (device_id),
+  metric_name text not null,
+  labels jsonb not null default '{}',
+  kind int2 not null,
+  created_at timestamptz not null default clock_timestamp(),
+  unique (device_id, metric_name, labels)
+);
+-- Read by metrics.metric_has_data and queries that name a metric only.
+create index series_metric on telemetry.series (metric_name, series_id);
+
+create table telemetry.metric_definition (
+  metric_id text primary key,
+  name text not null unique,
+  description text,
+  data_type text not null,
+  metric_type text not null default 'gauge',
+  unit text,
+  min_value float8,
+  max_value float8,
+  allowed_values jsonb,
+  retention_days int4 not null default 90 check (retention_days between 1 and 3650),
+  aggregation_interval int4,
+  tags jsonb not null default '[]',
+  metadata jsonb not null default '{}',
+  created_at timestamptz not null default clock_timestamp(),
+  updated_at timestamptz not null default clock_timestamp(),
+  created_by text not null
+);
+
+-- Retention outlives the definition it came from.
+create table telemetry.metric_retention (
+  metric_name text primary key,
+  retention_days int4 not null check (retention_days between 1 and 3650),
+  updated_at timestamptz not null default clock_timestamp()
+);
+
+-- The journal: every point enters here, in commit order; and who follows it how far.
+
+create sequence telemetry.journal_seq;
+
+create table telemetry.journal (
+  seq bigint not null,
+  appended_at timestamptz not null,
+  writer uuid not null,
+  points int4 not null,
+  body bytea not null,
+  primary key (seq, appended_at)
+) partition by range (appended_at);
+-- The body is packed columns: compressing it again would cost more than the disk it saves.
+alter table telemetry.journal alter column body set storage external;
+
+create table telemetry.consumer (
+  name text primary key,
+  position bigint not null default 0,
+  holder uuid,
+  lease_epoch bigint not null default 0,
+  lease_expires_at timestamptz not null default '-infinity'
+);
+
+create table telemetry.daemon (
+  instance uuid primary key,
+  address text not null,
+  started_at timestamptz not null default clock_timestamp(),
+  seen_at timestamptz not null default clock_timestamp()
+);
+
+create table telemetry.ingest_batch (
+  scope text not null,
+  batch_id text not null,
+  payload_hash bytea not null,
+  answer bytea not null,
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (scope, batch_id)
+);
+-- Read by housekeeping's expire_batches.
+create index ingest_batch_created on telemetry.ingest_batch (created_at);
+
+-- Make the hourly partitions of the journal from p_from for p_hours; only housekeeping and the start call this.
+create function telemetry.journal_make_partitions(p_from timestamptz, p_hours int) returns int
+language plpgsql as $$
+declare
+  hour timestamptz;
+  label text;
+  made int := 0;
+begin
+  perform pg_advisory_xact_lock(8218, 2);
+  for i in 0 .. p_hours - 1 loop
+    hour := date_trunc('hour', p_from, 'UTC') + make_interval(hours => i);
+    label := 'journal_' || to_char(hour at time zone 'UTC', 'YYYYMMDDHH24');
+    if to_regclass('telemetry.' || label) is null then
+      -- Attached after it was made: `partition of` would stop every reader and writer of the journal.
+      execute format('create table telemetry.%I (like telemetry.journal including storage)', label);
+      execute format('alter table telemetry.journal attach partition telemetry.%I for values from (%L) to (%L)',
+                     label, hour, hour + interval '1 hour');
+      made := made + 1;
+    end if;
+  end loop;
+  return made;
+end $$;
+
+-- Append one block in commit order and return its position (design: the lock is held to the end of the transaction,
+-- so a number is only taken when every smaller one is already visible).
+-- Raises TL001 when the writer's catalogue is stale, TL002 when a batch id is already stored.
+create function telemetry.journal_append(
+  p_writer uuid, p_catalog_version bigint, p_points int4, p_body bytea, p_notify boolean,
+  p_scopes text[], p_batch_ids text[], p_payload_hashes bytea[], p_answers bytea[]
+) returns bigint
+language plpgsql as $$
+declare
+  stored int;
+  next_seq bigint;
+begin
+  if cardinality(p_batch_ids) > 0 then
+    insert into telemetry.ingest_batch (scope, batch_id, payload_hash, answer)
+    select b.scope, b.batch_id, b.payload_hash, b.answer
+      from unnest(p_scopes, p_batch_ids, p_payload_hashes, p_answers) as b (scope, batch_id, payload_hash, answer)
+     order by b.scope, b.batch_id
+    on conflict do nothing;
+    get diagnostics stored = row_count;
+    if stored <> cardinality(p_batch_ids) then
+      raise exception 'a batch id is already stored' using errcode = 'TL002';
+    end if;
+  end if;
+  perform pg_advisory_xact_lock(8218, 1);
+  if p_catalog_version <> (select i.catalog_version from telemetry.installation i) then
+    raise exception 'the catalogue of the writer is stale' using errcode = 'TL001';
+  end if;
+  next_seq := nextval('telemetry.journal_seq');
+  insert into telemetry.journal (seq, appended_at, writer, points, body)
+  values (next_seq, clock_timestamp(), p_writer, p_points, p_body);
+  if p_notify then
+    perform pg_notify('telemetry_journal', '');
+  end if;
+  return next_seq;
+end $$;
+
+-- A change that makes cached series or definitions wrong takes the same lock, so that no stale block commits after it.
+create function telemetry.catalog_changed() returns bigint
+language plpgsql as $$
+declare
+  version bigint;
+begin
+  perform pg_advisory_xact_lock(8218, 1);
+  update telemetry.installation set catalog_version = catalog_version + 1 returning catalog_version into version;
+  perform pg_notify('telemetry_journal', '');
+  return version;
+end $$;
+
+-- History: chunks of points by series and span, hourly rollups, and the newest point of each series.
+
+-- A chunk never crosses midnight UTC, and the spans of a series do not overlap.
+-- Times are start_us plus the running sum of `ticks` times tick_us (ticks null: each tick is 1).
+-- Numbers are (base + running sum of (steps + 256 * carries)) / scale, else `numbers` (NaN where the value is an
+-- object); carries null: all are 0. Two arrays, because PostgreSQL's compression finds repeats only: the carries repeat.
+-- `objects` is one JSON array, null where the value is a number. `context_of` is the 1-based place in `contexts`, 0 for
+-- none (null: every point has the only context). JSON is kept as text so that it comes back as it came.
+create table telemetry.chunk (
+  series_id int4 not null,
+  start_us int8 not null,
+  end_us int8 not null,
+  points int4 not null,
+  tick_us int8 not null,
+  ticks int4[],
+  scale int4,
+  base int8,
+  steps "char"[],
+  carries int2[],
+  numbers float8[],
+  objects json,
+  context_of int2[],
+  contexts json,
+  -- Whole days lie apart from the pieces of days that go on, so that the room of merged pieces can be given back.
+  is_whole boolean not null default false,
+  primary key (series_id, start_us, is_whole)
+) partition by list (is_whole);
+create table telemetry.chunk_piece partition of telemetry.chunk for values in (false);
+create table telemetry.chunk_day partition of telemetry.chunk for values in (true);
+-- Read by chunks.expire_chunks.
+create index chunk_end on telemetry.chunk using brin (end_us) with (pages_per_range = 16);
+
+-- Hours are whole hours since 1970 UTC. `points` counts all points, the rest covers numeric and boolean values only.
+create table telemetry.rollup (
+  series_id int4 not null,
+  hour int4 not null,
+  points int4 not null,
+  numbers int4 not null,
+  sum float8,
+  min float8,
+  max float8,
+  first float8,
+  last float8,
+  primary key (series_id, hour)
+);
+
+-- Read by stats.points_by_hour.
+create index rollup_hour on telemetry.rollup using brin (hour) with (pages_per_range = 16);
+
+create table telemetry.latest (
+  series_id int4 primary key,
+  time_us int8 not null,
+  seq int8 not null,
+  number float8,
+  object json,
+  context json,
+  changed_at_us int8 not null,
+  previous json
+) with (fillfactor = 70);
+
+-- Microseconds since 1970 to a timestamp, exactly (to_timestamp would go through a double).
+create function telemetry.from_us(us int8) returns timestamptz
+language sql immutable parallel safe as $$
+  select timestamptz '1970-01-01 00:00:00+00' + (us / 1000000) * interval '1 second'
+         + (us % 1000000) * interval '1 microsecond'
+$$;
+
+create function telemetry.to_us(at timestamptz) returns int8
+language sql immutable parallel safe as $$
+  select (extract(epoch from at) * 1000000)::int8
+$$;
+
+-- The points of one chunk, in time order. The arrays are unnested side by side, null where one has ended: a subscript
+-- would decompress the array for each point, and a function in the FROM clause would store the rows first.
+create function telemetry.chunk_points(c telemetry.chunk)
+returns table (time_us int8, number float8, object json, context json)
+language sql immutable parallel safe as $$
+  select c.start_us + c.tick_us * coalesce(sum(p.tick) over w, p.place - 1),
+         case when c.scale is not null then (c.base + sum(p.step::int4 + 256 * coalesce(p.carry, 0)) over w)::float8 / c.scale
+              when p.object is null or json_typeof(p.object) = 'null' then p.number end,
+         case when json_typeof(p.object) <> 'null' then p.object end,
+         case when c.contexts is not null
+              then c.contexts -> case when p.context is null then 0 when p.context > 0 then p.context - 1 end end
+    from (select generate_series(1, c.points) as place, unnest(c.ticks) as tick, unnest(c.steps) as step,
+                 unnest(c.carries) as carry, unnest(c.numbers) as number, json_array_elements(c.objects) as object,
+                 unnest(c.context_of) as context) p
+  window w as (rows unbounded preceding)
+$$;
+
+create view telemetry.point as
+select telemetry.from_us(p.time_us) as time, s.device_id, s.metric_name, s.labels,
+       case when s.kind <> 3 then p.number end as number,
+       coalesce(p.object::jsonb, case when s.kind = 3 then to_jsonb(p.number <> 0) else to_jsonb(p.number) end) as value,
+       p.context ->> 'unit' as unit, (p.context -> 'tags')::jsonb as tags, (p.context -> 'metadata')::jsonb as metadata
+  from telemetry.chunk c
+  join telemetry.series s using (series_id)
+ cross join lateral telemetry.chunk_points(c) p;
+
+-- History of one metric of one device in [p_from, p_to), in time order, read from the chunks that touch the range only.
+create function telemetry.points(p_device text, p_metric text, p_from timestamptz, p_to timestamptz)
+returns table ("time" timestamptz, number float8, value jsonb, unit text, tags jsonb)
+language sql stable as $$
+  select telemetry.from_us(p.time_us),
+         case when s.kind <> 3 then p.number end,
+         coalesce(p.object::jsonb, case when s.kind = 3 then to_jsonb(p.number <> 0) else to_jsonb(p.number) end),
+         p.context ->> 'unit', (p.context -> 'tags')::jsonb
+    from telemetry.series s
+    join telemetry.chunk c using (series_id)
+   cross join lateral telemetry.chunk_points(c) p
+   where s.device_id = p_device and s.metric_name = p_metric
+     -- No chunk crosses midnight, so none that begins a day before p_from reaches it.
+     and c.start_us > telemetry.to_us(p_from) - 86400000000 and c.start_us < telemetry.to_us(p_to)
+     and c.end_us >= telemetry.to_us(p_from)
+     and p.time_us >= telemetry.to_us(p_from) and p.time_us < telemetry.to_us(p_to)
+   order by p.time_us
+$$;
+
+-- Access: API keys; only hashes of their secrets are stored.
+
+create table telemetry.api_key (
+  key_id text primary key,
+  name text not null,
+  env text not null default 'live',
+  secret_hash bytea not null,
+  -- After a rotation the former secret stays valid until its overlap ends.
+  former_hash bytea,
+  former_valid_until timestamptz,
+  scopes text[] not null,
+  tier text not null default 'free',
+  devices text[],
+  groups text[],
+  metrics text[],
+  created_at timestamptz not null default clock_timestamp(),
+  created_by text not null,
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  last_used_at timestamptz,
+  last_used_from text
+);
