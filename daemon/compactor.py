@@ -8,6 +8,7 @@ line on standard input, which also ends it: when the daemon dies, however, the p
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from datetime import timedelta
@@ -24,6 +25,7 @@ from daemon.workers.compactor import Compactor
 from daemon.workers.lease import Lease
 
 CONNECTIONS = 2
+NICE = 10
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -44,6 +46,8 @@ class Orders(msgspec.Struct, frozen=True):
 def main() -> None:
     """Read the orders and compact until standard input ends."""
     # Ctrl-C reaches the whole foreground group; the daemon says when it is time.
+    # Requests go first when the host is busy.
+    os.nice(NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()

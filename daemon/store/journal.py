@@ -47,12 +47,11 @@ class JournalStore:
         """Commit a block and return its position; on return it is durable.
 
         Raises CatalogStale, BatchStored (nothing was written), StoreUnavailable, StorageFull, and
-        OutcomeUnknown
-        when the connection was lost meanwhile. Order: `seq` is in commit order (design, section
-        1.1).
+        OutcomeUnknown when the connection was lost meanwhile. Order: `seq` is in commit order
+        (design, section 1.1).
         """
-        async with self._database.connection("ingest", writing=True) as connection:
-            row = await connection.fetchrow(
+        async with self._database.kept_connection("ingest") as connection:
+            seq: int = await connection.fetchval(
                 SQL["append"],
                 self.writer,
                 catalog_version,
@@ -64,8 +63,7 @@ class JournalStore:
                 [b.payload_hash for b in batches],
                 [b.answer for b in batches],
             )
-        assert row is not None
-        return int(row["seq"])
+        return seq
 
     async def read_after(
         self, seq: int, *, limit_blocks: int, without_own_bodies: bool = False

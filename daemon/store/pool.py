@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Database:
         self._dsn = dsn
         self._limits = limits or PoolLimits()
         self._pools: dict[Work, Pool] = {}
+        self._kept: dict[Work, list[Connection]] = defaultdict(list)
 
     async def open(self) -> None:
         limits = self._limits
@@ -83,6 +85,7 @@ class Database:
         for pool in self._pools.values():
             pool.terminate()
         self._pools.clear()
+        self._kept.clear()
 
     @asynccontextmanager
     async def connection(self, work: Work, *, writing: bool = False) -> AsyncIterator[Connection]:
@@ -102,6 +105,29 @@ class Database:
         finally:
             with translating():
                 await pool.release(connection, timeout=self._limits.connect_timeout_s)
+
+    @asynccontextmanager
+    async def kept_connection(self, work: Work) -> AsyncIterator[Connection]:
+        """A connection for who writes all the time: it is kept, so that having it costs nothing.
+
+        It goes back to its pool only after an error, so there must be fewer such users than the pool
+        has connections. Raises as `connection` with `writing`.
+        """
+        pool, kept = self._pools.get(work), self._kept[work]
+        if pool is None:
+            raise StoreUnavailable("the database is not open")
+        connection = kept.pop() if kept else None
+        if connection is None or connection.is_closed():
+            with translating():
+                connection = await pool.acquire(timeout=self._limits.acquire_timeout_s)
+        try:
+            with translating(writing=True):
+                yield connection
+        except BaseException:
+            with translating():
+                await pool.release(connection, timeout=self._limits.connect_timeout_s)
+            raise
+        kept.append(connection)
 
     @asynccontextmanager
     async def transaction(self, work: Work) -> AsyncIterator[Connection]:

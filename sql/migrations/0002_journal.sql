@@ -70,12 +70,11 @@ select telemetry.journal_make_partitions(clock_timestamp() - interval '1 hour', 
 create function telemetry.journal_append(
   p_writer uuid, p_catalog_version bigint, p_points int4, p_body bytea, p_notify boolean,
   p_scopes text[], p_batch_ids text[], p_payload_hashes bytea[], p_answers bytea[]
-) returns table (seq bigint, appended_at timestamptz)
+) returns bigint
 language plpgsql as $$
 declare
   stored int;
   next_seq bigint;
-  at timestamptz;
 begin
   if cardinality(p_batch_ids) > 0 then
     insert into telemetry.ingest_batch (scope, batch_id, payload_hash, answer)
@@ -93,13 +92,12 @@ begin
     raise exception 'the catalogue of the writer is stale' using errcode = 'TL001';
   end if;
   next_seq := nextval('telemetry.journal_seq');
-  at := clock_timestamp();
   insert into telemetry.journal (seq, appended_at, writer, points, body)
-  values (next_seq, at, p_writer, p_points, p_body);
+  values (next_seq, clock_timestamp(), p_writer, p_points, p_body);
   if p_notify then
     perform pg_notify('telemetry_journal', '');
   end if;
-  return query select next_seq, at;
+  return next_seq;
 end $$;
 
 -- A change that makes cached series or definitions wrong takes the same lock, so that no stale block commits after it.

@@ -1,8 +1,7 @@
 -- append --
 -- Commit one block in commit order; returns its position.
-select a.seq, a.appended_at
-  from telemetry.journal_append($1::uuid, $2::int8, $3::int4, $4::bytea, $5::boolean,
-                                $6::text[], $7::text[], $8::bytea[], $9::bytea[]) a;
+select telemetry.journal_append($1::uuid, $2::int8, $3::int4, $4::bytea, $5::boolean,
+                                $6::text[], $7::text[], $8::bytea[], $9::bytea[]);
 
 -- read_after --
 -- Blocks after a position in commit order; bodies of this writer are left out when $4 is set.

@@ -30,13 +30,17 @@ async def test_a_block_reads_back_in_commit_order(database: Database) -> None:
     assert [(r.seq, r.points, r.body) for r in rows] == [(first, 1, b"one"), (second, 2, b"two")]
 
 
-async def test_a_follower_never_meets_a_late_smaller_number(database: Database) -> None:
+async def test_a_follower_never_meets_a_late_smaller_number(database: Database, dsn: str) -> None:
     journal = JournalStore(database, writer=uuid4())
     seen: list[int] = []
 
     async def write() -> None:
+        # A daemon of its own: within one, the flush loop appends alone.
+        own = Database(dsn)
+        await own.open()
         for _ in range(40):
-            await journal.append(b"x", points=1, catalog_version=1)
+            await JournalStore(own, writer=uuid4()).append(b"x", points=1, catalog_version=1)
+        await own.close()
 
     async def follow() -> None:
         while len(seen) < 160:
