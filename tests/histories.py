@@ -56,6 +56,7 @@ class Load:
     refused: list[tuple[str, int, str]] = field(default_factory=list)
     patience_s: float = 30.0
     gives_up: bool = False
+    prefix: str = "writer"
     is_stopping: bool = False
     _started_us: int = field(default_factory=lambda: time.time_ns() // 1000 - 600_000_000)
 
@@ -86,7 +87,7 @@ class Load:
     async def _write(self, number: int) -> None:
         forms = (self._single, self._batch, self._columns, self._bulk)
         make = forms[number % len(forms)]
-        device = f"writer_{number}"
+        device = f"{self.prefix}_{number}"
         turn = 0
         async with httpx.AsyncClient(timeout=10) as http:
             while not self.is_stopping:
@@ -189,6 +190,11 @@ def _point(metric: str, time_us: int, value: float) -> dict[str, Any]:
 
 async def journal_counts(dsn: str) -> Counter[tuple[Key, float]]:
     """How often each point with this very value stands in the journal."""
+    return Counter(await journal_points(dsn))
+
+
+async def journal_points(dsn: str) -> list[tuple[Key, float]]:
+    """Every point of the journal, in commit order."""
     connection = await asyncpg.connect(dsn)
     try:
         names = {
@@ -197,12 +203,12 @@ async def journal_counts(dsn: str) -> Counter[tuple[Key, float]]:
                 "select series_id, device_id, metric_name from telemetry.series"
             )
         }
-        found: Counter[tuple[Key, float]] = Counter()
+        found: list[tuple[Key, float]] = []
         for row in await connection.fetch("select body from telemetry.journal order by seq"):
             block = unpack(row["body"])
             columns = (block.series_ids.tolist(), block.times_us.tolist(), block.numbers.tolist())
             for series_id, time_us, value in zip(*columns, strict=True):
-                found[((*names[series_id], time_us), value)] += 1
+                found.append(((*names[series_id], time_us), value))
     finally:
         await connection.close()
     return found

@@ -48,7 +48,7 @@ def position_first() -> None:
         os.environ["PYTHONPATH"] = str(Path(__file__).parent)
         await keep("sabotage", orders)
 
-    child.keep = keep_sabotaged
+    child.keep = keep_sabotaged  # type: ignore[assignment]
 
 
 def _compact_position_first() -> None:

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from daemon import faults
 from daemon.domain import admission
 from daemon.domain.admission import Limits, Window
 from daemon.domain.kinds import Kind
@@ -82,6 +83,7 @@ class Catalog:
             registry = _scratch(self.registry, draft, wanted)
         elif wanted:
             rows_made = await self.series.register([(*n, kind) for n, kind in wanted.items()])
+            faults.point(faults.Point.SERIES_REGISTERED)
             self.registry.add(
                 SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows_made
             )

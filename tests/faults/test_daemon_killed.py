@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,9 +163,10 @@ async def test_the_check_notices_a_position_that_moves_before_its_history(
     assert verdict.lost
 
 
-def test_every_point_has_a_test() -> None:
-    texts = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+def test_every_point_is_passed_and_has_a_test() -> None:
+    root = Path(__file__).parents[2]
+    code = "".join(path.read_text() for path in (root / "daemon").rglob("*.py"))
+    tests = "".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
 
-    untested = [point for point in Point if not any(f"Point.{point.name}" in t for t in texts)]
-
-    assert untested == []
+    assert [p for p in Point if f"faults.point(faults.Point.{p.name})" not in code] == []
+    assert [p for p in Point if not re.search(rf"\bPoint\.{p.name}\b", tests)] == []
