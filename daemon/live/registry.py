@@ -19,13 +19,14 @@ _NO_RETENTION = RETENTION_DAYS_DEFAULT * DAY_US
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What ingest checks of a metric definition; bounds are inclusive, None means unbounded."""
+    """What ingest and statistics know of a definition; bounds are inclusive, None is unbounded."""
 
     kind: Kind
     min_value: float | None = None
     max_value: float | None = None
     allowed_values: frozenset[Any] | None = None
     unit: str | None = None
+    metric_type: str = "gauge"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -27,6 +28,7 @@ from daemon.store.stats import StatsStore, TotalVolumes
 HOUR_US = 3_600_000_000
 HOURS_SHOWN = 24
 DAY_MINUTES = 24 * 60
+METRIC_TYPES = ("gauge", "counter", "histogram")
 TOP_METRICS_MAX = 10
 # Totals are counted anew after this long, or twenty times as long as counting took: at most 5 % of
 # one connection.
@@ -119,7 +121,7 @@ class Stats:
         metrics = self._registry.metrics_of(device_id) if by.sees_device(device_id) else {}
         series = {name: sid for name, sid in metrics.items() if by.sees_metric(name)}
         if not series:
-            return DeviceFigures(device_id)
+            return DeviceFigures(device_id, metrics_by_type=self._by_type(()))
         # The head is read first: what is compacted meanwhile is then counted in chunks only, by its
         # position.
         keys = self._head.keys()
@@ -162,7 +164,7 @@ class Stats:
             tail.times_us[tail.times_us >= since_us] // HOUR_US, return_counts=True
         )
         by_hour.update(dict(zip(hours.tolist(), counts.tolist(), strict=True)))
-        names = {name: -1 for name in self._registry.definitions}
+        names = set(self._registry.definitions)
         for metrics in self._registry.devices.values():
             names.update(metrics)
         day_us = self._clock.now_us() - HOURS_SHOWN * HOUR_US
@@ -206,17 +208,14 @@ class Stats:
                 self._totals, self._totals_until_s = totals, now_s + kept_s
             return totals
 
-    def _by_type(self, series: dict[str, int]) -> dict[str, int]:
-        """How many of these metrics there are of each data type.
-
-        A definition says it before the data does.
-        """
-        found: Counter[str] = Counter()
-        for name, series_id in series.items():
+    def _by_type(self, names: Iterable[str]) -> dict[str, int]:
+        """How many of these metrics there are of each metric type; one without a definition is a
+        gauge."""
+        found = dict.fromkeys(METRIC_TYPES, 0)
+        for name in names:
             definition = self._registry.definitions.get(name)
-            kind = self._registry.kind_of(series_id) if definition is None else definition.kind
-            found[kind.data_type] += 1
-        return dict(sorted(found.items()))
+            found["gauge" if definition is None else definition.metric_type] += 1
+        return found
 
 
 def _behind(position: int, keys: tuple[Int64s, Int32s, Int64s]) -> Tail:
@@ -236,5 +235,5 @@ def _top(series: dict[str, int], points_of: Counter[int]) -> list[dict[str, str 
     """The metrics with most points, most first; equal ones by name."""
     ranked = sorted(series, key=lambda name: (-points_of[series[name]], name))
     return [
-        {"metric_name": name, "count": points_of[series[name]]} for name in ranked[:TOP_METRICS_MAX]
+        {"name": name, "points": points_of[series[name]]} for name in ranked[:TOP_METRICS_MAX]
     ]

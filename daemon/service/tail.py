@@ -79,7 +79,9 @@ class Tail:
         self.registry.replace(
             map(_row, catalog.series),
             definitions={
-                d.name: Definition(d.kind, d.min_value, d.max_value, d.allowed_values, d.unit)
+                d.name: Definition(
+                    d.kind, d.min_value, d.max_value, d.allowed_values, d.unit, d.metric_type
+                )
                 for d in catalog.definitions
             },
             retention_days=catalog.retention_days,

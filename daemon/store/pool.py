@@ -110,8 +110,8 @@ class Database:
     async def kept_connection(self, work: Work) -> AsyncIterator[Connection]:
         """A connection for who writes all the time: it is kept, so that having it costs nothing.
 
-        It goes back to its pool only after an error, so there must be fewer such users than the pool
-        has connections. Raises as `connection` with `writing`.
+        It goes back to its pool only after an error, so there must be fewer such users than the
+        pool has connections. Raises as `connection` with `writing`.
         """
         pool, kept = self._pools.get(work), self._kept[work]
         if pool is None:

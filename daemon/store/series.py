@@ -38,6 +38,7 @@ class DefinitionRow:
     max_value: float | None
     allowed_values: frozenset[Any] | None
     unit: str | None
+    metric_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ def _definition(row: Record) -> DefinitionRow:
         row["max_value"],
         None if allowed is None else frozenset(msgspec.json.decode(allowed)),
         row["unit"],
+        row["metric_type"],
     )
 
 

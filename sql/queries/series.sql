@@ -14,7 +14,7 @@ select s.series_id, s.device_id, s.metric_name, s.kind
 
 -- definitions --
 -- What ingest checks of each definition.
-select d.name, d.data_type, d.min_value, d.max_value, d.allowed_values, d.unit
+select d.name, d.data_type, d.metric_type, d.min_value, d.max_value, d.allowed_values, d.unit
   from telemetry.metric_definition d;
 
 -- retentions --

@@ -8,8 +8,8 @@ from telemetryctl.api.model import Answer, Instant
 class TopMetric(Answer):
     """A metric and how many points of it there are."""
 
-    metric_name: str
-    count: int
+    name: str
+    points: int
 
 
 class DeviceStats(Answer):

@@ -62,7 +62,7 @@ async def test_a_device_without_data_has_zeros(control: Control) -> None:
         "avg_frequency": 0.0,
         "last_24h_points": 0,
         "last_24h_alerts": 0,
-        "metrics_by_type": {},
+        "metrics_by_type": {"gauge": 0, "counter": 0, "histogram": 0},
         "top_metrics": [],
     }
 
@@ -112,10 +112,10 @@ async def test_a_device_says_what_it_sends(control: Control) -> None:
     assert stats["data_points_count"] == 4
     assert stats["last_24h_points"] == 3
     assert stats["avg_frequency"] == pytest.approx(3 / 1440, abs=1e-5)
-    assert stats["metrics_by_type"] == {"numeric": 2}
+    assert stats["metrics_by_type"] == {"gauge": 2, "counter": 0, "histogram": 0}
     assert stats["top_metrics"] == [
-        {"metric_name": "speed", "count": 3},
-        {"metric_name": "fuel", "count": 1},
+        {"name": "speed", "points": 3},
+        {"name": "fuel", "points": 1},
     ]
     assert stats["last_update"].endswith("Z")
 
@@ -147,7 +147,7 @@ async def test_the_service_counts_devices_metrics_and_hours(control: Control) ->
     assert (stats["total_devices"], stats["active_devices"]) == (3, 2)
     assert stats["devices_by_type"] == {"bus": 1, "unknown": 2}
     assert stats["total_metrics"] == 3
-    assert stats["metrics_by_type"] == {"boolean": 1, "numeric": 2}
+    assert stats["metrics_by_type"] == {"gauge": 3, "counter": 0, "histogram": 0}
     assert stats["total_data_points"] == 3
     assert stats["last_24h_points"] == 2
     assert [hour["count"] for hour in stats["data_by_hour"]] == [1, 1]
