@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -38,7 +39,7 @@ def main(names: list[str]) -> int:
         try:
             found = import_module(f"bench.{name}").measure()
         except Exception as error:
-            failures.append(f"{name}: {type(error).__name__}: {error}")
+            failures.append("".join(traceback.format_exception(error)))
             found = []
         rows += found
         shown = [f"{one.measured} ({one.ratio})" for one in found]

@@ -37,6 +37,10 @@ class Site:
         process = self.start(wait=True, **settings)
         try:
             yield process
+        except Exception as error:
+            errors = [line for line in process.log if line.get("level") in ("error", "critical")]
+            error.add_note(f"the daemon said: {errors[:3]}")
+            raise
         finally:
             process.stop(timeout_s=90)
 
