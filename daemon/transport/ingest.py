@@ -284,7 +284,9 @@ def _stored(call: Call, metric_name: str) -> bytes:
     return orjson.dumps(
         {
             "success": True,
-            "message": "Data point is valid" if call.dry_run else "Data point ingested",
+            "message": "Data point is valid"
+            if call.dry_run
+            else "Data point ingested successfully",
             "device_id": call.device_id,
             "metric_name": metric_name,
         }

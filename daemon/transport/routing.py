@@ -139,17 +139,21 @@ def _from_validation(found: Sequence[Any]) -> DomainError:
         place = str(item["loc"][0])
         if place != "body":
             name = ".".join(str(part) for part in item["loc"][1:])
-            return Malformed(f"The {place} value {name} is not valid: {item['msg']}.")
+            return Malformed(f"The {place} value {name} is not valid: {_said(item)}.")
         if item["type"] in _UNPARSABLE:
             return Malformed("The body is not valid JSON.", code="bad_json")
     errors = [
-        {"pointer": pointer_of(item["loc"][1:]), "code": item["type"], "detail": item["msg"]}
+        {"pointer": pointer_of(item["loc"][1:]), "code": item["type"], "detail": _said(item)}
         for item in found[:100]
     ]
     first = errors[0]
-    return Invalid(
-        f"The body is not valid at {first['pointer'] or '/'}: {first['detail']}.", errors=errors
-    )
+    place = f" at {first['pointer']}" if first["pointer"] else ""
+    return Invalid(f"The body is not valid{place}: {first['detail']}.", errors=errors)
+
+
+def _said(item: Any) -> str:
+    """The reason in our words: pydantic puts its own before what a validator says."""
+    return str(item["msg"]).removeprefix("Value error, ")
 
 
 def pointer_of(parts: Sequence[int | str]) -> str:

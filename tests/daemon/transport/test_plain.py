@@ -53,7 +53,7 @@ async def test_a_second_point_is_stored_with_its_unit_and_read_at_once(database:
         200,
         {
             "success": True,
-            "message": "Data point ingested",
+            "message": "Data point ingested successfully",
             "device_id": "pump_1",
             "metric_name": "flow",
         },
