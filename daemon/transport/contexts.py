@@ -8,6 +8,8 @@ import msgspec
 
 CONTEXT_CACHE_MAX = 20_000
 """Over it the cache starts anew."""
+CACHED_CHARACTERS_MAX = 512
+"""Longer texts are checked each time: the cache is bounded in bytes, too."""
 UNIT_CHARACTERS_MAX = 64
 TAGS_MAX = 32
 TAG_NAME_CHARACTERS_MAX = 64
@@ -29,8 +31,9 @@ class BadContext(ValueError):
 
 def context_of(key: Key) -> bytes | None:
     """Canonical JSON of the context, or None when it is empty. Raises BadContext."""
-    found = _cache.get(key, "")
-    if found == "":
+    if len(key[0] or "") + len(key[1]) + len(key[2]) > CACHED_CHARACTERS_MAX:
+        found = _build(key)
+    elif (found := _cache.get(key, "")) == "":
         if len(_cache) >= CONTEXT_CACHE_MAX:
             _cache.clear()
         found = _cache[key] = _build(key)
