@@ -3,34 +3,17 @@ journal."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from daemon.domain.block import Block
+from daemon.domain.latest import LatestPoint
 from daemon.domain.merge import winners
 
 NEVER_US = -(2**62)
 PENDING_POINTS_MAX = 32_768
-
-
-@dataclass(frozen=True, slots=True)
-class LatestPoint:
-    """`value` and `previous_value` are a float, or the object as it came; `context` is canonical
-    JSON or None.
-
-    `changed_at_us` is the time of the first point of the present run of equal values.
-    """
-
-    series_id: int
-    time_us: int
-    seq: int
-    value: Any
-    context: bytes | None
-    changed_at_us: int
-    previous_value: Any
 
 
 class Latest:

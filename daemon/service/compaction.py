@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,17 +16,18 @@ from daemon.clock import Clock
 from daemon.domain.block import Block, concat, unpack
 from daemon.domain.chunk import DAY_US, Int64s
 from daemon.domain.encoding import encode
+from daemon.domain.latest import LatestPoint
 from daemon.domain.merge import EMPTY, winners
 from daemon.domain.placement import SMALL_POINTS, SeriesDays, Spans, small_runs
 from daemon.domain.rewrite import Outcome, parts_of
 from daemon.domain.rollup import add
 from daemon.domain.rollup import concat as concat_rollups
-from daemon.live.latest import Latest, LatestPoint
+from daemon.live.latest import Latest
 from daemon.store import compaction as store
 from daemon.store.compaction import Changes
 from daemon.store.leases import Grant
 from daemon.store.pool import Database
-from daemon.store.series import LatestRow, SeriesStore
+from daemon.store.series import SeriesStore
 
 SLICE_BYTES_MAX = 64 * 2**20
 # More small pieces than this of a day that is not over yet are merged into one.
@@ -63,7 +65,7 @@ class Compaction:
         self.position = position
         self._latest = Latest()
         for row in await SeriesStore(self._database).latest():
-            self._latest.load(_point(row))
+            self._latest.load(row)
         split = await store.read_mergeable(self._database, small_points=SMALL_POINTS)
         self._split = {(s, day): (pieces, points, 0) for s, day, pieces, points in split}
 
@@ -125,18 +127,18 @@ class Compaction:
         await store.write(self._database, grant, changes, position=self.position, to=to)
         await asyncio.to_thread(self._note_pieces, days, spans, outcome)
 
-    def _newest(self, block: Block, seqs: Int64s, to: int) -> list[LatestRow]:
+    def _newest(self, block: Block, seqs: Int64s, to: int) -> list[LatestPoint]:
         """Rows of the series whose newest point is one of these."""
         for part in _by_objects(block):
             self._latest.append(to, part)
-        rows: list[LatestRow] = []
+        rows: list[LatestPoint] = []
         last = np.append(np.flatnonzero(np.diff(block.series_ids)), len(block) - 1)
         ids, times = block.series_ids[last].tolist(), block.times_us[last].tolist()
         for at, (series_id, time_us) in enumerate(zip(ids, times, strict=True)):
             _breathe(at)
             point = self._latest.get(series_id)
             if point is not None and point.time_us == time_us:
-                rows.append(_row(point, seq=int(seqs[last[at]])))
+                rows.append(replace(point, seq=int(seqs[last[at]])))
         return rows
 
     def _note_pieces(self, days: SeriesDays, spans: Spans, outcome: Outcome) -> None:
@@ -239,30 +241,6 @@ def _by_objects(block: Block) -> list[Block]:
     has = np.isin(block.series_ids, with_objects)
     parts = [block.take(np.flatnonzero(has)), block.take(np.flatnonzero(~has))]
     return [part for part in parts if len(part)]
-
-
-def _point(row: LatestRow) -> LatestPoint:
-    return LatestPoint(
-        row.series_id,
-        row.time_us,
-        row.seq,
-        row.value,
-        row.context,
-        row.changed_at_us,
-        row.previous,
-    )
-
-
-def _row(point: LatestPoint, *, seq: int) -> LatestRow:
-    return LatestRow(
-        point.series_id,
-        point.time_us,
-        seq,
-        point.value,
-        point.context,
-        point.changed_at_us,
-        point.previous_value,
-    )
 
 
 def _breathe(step: int) -> None:

@@ -15,7 +15,8 @@ from daemon.clock import Clock
 from daemon.domain.access import Principal
 from daemon.domain.errors import Invalid, NotFound
 from daemon.domain.kinds import Kind
-from daemon.live.latest import Latest, LatestPoint
+from daemon.domain.latest import LatestPoint
+from daemon.live.latest import Latest
 from daemon.live.registry import Registry
 from daemon.service.selection import sees
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from daemon.domain.block import Block, concat, unpack
 from daemon.live.head import Head
-from daemon.live.latest import Latest, LatestPoint
+from daemon.live.latest import Latest
 from daemon.live.registry import Definition, Registry, SeriesRow
 from daemon.store.journal import JournalRow, JournalStore
 from daemon.store.series import CatalogRow, SeriesStore
@@ -53,18 +53,8 @@ class Tail:
         await self.reload_catalog()
         # Before the stored latest: what is compacted in between is applied twice, never skipped.
         self.position = await self.journal.position_of(COMPACTOR)
-        for row in await self.series.latest():
-            self.latest.load(
-                LatestPoint(
-                    row.series_id,
-                    row.time_us,
-                    row.seq,
-                    row.value,
-                    row.context,
-                    row.changed_at_us,
-                    row.previous,
-                )
-            )
+        for point in await self.series.latest():
+            self.latest.load(point)
         while rows := await self.journal.read_after(self.position, limit_blocks=PAGE_BLOCKS):
             blocks = [unpack(row.body) for row in rows if row.body is not None]
             await self._know(blocks)

@@ -19,6 +19,7 @@ from daemon import faults
 from daemon.domain.block import Block
 from daemon.domain.chunk import Chunk, Int64s, decode
 from daemon.domain.errors import TryLater
+from daemon.domain.latest import LatestPoint
 from daemon.domain.placement import SeriesDays, Spans
 from daemon.domain.rollup import NO_ROLLUPS, Rollups
 from daemon.store import leases
@@ -29,7 +30,6 @@ from daemon.store.leases import Grant
 from daemon.store.named_sql import load
 from daemon.store.pool import Database
 from daemon.store.rollups import unpack_rollups
-from daemon.store.series import LatestRow
 
 if TYPE_CHECKING:
     from daemon.store.pool import Connection
@@ -78,7 +78,7 @@ class Changes:
     removed: tuple[npt.NDArray[np.int32], Int64s]
     chunks: Sequence[Chunk]
     rollups: Rollups = NO_ROLLUPS
-    latest: Sequence[LatestRow] = field(default_factory=list)
+    latest: Sequence[LatestPoint] = field(default_factory=list)
 
 
 async def read_pending(database: Database, position: int) -> Pending:

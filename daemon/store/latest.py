@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from daemon.domain.latest import LatestPoint
 from daemon.store.named_sql import load
-from daemon.store.series import LatestRow
 
 if TYPE_CHECKING:
     from daemon.store.pool import Connection
@@ -18,7 +18,7 @@ SQL = load("latest")
 ROWS_MAX = 5_000
 
 
-async def write_latest(connection: Connection, rows: Sequence[LatestRow]) -> None:
+async def write_latest(connection: Connection, rows: Sequence[LatestPoint]) -> None:
     """Store these rows, inside the caller's transaction."""
     for at in range(0, len(rows), ROWS_MAX):
         part = rows[at : at + ROWS_MAX]
@@ -31,7 +31,7 @@ async def write_latest(connection: Connection, rows: Sequence[LatestRow]) -> Non
             [None if isinstance(row.value, float) else _json(row.value) for row in part],
             [None if row.context is None else row.context.decode() for row in part],
             [row.changed_at_us for row in part],
-            [None if row.previous is None else _json(row.previous) for row in part],
+            [None if row.previous_value is None else _json(row.previous_value) for row in part],
         )
 
 

@@ -11,6 +11,7 @@ import msgspec
 from asyncpg import Record
 
 from daemon.domain.kinds import Kind, kind_named
+from daemon.domain.latest import LatestPoint
 from daemon.store.named_sql import load
 from daemon.store.pool import Database
 
@@ -39,19 +40,6 @@ class DefinitionRow:
     allowed_values: frozenset[Any] | None
     unit: str | None
     metric_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class LatestRow:
-    """A stored newest point; `value` and `previous` are float, or what the JSON says."""
-
-    series_id: int
-    time_us: int
-    seq: int
-    value: Any
-    context: bytes | None
-    changed_at_us: int
-    previous: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +105,7 @@ class SeriesStore:
             rows = await connection.fetch(SQL["find_series"], devices, metrics)
         return [_series(r) for r in rows]
 
-    async def latest(self) -> list[LatestRow]:
+    async def latest(self) -> list[LatestPoint]:
         async with self._database.connection("control") as connection:
             rows = await connection.fetch(SQL["latest_rows"])
         return [_latest(r) for r in rows]
@@ -140,9 +128,9 @@ def _definition(row: Record) -> DefinitionRow:
     )
 
 
-def _latest(row: Record) -> LatestRow:
+def _latest(row: Record) -> LatestPoint:
     number = row["number"]
-    return LatestRow(
+    return LatestPoint(
         row["series_id"],
         row["time_us"],
         row["seq"],

@@ -11,6 +11,7 @@ import pytest
 from daemon.clock import SystemClock
 from daemon.domain.block import Block, pack
 from daemon.domain.kinds import Kind
+from daemon.domain.latest import LatestPoint
 from daemon.live.head import Head
 from daemon.live.latest import Latest
 from daemon.live.registry import Registry
@@ -18,7 +19,7 @@ from daemon.service.compaction import Compaction
 from daemon.service.tail import Tail
 from daemon.store.journal import JournalStore
 from daemon.store.pool import Database
-from daemon.store.series import LatestRow, SeriesStore
+from daemon.store.series import SeriesStore
 from daemon.workers.compactor import Compactor
 from daemon.workers.lease import Lease
 
@@ -74,7 +75,7 @@ async def test_a_start_during_a_compaction_misses_no_newest_point(database: Data
     """The compactor of another daemon writes between two reads of a daemon that starts."""
 
     class Interrupted(SeriesStore):
-        async def latest(self) -> list[LatestRow]:
+        async def latest(self) -> list[LatestPoint]:
             rows = await super().latest()
             await compact(database)
             return rows

@@ -335,8 +335,8 @@ async def test_latest_rows_are_those_of_the_newest_points(
 
     rows = {row.series_id: row for row in await SeriesStore(database).latest()}
     assert (rows[one].time_us, rows[one].value, rows[one].seq) == (MIDNIGHT + 3, 6.0, 3)
-    assert (rows[one].changed_at_us, rows[one].previous) == (MIDNIGHT + 1, 5.0)
-    assert (rows[two].value, rows[two].changed_at_us, rows[two].previous) == (
+    assert (rows[one].changed_at_us, rows[one].previous_value) == (MIDNIGHT + 1, 5.0)
+    assert (rows[two].value, rows[two].changed_at_us, rows[two].previous_value) == (
         "b",
         MIDNIGHT + 1,
         "a",
