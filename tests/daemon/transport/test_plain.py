@@ -96,7 +96,7 @@ async def test_a_dry_run_of_a_known_series_stores_nothing(database: Database) ->
     assert points == 1
 
 
-async def test_points_of_one_flush_keep_the_order_of_their_requests(database: Database) -> None:
+async def test_short_and_long_way_take_turns_and_the_last_value_stands(database: Database) -> None:
     async with a_stack(database) as stack:
         await stack.post(PATH, a_point())
         mixed = [a_point(value=2.0), a_point(value=3.0, tags={"a": "b"}), a_point(value=4.0)]
