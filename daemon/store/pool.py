@@ -117,7 +117,7 @@ class Database:
         if pool is None:
             raise StoreUnavailable("the database is not open")
         connection = kept.pop() if kept else None
-        if connection is None or connection.is_closed():
+        if connection is None or _is_gone(connection):
             with translating():
                 connection = await pool.acquire(timeout=self._limits.acquire_timeout_s)
         try:
@@ -162,3 +162,11 @@ class Database:
             yield is_alive
         finally:
             connection.terminate()
+
+
+def _is_gone(connection: Connection) -> bool:
+    """Whether it was lost while it was kept: then it has left its proxy, which answers nothing."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True

@@ -115,11 +115,12 @@ def test_hostile_bodies_are_refused_clearly_and_cost_no_memory(hostile: DaemonPr
         for body in SHAPES
         for path in ("/devices/d1", "/metrics/a_json")
     ]
-    asyncio.run(statuses(hostile, requests[:200]))
+    # Once to let the allocator have its arenas; then nothing of it may stay.
+    asyncio.run(statuses(hostile, requests))
     before = memory_of(hostile)
     found = asyncio.run(statuses(hostile, requests))
 
-    assert memory_of(hostile) - before < GROWTH_BYTES_MAX
+    assert memory_of(hostile) - before < GROWTH_BYTES_MAX / 4
     assert set(found) <= {200, 201, 400, 413, 415, 422}
     assert found[422] > 100
     assert found[400] > 100
@@ -178,7 +179,7 @@ def test_credentials_of_any_shape_are_a_401(hostile: DaemonProcess) -> None:
     heads = [b"Bearer", b"Basic eA==", b"Bearer \xff\xfe", b"Bearer " + b"a" * 9000]
     heads += [
         b"Bearer tlm_live_a_b_c",
-        b"Bearer " + hostile.key.encode()[:-1] + b"0",
+        b"Bearer " + hostile.key.encode()[:-1],
         b"bearer null",
     ]
     answers = [

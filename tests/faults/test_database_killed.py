@@ -18,6 +18,8 @@ from histories import Load, journal_counts, lost, read_all
 from proxies import Loss, Proxy, a_proxy
 from servers import PostgresServer, launch, start_server, wait_until_ready, wheel_bindir
 
+from daemon.store.pool import Database
+
 pytestmark = [pytest.mark.anyio, pytest.mark.fault]
 DOWN_S = 3.0
 HANG_S_MAX = 3.0
@@ -89,11 +91,26 @@ async def test_the_daemon_answers_503_while_postgresql_is_down_and_recovers_by_i
     assert {a.status for a in meanwhile} == {503}
     assert all(a.retry_after for a in load.attempts if a.status == 503)
     assert max(a.took_s for a in load.attempts) < HANG_S_MAX
+    failures = [
+        line["exception"][-800:] for line in daemon.log if line["event"] == "request_failed"
+    ]
+    assert failures == []
     assert set(load.statuses()) == {200, 503}
     assert set(asked.live) == {200}
     assert set(asked.health[15:]) == {503}
     assert asked.slowest_s < 1
     assert recovered_s - ready_s < RECOVERY_S_MAX
+
+
+async def test_a_kept_connection_that_was_lost_is_replaced(database: Database) -> None:
+    for _ in range(10):
+        async with database.kept_connection("ingest") as connection:
+            process_id = await connection.fetchval("select pg_backend_pid()")
+        async with database.connection("control") as connection:
+            await connection.execute("select pg_terminate_backend($1)", process_id)
+        await asyncio.sleep(0.05)
+        async with database.kept_connection("ingest") as connection:
+            assert await connection.fetchval("select pg_backend_pid()") != process_id
 
 
 # -- an answer that is lost ----------------------------------------------------------------------

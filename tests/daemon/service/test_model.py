@@ -457,7 +457,7 @@ def test_the_dict_notices_history_that_wins_over_the_head(
     monkeypatch.setattr(history, "merge", lambda blocks: merge(blocks[::-1]))
 
     with pytest.raises(AssertionError):
-        explore(postgres, examples=25)
+        explore(postgres, examples=200)
 
 
 def test_the_dict_notices_late_points_that_are_not_rolled_up(
@@ -467,4 +467,4 @@ def test_the_dict_notices_late_points_that_are_not_rolled_up(
     monkeypatch.setattr(compaction, "add", lambda older, newer: newer, raising=False)
 
     with pytest.raises(AssertionError):
-        explore(postgres, examples=25)
+        explore(postgres, examples=200)
