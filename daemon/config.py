@@ -89,7 +89,7 @@ class Journal(Section):
 class Compaction(Section):
     """When the tail of the journal becomes chunks."""
 
-    points: int = Field(default=2_000_000, ge=1)
+    points: int = Field(default=1_000_000, ge=1)
     age: Duration = timedelta(minutes=5)
 
 

@@ -17,6 +17,7 @@ from daemon.domain.block import Block, concat, pack
 from daemon.domain.errors import (
     BatchStored,
     Busy,
+    CatalogStale,
     DomainError,
     Invalid,
     StoreUnavailable,
@@ -51,6 +52,7 @@ class Waiting:
 
     block: Block | PlainPoint
     batch: BatchRecord | None
+    catalog_version: int
     done: asyncio.Future[int]
     size_bytes: int
     since_s: float
@@ -107,21 +109,32 @@ class Ingest:
 
     # -- commit ------------------------------------------------------------------------------
 
-    async def commit(self, blocks: Sequence[Block], *, batch: BatchRecord | None = None) -> int:
+    @property
+    def catalog_version(self) -> int:
+        """What a block that is admitted from now on is admitted under."""
+        return self.catalog.registry.version
+
+    async def commit(
+        self,
+        blocks: Sequence[Block],
+        *,
+        catalog_version: int,
+        batch: BatchRecord | None = None,
+    ) -> int:
         """Wait until the blocks of one request are committed together and return their position.
 
-        Raises Busy over a bound of the queue, BatchStored when the batch id is taken, CatalogStale
-        when the block
-        must be admitted anew, and what JournalStore.append raises. Cancelling the caller does not
-        cancel the group.
+        `catalog_version` is that of the moment before they were admitted. Raises Busy over a bound
+        of the queue, BatchStored when the batch id is taken, CatalogStale when the blocks must be
+        admitted anew, and what JournalStore.append raises. Cancelling the caller does not cancel
+        the group.
         """
         block = concat(blocks)
         size = len(block) * POINT_BYTES + _objects_bytes(block)
-        return await self._enqueue(block, size, batch)
+        return await self._enqueue(block, size, batch, catalog_version)
 
     async def commit_plain(self, point: PlainPoint) -> int:
-        """The same for a point that came alone. Raises as `commit`."""
-        return await self._enqueue(point, POINT_BYTES, None)
+        """The same for a point that came alone, right after `plain_series`. Raises as `commit`."""
+        return await self._enqueue(point, POINT_BYTES, None, self.catalog_version)
 
     def plain_series(
         self, device_id: str, metric_name: str, *, time_us: int, number: float
@@ -134,11 +147,16 @@ class Ingest:
         )
 
     def _enqueue(
-        self, block: Block | PlainPoint, size: int, batch: BatchRecord | None
+        self,
+        block: Block | PlainPoint,
+        size: int,
+        batch: BatchRecord | None,
+        catalog_version: int,
     ) -> asyncio.Future[int]:
         self.check_room(len(block))
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._queue.append(Waiting(block, batch, done, size, self.clock.monotonic_s()))
+        since_s = self.clock.monotonic_s()
+        self._queue.append(Waiting(block, batch, catalog_version, done, size, since_s))
         self._queued_points += len(block)
         self._queued_bytes += size
         self._wake.set()
@@ -247,6 +265,9 @@ class Ingest:
 
     async def _flush(self, group: Sequence[Waiting]) -> None:
         """Commit a group and answer everybody in it; a group that fails on data is bisected."""
+        group = self._without_stale(group)
+        if not group:
+            return
         try:
             seq, block = await self._append(group)
         except BatchStored as error:
@@ -267,6 +288,18 @@ class Ingest:
                 if not waiting.done.done():
                     waiting.done.set_result(seq)
 
+    def _without_stale(self, group: Sequence[Waiting]) -> Sequence[Waiting]:
+        """Turn away what was admitted under a catalogue that was read anew while it waited.
+
+        The database compares versions under its lock, but only with the one we send.
+        """
+        version = self.catalog_version
+        stale = [w for w in group if w.catalog_version != version]
+        if not stale:
+            return group
+        _fail(stale, CatalogStale())
+        return [w for w in group if w.catalog_version == version]
+
     async def _append(self, group: Sequence[Waiting]) -> tuple[int, Block]:
         started_s = self.clock.monotonic_s()
         block = concat(assemble([w.block for w in group]))
@@ -274,7 +307,7 @@ class Ingest:
         seq = await self.journal.append(
             pack(block),
             points=len(block),
-            catalog_version=self.catalog.registry.version,
+            catalog_version=self.catalog_version,
             notify=self.notify,
             batches=[w.batch for w in group if w.batch is not None],
         )

@@ -265,6 +265,7 @@ class IngestRoutes:
         moved on."""
         _check_patterns(call.principal, drafts)
         for _ in range(CATALOG_TRIES_MAX):
+            version = self._ingest.catalog_version
             admissions = [await self._ingest.admit(d, dry_run=call.dry_run) for d in drafts]
             self._ingest.counters.refused_points += sum(len(a.refusals) for a in admissions)
             blocks = [a.block for a in admissions if a.block is not None]
@@ -272,11 +273,15 @@ class IngestRoutes:
                 return admissions
             try:
                 await self._ingest.commit(
-                    blocks, batch=None if record is None else record(admissions)
+                    blocks,
+                    catalog_version=version,
+                    batch=None if record is None else record(admissions),
                 )
                 return admissions
             except CatalogStale:
-                await self._ingest.reload()
+                # Unless somebody has read it anew meanwhile.
+                if self._ingest.catalog_version == version:
+                    await self._ingest.reload()
         raise StoreUnavailable("the catalogue changes too often just now")
 
 

@@ -14,7 +14,10 @@ import zstandard
 from stacks import NOW_US, Stack, a_stack
 
 from daemon.domain.block import unpack
+from daemon.domain.errors import CatalogStale
+from daemon.store.devices import DeviceStore
 from daemon.store.pool import Database
+from daemon.transport.decode import decode_point
 
 pytestmark = pytest.mark.anyio
 NOON = "2025-12-18T12:00:00Z"
@@ -55,7 +58,7 @@ class TestSinglePoint:
         assert answer.status_code == 200
         assert answer.json() == {
             "success": True,
-            "message": "Data point ingested",
+            "message": "Data point ingested successfully",
             "device_id": "d1",
             "metric_name": "temperature",
         }
@@ -422,6 +425,26 @@ class TestCompression:
 
     async def test_four_mebibytes_on_the_wire_are_the_most(self, stack: Stack) -> None:
         assert (await stack.post("/bulk", b" " * (4 * 2**20 + 1))).status_code == 413
+
+
+class TestCatalogue:
+    async def test_a_block_that_waits_while_the_catalogue_is_read_anew_is_judged_again(
+        self, stack: Stack, database: Database
+    ) -> None:
+        await stack.post("/devices/d1/telemetry", a_point())
+        old = stack.registry.devices["d1"]["temperature"]
+        admission = await stack.ingest.admit(decode_point(json.dumps(a_point()).encode(), "d1"))
+        assert admission.block is not None
+        version = stack.ingest.catalog_version
+        await DeviceStore(database).delete("d1")
+        await stack.tail.reload_catalog()
+
+        with pytest.raises(CatalogStale):
+            await stack.ingest.commit([admission.block], catalog_version=version)
+        again = await stack.post("/devices/d1/telemetry", a_point())
+
+        assert again.status_code == 200
+        assert stack.registry.devices["d1"]["temperature"] != old
 
 
 class TestOrder:
