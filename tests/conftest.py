@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from daemons import DaemonProcess, kill_started, start_daemon
 from databases import fresh_database
+from hypothesis import settings
 from servers import PostgresServer, debian_bindir, start_server, wheel_bindir
 
 from daemon.store.pool import Database
