@@ -4,6 +4,7 @@ test."""
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -13,6 +14,10 @@ from hypothesis import settings
 from servers import PostgresServer, debian_bindir, start_server, wheel_bindir
 
 from daemon.store.pool import Database
+
+# A busy machine is no failure, and a run of CI is to be repeatable.
+settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("suite")
 
 
 @pytest.fixture
