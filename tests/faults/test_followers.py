@@ -183,4 +183,4 @@ async def test_the_check_notices_numbers_that_are_not_in_commit_order(
         changes.is_last = True
     written = await journal_points(dsn)
 
-    assert len(changes.points) < len(written)
+    assert changes.points != written
