@@ -31,6 +31,8 @@ class Limits:
     checks        key -> check of an object or number against its definition; returns a Refusal's
         (code, detail) or None
     refused       key -> (code, detail) of keys that can't have a series
+    retention_us_min  the shortest of them
+    is_plain      every series takes any number: of numbers, only the time is left to judge
     """
 
     series_ids: npt.NDArray[np.int32]
@@ -42,6 +44,19 @@ class Limits:
         default_factory=dict
     )
     refused: dict[int, tuple[str, str]] = field(default_factory=dict)
+    retention_us_min: int = field(init=False)
+    is_plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Known once per set of series, so that nothing is asked of the arrays for every request.
+        is_plain = (
+            not self.refused
+            and not self.checks
+            and bool((self.kinds == Kind.NUMERIC).all())
+            and bool(np.isneginf(self.low).all() and np.isposinf(self.high).all())
+        )
+        object.__setattr__(self, "is_plain", is_plain)
+        object.__setattr__(self, "retention_us_min", int(self.retention_us.min()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,8 @@ class Admission:
 
 def admit(draft: Draft, limits: Limits, window: Window) -> Admission:
     """Judge every point of the draft; refusals come in the order of the request."""
+    if limits.is_plain and draft.kinds is None and _all_covered(draft, limits, window):
+        return Admission(_block(draft, limits, draft.numbers, draft.objects), [], len(draft))
     refusals = list(draft.refusals)
     bad = _judge(draft, limits, refusals, now_us=window.now_us, latest_us=window.latest_us)
     n = len(draft)
@@ -80,18 +97,27 @@ def admit(draft: Draft, limits: Limits, window: Window) -> Admission:
     numbers, objects = draft.numbers, draft.objects
     if draft.kinds is not None or not (limits.kinds == Kind.NUMERIC).all():
         numbers, objects = _stored_form(draft, limits)
-    block = Block(
-        limits.series_ids[draft.key_of] if len(limits.series_ids) > 1
-        else np.full(n, limits.series_ids[0], np.int32),
-        draft.times_us,
-        numbers,
-        draft.context_of,
-        draft.contexts,
-        objects,
-    )  # fmt: skip
+    block = _block(draft, limits, numbers, objects)
     if bad is None:
         return Admission(block, refusals, n)
     return Admission(block.take(np.flatnonzero(~bad)), sorted(refusals), n)
+
+
+def _all_covered(draft: Draft, limits: Limits, window: Window) -> bool:
+    oldest_us = window.now_us - limits.retention_us_min
+    times = draft.times_us
+    return bool(times.max() <= window.latest_us and times.min() >= oldest_us)
+
+
+def _block(
+    draft: Draft,
+    limits: Limits,
+    numbers: npt.NDArray[np.float64],
+    objects: dict[int, Any],
+) -> Block:
+    ids = limits.series_ids
+    series_ids = ids[draft.key_of] if len(ids) > 1 else np.full(len(draft), ids[0], np.int32)
+    return Block(series_ids, draft.times_us, numbers, draft.context_of, draft.contexts, objects)
 
 
 def _judge(
@@ -105,7 +131,7 @@ def _judge(
     for key, (code, detail) in limits.refused.items():
         _refuse(bad, draft.key_of == key, refusals, (code, detail))
     times = draft.times_us
-    if times.max() > latest_us or times.min() < now_us - int(limits.retention_us.min()):
+    if times.max() > latest_us or times.min() < now_us - limits.retention_us_min:
         _judge_times(draft, limits, refusals, bad, now_us=now_us, latest_us=latest_us)
     if not (np.isneginf(limits.low).all() and np.isposinf(limits.high).all()):
         _judge_bounds(draft, limits, refusals, bad)

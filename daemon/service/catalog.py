@@ -3,7 +3,7 @@ registered here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -20,6 +20,8 @@ from daemon.store.series import SeriesStore
 Names = tuple[str, str]
 """Device id and metric name."""
 _NUMERIC = int(Kind.NUMERIC)
+KNOWN_LIMITS_MAX = 8_192
+"""Over it they are looked up anew."""
 
 
 @dataclass(slots=True)
@@ -31,11 +33,31 @@ class Catalog:
     registry: Registry
     devices_max: int = 200_000
     metrics_per_device_max: int = 1_000
+    _known: dict[tuple[tuple[str, ...], tuple[str, ...]], Limits] = field(default_factory=dict)
+    _known_version: int = -1
 
     async def limits_of(self, draft: Draft, window: Window, *, dry_run: bool = False) -> Limits:
         """The limits of the draft's keys. Raises StoreUnavailable when a series has to be
-        registered
-        and the database is away."""
+        registered and the database is away."""
+        keys = (tuple(draft.devices), tuple(draft.metrics))
+        if self._known_version == self.registry.version:
+            known = self._known.get(keys)
+            if known is not None:
+                return known
+        limits = await self._find(draft, window, dry_run=dry_run)
+        if not limits.refused and limits.series_ids.all() and not dry_run:
+            self._remember(keys, limits)
+        return limits
+
+    def _remember(self, keys: tuple[tuple[str, ...], tuple[str, ...]], limits: Limits) -> None:
+        """Keep limits until the catalogue is read anew; a device sends the same metrics always."""
+        is_stale = self._known_version != self.registry.version
+        if is_stale or len(self._known) >= KNOWN_LIMITS_MAX:
+            self._known.clear()
+        self._known_version = self.registry.version
+        self._known[keys] = limits
+
+    async def _find(self, draft: Draft, window: Window, *, dry_run: bool) -> Limits:
         devices = self.registry.devices
         series_ids = []
         for device_id, metric_name in zip(draft.devices, draft.metrics, strict=True):

@@ -11,6 +11,7 @@ CONTEXT_CACHE_MAX = 20_000
 CACHED_CHARACTERS_MAX = 512
 """Longer texts are checked each time: the cache is bounded in bytes, too."""
 UNIT_CHARACTERS_MAX = 64
+UNITS_SEEN_MAX = 64
 TAGS_MAX = 32
 TAG_NAME_CHARACTERS_MAX = 64
 TAG_VALUE_CHARACTERS_MAX = 256
@@ -23,6 +24,8 @@ Key = tuple[str | None, bytes, bytes]
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 _cache: dict[Key, bytes | str | None] = {}
+# The first units that came alone, as a dictionary for its order; a decoder is made for them.
+_units: dict[str, None] = {"": None}
 
 
 class BadContext(ValueError):
@@ -42,6 +45,11 @@ def context_of(key: Key) -> bytes | None:
     return found
 
 
+def units_seen() -> tuple[str, ...]:
+    """The units that points have had, at most UNITS_SEEN_MAX; never empty."""
+    return tuple(_units)
+
+
 def _build(key: Key) -> bytes | str | None:
     """The canonical text; None for an empty context; a string says what is wrong."""
     unit, raw_tags, raw_metadata = key
@@ -53,6 +61,8 @@ def _build(key: Key) -> bytes | str | None:
     wrong = _wrong_unit(unit) or _wrong_tags(tags) or _wrong_metadata(metadata, len(raw_metadata))
     if wrong:
         return wrong
+    if unit and len(_units) < UNITS_SEEN_MAX:
+        _units[unit] = None
     parts = {"unit": unit, "tags": tags, "metadata": metadata}
     context = {name: part for name, part in parts.items() if part}
     return _encode(context) if context else None

@@ -6,7 +6,7 @@ itself only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -18,15 +18,20 @@ from daemon.domain.errors import Invalid
 from daemon.domain.points import Draft
 from daemon.domain.times import parse_times
 from daemon.transport import wire
+from daemon.transport.contexts import units_seen
 from daemon.transport.values import NO_UNIT, ContextKey, NotExactError, assign_contexts, set_values
 from daemon.transport.wire import (
     AnyPoint,
+    Lean,
     LeanPoint,
     LoosePoint,
     NumberPoint,
     Request,
     first_that_fits,
 )
+
+KNOWN_METRICS_MAX = 64
+"""A decoder is made for the metrics of a device up to so many."""
 
 Points = list[LeanPoint] | list[NumberPoint] | list[AnyPoint] | list[LoosePoint]
 
@@ -42,11 +47,18 @@ def decode_point(body: bytes, device_id: str) -> Draft:
         return _draft(device_id, [first_that_fits(body, (wire.any_point, wire.loose_point))])
 
 
-def decode_batch(body: bytes, device_id: str) -> Request:
-    """A batch. Raises Malformed, Invalid when there are no data_points, TooLarge over
-    wire.BATCH_POINTS_MAX."""
+def decode_batch(body: bytes, device_id: str, known: Collection[str] = ()) -> Request:
+    """A batch; `known` are metrics that the device has sent before. Raises Malformed, Invalid when
+    there are no data_points, TooLarge over wire.BATCH_POINTS_MAX."""
     try:
-        shapes = (wire.lean_batch, wire.number_batch, wire.any_batch, wire.raw_batch)
+        shapes: tuple[Any, ...] = (
+            wire.lean_batch,
+            wire.number_batch,
+            wire.any_batch,
+            wire.raw_batch,
+        )
+        if 0 < len(known) <= KNOWN_METRICS_MAX:
+            shapes = (wire.lean_batch_of(tuple(known), units_seen()), *shapes)
         return _batch(first_that_fits(body, shapes), device_id)
     except NotExactError:
         return _batch(first_that_fits(body, (wire.any_batch, wire.raw_batch)), device_id)
@@ -103,7 +115,7 @@ def _draft(device_id: str, points: Points) -> Draft:
         names = [n if isinstance(n, str) else "" for n in names]
     metrics, key_of = _keys(names)
     draft = Draft([device_id] * len(metrics), metrics, key_of, times_us, _NO_NUMBERS)
-    is_number = isinstance(points[0], LeanPoint | NumberPoint)
+    is_number = isinstance(points[0], Lean | NumberPoint)
     set_values(draft, [p.value for p in points], all_numbers=is_number)
     assign_contexts(draft, _contexts(points))
     return draft
@@ -124,7 +136,7 @@ def _keys(names: list[str]) -> tuple[list[str], npt.NDArray[np.int32]]:
 def _contexts(points: Points) -> Sequence[ContextKey]:
     """What stands beside each value: the unit alone where no point has tags or metadata."""
     units: list[Any] = [p.unit for p in points]
-    if isinstance(points[0], LeanPoint):
+    if isinstance(points[0], Lean):
         return units
     if isinstance(points[0], LoosePoint):
         units = [unit if unit is None or isinstance(unit, str) else NO_UNIT for unit in units]

@@ -163,7 +163,9 @@ class IngestRoutes:
 
     async def batch(self, call: Call) -> bytes:
         """Store up to 1,000 points of one device."""
-        request = decode.decode_batch(call.body, call.device_id)
+        request = decode.decode_batch(
+            call.body, call.device_id, self._ingest.catalog.registry.metrics_of(call.device_id)
+        )
 
         def answer(admissions: list[Admission]) -> dict[str, Any]:
             return _summary(admissions[0])

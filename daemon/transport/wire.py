@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,13 +18,46 @@ BATCH_ID_CHARACTERS_MAX = 128
 ABSENT = msgspec.Raw()
 
 
-class LeanPoint(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+class Lean(msgspec.Struct, gc=False):
+    """Marks points that have nothing but a unit beside their number."""
+
+
+class LeanPoint(Lean, gc=False, forbid_unknown_fields=True):
     """A number with an ISO stamp and nothing but a unit beside: what nearly every point is."""
 
     timestamp: str
     metric_name: str
     value: float
     unit: str | None = None
+
+
+@lru_cache(maxsize=512)
+def lean_batch_of(metrics: tuple[str, ...], units: tuple[str, ...]) -> Callable[[bytes], Any]:
+    """The decoder of batches of LeanPoint whose names and units are all among these.
+
+    It gives one text per name instead of a new one per point, which is a third of the memory.
+    """
+    point = msgspec.defstruct(
+        "KnownPoint",
+        [
+            ("timestamp", str),
+            ("metric_name", Literal[metrics]),
+            ("value", float),
+            ("unit", Literal[units] | None, None),
+        ],
+        bases=(Lean,),
+        gc=False,
+        forbid_unknown_fields=True,
+    )
+    batch = msgspec.defstruct(
+        "KnownBatch",
+        [
+            ("data_points", list[point]),  # type: ignore[valid-type]
+            ("batch_id", str | None, None),
+            ("compression", str | None, None),
+        ],
+    )
+    return msgspec.json.Decoder(batch).decode
 
 
 class NumberPoint(msgspec.Struct, gc=False):
