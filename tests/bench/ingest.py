@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -10,6 +12,8 @@ from bench import bare, clients, conventional
 from bench.bodies import COLUMN_POINTS, METRICS, TICKS_PER_BATCH
 from bench.figure import Figure, at_least, rate
 from bench.site import Site, port_of, scratch
+
+from daemon.config import Config
 
 CONNECTIONS = 8
 DEVICES_PER_CONNECTION = 10
@@ -19,6 +23,9 @@ SECONDS = 1.5
 ROWS = METRICS * TICKS_PER_BATCH
 COLUMNS = DEVICES_PER_CONNECTION * METRICS * COLUMN_POINTS
 BACK_S = 40 * 86_400
+SETTLE_S = 0.5
+SETTLE_TURNS_MAX = 120
+COMPACTION_POINTS = Config().compaction.points
 
 
 def measure() -> list[Figure]:
@@ -29,20 +36,39 @@ def measure() -> list[Figure]:
         for turn in range(REPEATS):
             # Every turn writes points of its own, all within the retention.
             first_s = int(time.time()) - BACK_S + turn * 4 * 86_400
-            for name, value in {
-                "bare": _http(bare_port, "batches", first_s, token=token, points=ROWS),
-                "rows": _http(port, "batches", first_s, token=token, points=ROWS),
-                "copy": _copy(site, first_s),
-                "bare tagged": _http(bare_port, "batches", first_s, points=ROWS, tagged=True),
-                "tagged": _http(
-                    port, "batches", first_s + 86_400, token=token, points=ROWS, tagged=True
+            later_s, latest_s = first_s + 86_400, first_s + 2 * 86_400
+            steps: dict[str, Callable[[], float]] = {
+                "bare": partial(_http, bare_port, "batches", first_s, points=ROWS),
+                "rows": partial(_http, port, "batches", first_s, token=token, points=ROWS),
+                "copy": partial(_copy, site, first_s),
+                "bare tagged": partial(
+                    _http, bare_port, "batches", first_s, points=ROWS, tagged=True
                 ),
-                "columns": _http(
-                    port, "columns", first_s + 2 * 86_400, token=token, points=COLUMNS
+                "tagged": partial(
+                    _http, port, "batches", later_s, token=token, points=ROWS, tagged=True
                 ),
-            }.items():
-                rates.setdefault(name, []).append(value)
+                "columns": partial(_http, port, "columns", latest_s, token=token, points=COLUMNS),
+            }
+            for name, step in steps.items():
+                _settle(site)
+                rates.setdefault(name, []).append(step())
     return _figures({name: median(values) for name, values in rates.items()})
+
+
+def _settle(site: Site) -> None:
+    """Wait until the compactor rests: what it does for one figure is not to slow another."""
+    pending = """
+        select coalesce(sum(j.points), 0)::int8 from telemetry.journal j
+         where j.seq > (select c.position from telemetry.consumer c where c.name = 'compactor')
+    """
+    before = -1
+    for _ in range(SETTLE_TURNS_MAX):
+        (row,) = site.ask(pending)
+        if row[0] == before and row[0] < COMPACTION_POINTS:
+            return
+        before = row[0]
+        time.sleep(SETTLE_S)
+    raise TimeoutError("the compactor does not rest")
 
 
 def _figures(found: dict[str, float]) -> list[Figure]:
