@@ -126,7 +126,11 @@ def _parse_layout(values: Sequence[Any]) -> npt.NDArray[np.int64] | None:
     layout = _layout(values[0]) if 20 <= length <= 32 else None
     if layout is None or list(map(len, values)).count(length) != len(values):
         return None
-    digits = np.frombuffer(text, np.uint8).reshape(len(values), length) ^ layout.template
+    chars = np.frombuffer(text, np.uint8).reshape(len(values), length)
+    of_one_day = _parse_day(chars, values[0])
+    if of_one_day is not None:
+        return of_one_day
+    digits = chars ^ layout.template
     if (digits > layout.highest).any():
         return None
     # Exact: every part is below 2^24, where float32 still counts by one.
@@ -144,6 +148,65 @@ def _parse_layout(values: Sequence[Any]) -> npt.NDArray[np.int64] | None:
     if parts[7].any():
         times_us -= parts[7].astype(np.int64) * 60_000_000
     return times_us
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """Stamps of one day and zone: all characters but those of clock and fraction are the same.
+
+    template, highest   as of a _Layout; where no digit may differ, the character itself and 0
+    seconds, micros     float32 (length,): what a digit adds to the clock; micros None without any
+    start_us            midnight of that day in that zone
+    """
+
+    template: npt.NDArray[np.uint8]
+    highest: npt.NDArray[np.uint8]
+    seconds: npt.NDArray[np.float32]
+    micros: npt.NDArray[np.float32] | None
+    start_us: int
+
+
+def _parse_day(chars: npt.NDArray[np.uint8], first: str) -> npt.NDArray[np.int64] | None:
+    """Stamps that share the day and the zone of the first, as those of a batch do; else None."""
+    day = _day_of(first[:10], first[19:].translate(_DIGITS_TO_ZERO), first[19:].lstrip(_FRACTION))
+    if day is None:
+        return None
+    digits = chars ^ day.template
+    if (digits > day.highest).any():
+        return None
+    numbers = digits.astype(np.float32)
+    # Exact: below 2^24, float32 counts by one.
+    clock = numbers @ day.seconds
+    if clock.max() >= 86_400:
+        return None
+    times_us: npt.NDArray[np.int64] = clock.astype(np.int64) * 1_000_000 + day.start_us
+    if day.micros is not None:
+        times_us += (numbers @ day.micros).astype(np.int64)
+    return times_us
+
+
+_FRACTION = ".0123456789"
+_DIGITS_TO_ZERO = str.maketrans("123456789", "0" * 9)
+
+
+@lru_cache(256)
+def _day_of(date: str, layout_end: str, zone: str) -> _Day | None:
+    """The day of stamps `<date>T..:..:..<fraction><zone>`; `layout_end` has zeros for digits."""
+    start_us = _parse_iso(f"{date}T00:00:00{zone}")
+    if start_us == INVALID_US:
+        return None
+    fraction = len(layout_end) - len(zone)
+    clock = "T00:00:00"
+    text = f"{date}{clock}{layout_end[:fraction]}{zone}"
+    highest = np.zeros(len(text), np.uint8)
+    highest[[11, 12, 14, 15, 17, 18]] = [2, 9, 5, 9, 5, 9]
+    highest[20 : 19 + fraction] = 9
+    seconds = np.zeros(len(text), np.float32)
+    seconds[[11, 12, 14, 15, 17, 18]] = [36_000, 3600, 600, 60, 10, 1]
+    micros = np.zeros(len(text), np.float32)
+    micros[20 : 19 + fraction] = [10 ** (6 - digit) for digit in range(1, fraction)]
+    template = np.frombuffer(text.encode(), np.uint8)
+    return _Day(template, highest, seconds, micros if fraction else None, start_us)
 
 
 # One past the highest hour, minute, second, microsecond and offset in minutes.
