@@ -153,24 +153,24 @@ class Ingest:
         batch: BatchRecord | None,
         catalog_version: int,
     ) -> asyncio.Future[int]:
-        self.check_room(len(block))
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         since_s = self.clock.monotonic_s()
+        self._check_room(len(block), since_s)
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queue.append(Waiting(block, batch, catalog_version, done, size, since_s))
         self._queued_points += len(block)
         self._queued_bytes += size
         self._wake.set()
         return done
 
-    def check_room(self, points: int) -> None:
+    def _check_room(self, points: int, now_s: float) -> None:
         """Raises Busy when the queue is full or its oldest entry has waited too long."""
-        limits = self.limits
         if not self._queue:
             return
+        limits = self.limits
         if (
             self._queued_points + points > limits.queue_points_max
             or self._queued_bytes > limits.queue_bytes_max
-            or self.clock.monotonic_s() - self._queue[0].since_s > limits.queue_age_s_max
+            or now_s - self._queue[0].since_s > limits.queue_age_s_max
         ):
             raise Busy("more points are waiting than may wait")
 
@@ -212,6 +212,8 @@ class Ingest:
         does not."""
         while True:
             await self._wake.wait()
+            # Requests that have arrived already join this group: one turn of the loop, no timer.
+            await asyncio.sleep(0)
             group = self._take()
             if not group:
                 self._wake.clear()

@@ -93,8 +93,8 @@ class IngestRoutes:
         if not headers:
             headers = [_JSON, (b"content-length", str(len(body)).encode())]
         headers += [(b"x-request-id", own_id.encode()), _NOSNIFF]
-        duration_s = self._ingest.clock.monotonic_s() - began_s
-        self._traffic.count_request(status=status, duration_s=duration_s)
+        now_s = self._ingest.clock.monotonic_s()
+        self._traffic.count_request(status=status, duration_s=now_s - began_s, now_s=now_s)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
