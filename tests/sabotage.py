@@ -76,6 +76,8 @@ def no_bisection() -> None:
     from daemon.service import ingest
 
     async def all_or_nothing(self: ingest.Ingest, group: Sequence[ingest.Waiting]) -> None:
+        # A slow commit, so that the bad block shares its group.
+        await asyncio.sleep(0.05)
         try:
             seq, block = await self._append(group)
         except Exception as error:
