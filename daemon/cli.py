@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -44,7 +45,6 @@ ConfigFile = Annotated[
 def serve(config: ConfigFile = None) -> None:
     """Serve until SIGTERM: HTTP, and the loops behind it."""
     settings = _settings(config)
-    set_up(level=settings.log.level, text=settings.log.wants_text(is_terminal=is_terminal()))
     _run(lambda: daemon_app.serve(settings))
 
 
@@ -97,12 +97,28 @@ def db_psql(context: typer.Context, config: ConfigFile = None) -> None:
     """Open psql on the daemon's database; further arguments go to psql."""
     settings = _settings(config)
     program, dsn = _run(lambda: daemon_app.psql_of(settings))
-    os.execvp(program, [program, dsn, *context.args])
+    address, password = _without_password(dsn)
+    # Arguments stand in the process list, the environment does not.
+    environment = os.environ | ({"PGPASSWORD": password} if password else {})
+    os.execvpe(program, [program, address, *context.args], environment)
+
+
+def _without_password(dsn: str) -> tuple[str, str]:
+    """The address without its password, and the password."""
+    parts = urlsplit(dsn)
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    if not password:
+        return dsn, ""
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{user}@{host}").geturl(), unquote(password)
 
 
 def _settings(file: Path | None) -> Config:
+    """The configuration; from here on messages go to standard error, which is not for data."""
     try:
-        return load_config(file)
+        settings = load_config(file)
+        set_up(level=settings.log.level, text=settings.log.wants_text(is_terminal=is_terminal()))
+        return settings
     except BadConfig as error:
         sys.stderr.write(
             f"error: the configuration can't be used: {error}\n"
