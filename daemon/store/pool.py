@@ -110,8 +110,8 @@ class Database:
     async def kept_connection(self, work: Work) -> AsyncIterator[Connection]:
         """A connection for who writes all the time: it is kept, so that having it costs nothing.
 
-        It goes back to its pool only after an error, so there must be fewer such users than the
-        pool has connections. Raises as `connection` with `writing`.
+        One is kept; a second one, and one with an error, goes back to the pool. Raises as
+        `connection` with `writing`.
         """
         pool, kept = self._pools.get(work), self._kept[work]
         if pool is None:
@@ -123,11 +123,16 @@ class Database:
         try:
             with translating(writing=True):
                 yield connection
+            is_spare = bool(kept)
         except BaseException:
-            with translating():
-                await pool.release(connection, timeout=self._limits.connect_timeout_s)
+            is_spare = True
             raise
-        kept.append(connection)
+        finally:
+            if is_spare:
+                with translating():
+                    await pool.release(connection, timeout=self._limits.connect_timeout_s)
+            else:
+                kept.append(connection)
 
     @asynccontextmanager
     async def transaction(self, work: Work) -> AsyncIterator[Connection]:
