@@ -174,33 +174,34 @@ class Latest:
         if self._objects and any(int(i) in self._objects for i in np.unique(ids)):
             self._apply_rows(seq, block)
             return
-        is_first = np.empty(len(ids), np.bool_)
-        is_first[0] = True
-        np.not_equal(ids[1:], ids[:-1], out=is_first[1:])
+        firsts = np.concatenate(([0], np.flatnonzero(ids[1:] != ids[:-1]) + 1))
+        lasts = np.append(firsts[1:], len(ids)) - 1
         before = np.empty_like(numbers)
         before[1:] = numbers[:-1]
-        before[is_first] = self._numbers[ids[is_first]]
-        changed = numbers != before
-        changed_rows = np.flatnonzero(changed)
-        if len(changed_rows):
-            changed_ids = ids[changed_rows]
-            # A correction of the point that began the run keeps what was before it.
-            keeps = (self._times_us[changed_ids] == times[changed_rows]) & (
-                self._changed_us[changed_ids] == times[changed_rows]
-            )
-            moved = changed_rows[~keeps & ~np.isnan(before[changed_rows])]
-            # Of repeated indices the last assignment stands: the newest change of each series.
-            self._previous_numbers[ids[moved]] = before[moved]
-            if self._previous:
-                for series_id in ids[moved].tolist():
-                    self._previous.pop(series_id, None)
-            self._changed_us[changed_ids] = times[changed_rows]
-        is_last = np.append(is_first[1:], True)
-        last = np.flatnonzero(is_last)
-        self._times_us[ids[last]] = times[last]
-        self._numbers[ids[last]] = numbers[last]
-        self._seqs[ids[last]] = seq
-        self._store_contexts(block, last)
+        before[firsts] = self._numbers[ids[firsts]]
+        # The last row of each series whose value is another than the one before; -1 for none.
+        changes = np.where(numbers != before, np.arange(len(ids)), -1)
+        rows = np.maximum.reduceat(changes, firsts)
+        self._note_changes(block, rows[rows >= 0], before)
+        self._times_us[ids[lasts]] = times[lasts]
+        self._numbers[ids[lasts]] = numbers[lasts]
+        self._seqs[ids[lasts]] = seq
+        self._store_contexts(block, lasts)
+
+    def _note_changes(
+        self, block: Block, rows: npt.NDArray[np.intp], before: npt.NDArray[np.float64]
+    ) -> None:
+        """Take the last change of each series, and what its value was before."""
+        ids, times = block.series_ids[rows], block.times_us[rows]
+        # A correction of the point that began the run keeps what was before it.
+        keeps = (self._times_us[ids] == times) & (self._changed_us[ids] == times)
+        is_moved = ~keeps & ~np.isnan(before[rows])
+        moved = ids[is_moved]
+        self._previous_numbers[moved] = before[rows[is_moved]]
+        if self._previous:
+            for series_id in moved.tolist():
+                self._previous.pop(series_id, None)
+        self._changed_us[ids] = times
 
     def _store_contexts(self, block: Block, last: npt.NDArray[np.intp]) -> None:
         ids = block.series_ids[last].tolist()
