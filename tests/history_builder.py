@@ -10,9 +10,10 @@ import numpy as np
 from daemon.clock import ManualClock
 from daemon.domain.access import Principal
 from daemon.domain.block import Block
+from daemon.domain.catalog import SeriesRow
 from daemon.domain.kinds import Kind
 from daemon.live.head import Head
-from daemon.live.registry import Registry, SeriesRow
+from daemon.live.registry import Registry
 from daemon.service.history import History
 from daemon.store.pool import Database
 

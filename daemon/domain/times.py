@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.domain.errors import Malformed
-
 INVALID_US = -(2**63)
 """Marks a stamp that can't be read; no accepted stamp has this value."""
 
@@ -260,32 +258,5 @@ def _days(
 def _days_of(year: int, month: int, day: int) -> int | None:
     try:
         return (datetime(year, month, day, tzinfo=UTC) - _EPOCH).days
-    except ValueError:
-        return None
-
-
-def parse_query_time(text: str, *, name: str) -> int:
-    """A stamp of a query string or body; raises Malformed naming the parameter."""
-    value: Any = text
-    if not text[10:11]:
-        value = _number(text)
-    us = parse_time(value)
-    if us == INVALID_US and isinstance(value, str):
-        us = parse_time(_number(text))
-    if us == INVALID_US:
-        raise Malformed(
-            f"{name} must be ISO 8601 with an offset (2025-12-18T10:00:00Z) or epoch seconds",
-            code="bad_timestamp",
-        )
-    return us
-
-
-def _number(text: str) -> Any:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
     except ValueError:
         return None

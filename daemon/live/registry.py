@@ -4,39 +4,16 @@ Loaded by store/series."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from daemon.domain.catalog import Definition, SeriesRow
 from daemon.domain.kinds import Kind
 
 DAY_US = 86_400_000_000
 RETENTION_DAYS_DEFAULT = 90
 _NO_RETENTION = RETENTION_DAYS_DEFAULT * DAY_US
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """What ingest and statistics know of a definition; bounds are inclusive, None is unbounded."""
-
-    kind: Kind
-    min_value: float | None = None
-    max_value: float | None = None
-    allowed_values: frozenset[Any] | None = None
-    unit: str | None = None
-    metric_type: str = "gauge"
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesRow:
-    """One row of the series table."""
-
-    series_id: int
-    device_id: str
-    metric_name: str
-    kind: Kind
 
 
 class Registry:

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from daemon import faults
 from daemon.domain import admission
 from daemon.domain.admission import Limits, Window
+from daemon.domain.catalog import SeriesRow
 from daemon.domain.kinds import Kind
 from daemon.domain.points import UNDECODED, Draft, is_name
-from daemon.live.registry import DAY_US, RETENTION_DAYS_DEFAULT, Registry, SeriesRow
+from daemon.live.registry import DAY_US, RETENTION_DAYS_DEFAULT, Registry
 from daemon.store.series import SeriesStore
 
 Names = tuple[str, str]

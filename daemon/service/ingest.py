@@ -224,10 +224,6 @@ class Ingest:
             finally:
                 self.is_flushing = False
 
-    @property
-    def queued_points(self) -> int:
-        return self._queued_points
-
     def numbers(self) -> dict[str, float]:
         """How ingest does, for the detailed health: since the start, and waiting now."""
         counters = self.counters

@@ -12,9 +12,9 @@ import numpy as np
 from daemon.domain.block import Block, concat, unpack
 from daemon.live.head import Head
 from daemon.live.latest import Latest
-from daemon.live.registry import Definition, Registry, SeriesRow
+from daemon.live.registry import Registry
 from daemon.store.journal import JournalRow, JournalStore
-from daemon.store.series import CatalogRow, SeriesStore
+from daemon.store.series import SeriesStore
 
 PAGE_BLOCKS = 500
 """Blocks that are read from the journal at a time."""
@@ -34,7 +34,6 @@ class Tail:
     head: Head
     latest: Latest
     position: int = 0
-    is_loaded: bool = False
     is_closing: bool = False
     is_flushing: Callable[[], bool] = lambda: False
     _own: set[int] = field(default_factory=set)
@@ -61,19 +60,13 @@ class Tail:
             # One append for the page: a journal of single points loads as fast as one of batches.
             self._apply(rows[-1].seq, concat(blocks))
             self.position = rows[-1].seq
-        self.is_loaded = True
 
     async def reload_catalog(self) -> None:
         """Read the catalogue anew: series, definitions, retentions, version and epoch."""
         catalog = await self.series.catalog()
         self.registry.replace(
-            map(_row, catalog.series),
-            definitions={
-                d.name: Definition(
-                    d.kind, d.min_value, d.max_value, d.allowed_values, d.unit, d.metric_type
-                )
-                for d in catalog.definitions
-            },
+            catalog.series,
+            definitions=catalog.definitions,
             retention_days=catalog.retention_days,
         )
         self.registry.version, self.registry.epoch = catalog.version, catalog.epoch
@@ -180,7 +173,7 @@ class Tail:
         newest = max((int(b.series_ids.max()) for b in blocks), default=0)
         if newest > self.registry.series_id_max:
             rows = await self.series.series_after(self.registry.series_id_max)
-            self.registry.add(map(_row, rows))
+            self.registry.add(rows)
         ids = (
             np.unique(np.concatenate([b.series_ids for b in blocks]))
             if blocks
@@ -191,8 +184,4 @@ class Tail:
             version, _ = await self.series.state()
             if version == self.registry.version:
                 # A registration with a smaller id committed after we had read a larger one.
-                self.registry.add(map(_row, await self.series.series_after(int(ids.min()) - 1)))
-
-
-def _row(row: CatalogRow) -> SeriesRow:
-    return SeriesRow(row.series_id, row.device_id, row.metric_name, row.kind)
+                self.registry.add(await self.series.series_after(int(ids.min()) - 1))

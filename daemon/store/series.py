@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from asyncpg import Record
 
+from daemon.domain.catalog import Definition, SeriesRow
 from daemon.domain.kinds import Kind, kind_named
 from daemon.domain.latest import LatestPoint
 from daemon.store.named_sql import load
@@ -20,36 +21,13 @@ HOLD_TRIES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogRow:
-    """A series as stored; the live registry has the same shape."""
-
-    series_id: int
-    device_id: str
-    metric_name: str
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class DefinitionRow:
-    """What ingest checks of a definition."""
-
-    name: str
-    kind: Kind
-    min_value: float | None
-    max_value: float | None
-    allowed_values: frozenset[Any] | None
-    unit: str | None
-    metric_type: str
-
-
-@dataclass(frozen=True, slots=True)
 class Catalog:
     """The whole catalogue at one moment."""
 
     version: int
     epoch: str
-    series: list[CatalogRow]
-    definitions: list[DefinitionRow]
+    series: list[SeriesRow]
+    definitions: Mapping[str, Definition]
     retention_days: Mapping[str, int]
 
 
@@ -79,17 +57,17 @@ class SeriesStore:
             state["catalog_version"],
             state["epoch"],
             [_series(r) for r in series],
-            [_definition(r) for r in definitions],
+            {r["name"]: _definition(r) for r in definitions},
             {r["metric_name"]: r["retention_days"] for r in retentions},
         )
 
-    async def series_after(self, series_id: int) -> list[CatalogRow]:
+    async def series_after(self, series_id: int) -> list[SeriesRow]:
         """Series registered after this id; one that commits late may be missed, so unknown ids
         reload everything."""
         async with self._database.connection("control") as connection:
             return [_series(r) for r in await connection.fetch(SQL["series_after"], series_id)]
 
-    async def register(self, wanted: Sequence[tuple[str, str, Kind]]) -> list[CatalogRow]:
+    async def register(self, wanted: Sequence[tuple[str, str, Kind]]) -> list[SeriesRow]:
         """Make (device, metric, kind) known and return their series; a known one keeps its kind."""
         devices = [w[0] for w in wanted]
         metrics = [w[1] for w in wanted]
@@ -111,14 +89,13 @@ class SeriesStore:
         return [_latest(r) for r in rows]
 
 
-def _series(row: Record) -> CatalogRow:
-    return CatalogRow(row["series_id"], row["device_id"], row["metric_name"], Kind(row["kind"]))
+def _series(row: Record) -> SeriesRow:
+    return SeriesRow(row["series_id"], row["device_id"], row["metric_name"], Kind(row["kind"]))
 
 
-def _definition(row: Record) -> DefinitionRow:
+def _definition(row: Record) -> Definition:
     allowed = row["allowed_values"]
-    return DefinitionRow(
-        row["name"],
+    return Definition(
         kind_named(row["data_type"]),
         row["min_value"],
         row["max_value"],

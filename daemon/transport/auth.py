@@ -9,6 +9,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from fastapi.dependencies.models import Dependant
 from starlette.requests import Request
+from starlette.types import Scope
 
 from daemon.domain.access import SCOPES, Principal
 from daemon.service.keys import Keys
@@ -41,12 +42,12 @@ def address_of(scope: object) -> str:
     return client[0] if client else "unknown"
 
 
-async def authenticate(request: Request, keys: Keys) -> Principal:
+async def authenticate(scope: Scope, keys: Keys) -> Principal:
     """The holder of the request's key. Raises Unauthenticated, StoreUnavailable, Busy."""
-    token = token_of(request.scope["headers"])
+    token = token_of(scope["headers"])
     principal = None if token is None else keys.cached(token)
     if principal is None:
-        principal = await keys.authenticate(token, address=address_of(request.scope))
+        principal = await keys.authenticate(token, address=address_of(scope))
     return principal
 
 

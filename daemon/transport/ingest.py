@@ -34,7 +34,7 @@ from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest
 from daemon.service.keys import Keys
 from daemon.transport import columns, decode
-from daemon.transport.auth import token_of
+from daemon.transport.auth import authenticate
 from daemon.transport.bodies import ClientGone, decompress, read_body
 from daemon.transport.errors import answer_of
 from daemon.transport.plain import decode_plain
@@ -106,7 +106,7 @@ class IngestRoutes:
                 encoding = value.decode("latin-1").strip().lower()
             elif name == b"content-length":
                 length = value
-        principal = await self._principal(scope)
+        principal = await authenticate(scope, self._keys)
         principal.require("ingest")
         body = await read_body(receive, content_length=length)
         encoding = None if encoding in (None, "", "identity") else encoding
@@ -114,14 +114,6 @@ class IngestRoutes:
             body = decompress(body, encoding)
         dry_run = bool(scope["query_string"]) and _dry_run(scope["query_string"])
         return await route(self, Call(principal, scope["path"], device_id, body, encoding, dry_run))
-
-    async def _principal(self, scope: Scope) -> Principal:
-        token = token_of(scope["headers"])
-        principal = None if token is None else self._keys.cached(token)
-        if principal is not None:
-            return principal
-        client = scope.get("client")
-        return await self._keys.authenticate(token, address=client[0] if client else "")
 
     # -- the four calls ----------------------------------------------------------------------
 

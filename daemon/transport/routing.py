@@ -64,7 +64,7 @@ class GuardedRoute(APIRoute):
     async def _check_access(self, request: Request) -> None:
         if self.scope_needed == NO_CREDENTIAL:
             return
-        principal = await authenticate(request, request.app.state.services.keys)
+        principal = await authenticate(request.scope, request.app.state.services.keys)
         request.state.principal = principal
         if self.scope_needed not in (ANY_SCOPE, None):
             principal.require(self.scope_needed)

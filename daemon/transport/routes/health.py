@@ -61,7 +61,7 @@ async def _has_key(request: Request, parts: Services) -> bool:
     if token_of(request.scope["headers"]) is None:
         return False
     try:
-        await authenticate(request, parts.keys)
+        await authenticate(request.scope, parts.keys)
     except (Refused, TryLater):
         return False
     return True

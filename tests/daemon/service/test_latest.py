@@ -7,10 +7,10 @@ from history_builder import NOON_US, READER, a_registry, points
 
 from daemon.clock import ManualClock
 from daemon.domain.access import Principal
+from daemon.domain.catalog import SeriesRow
 from daemon.domain.errors import NotFound
 from daemon.domain.kinds import Kind
 from daemon.live.latest import Latest
-from daemon.live.registry import SeriesRow
 from daemon.service.latest import LatestReads, NewestQuery
 
 S = 1_000_000

@@ -7,8 +7,9 @@ from typing import cast
 import pytest
 
 from daemon.domain.admission import Window
+from daemon.domain.catalog import Definition, SeriesRow
 from daemon.domain.kinds import Kind
-from daemon.live.registry import DAY_US, Definition, Registry, SeriesRow
+from daemon.live.registry import DAY_US, Registry
 from daemon.service.catalog import Catalog
 from daemon.store.series import SeriesStore
 
