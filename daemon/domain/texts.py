@@ -24,6 +24,18 @@ DAY_RUNS_MAX = 64
 def time_texts(times_us: npt.NDArray[np.int64]) -> list[bytes]:
     """ISO 8601 UTC with `Z` of each time, microseconds only where there are any; years 1 to
     9999."""
+    is_first = np.ones(len(times_us), np.bool_)
+    np.not_equal(times_us[1:], times_us[:-1], out=is_first[1:])
+    firsts = np.flatnonzero(is_first)
+    if 2 * len(firsts) > len(times_us):
+        return _each_text(times_us)
+    # Many series at the same instants: each run of equal times is written once.
+    texts = np.array(_each_text(times_us[firsts]), object)
+    repeated: list[bytes] = texts.repeat(np.diff(firsts, append=len(times_us))).tolist()
+    return repeated
+
+
+def _each_text(times_us: npt.NDArray[np.int64]) -> list[bytes]:
     seconds = times_us // SECOND_US
     micros = times_us - seconds * SECOND_US
     if micros.any():

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import orjson
 
 from daemon.domain.block import Block, Int64s
@@ -32,12 +31,13 @@ def points_parts(block: Block, names: Mapping[int, SeriesName]) -> list[bytes]:
     n = len(block)
     if n == 0:
         return [b"[]"]
-    middles, codes = _middles(block, names)
-    tails, tail_codes = _tails(block, names, codes)
+    ids, codes = coded(block.series_ids)
+    series = [names[i] for i in ids]
+    tails, tail_codes = _tails(block, series, codes)
     values = value_texts(block, names)
     parts = [b""] * (4 * n)
     parts[0::4] = time_texts(block.times_us)
-    parts[1::4] = spread(middles, codes)
+    parts[1::4] = spread([_middle(name) for name in series], codes)
     parts[2::4] = values
     parts[3::4] = spread(tails, tail_codes)
     parts[0] = b"[" + _OPEN + parts[0]
@@ -50,17 +50,13 @@ def _closed(tail: bytes) -> bytes:
     return tail[: -len(_OPEN) - 1] + b"]"
 
 
-def _middles(block: Block, names: Mapping[int, SeriesName]) -> tuple[list[bytes], Int64s]:
-    """What stands between time and value: the distinct texts, and which of them each row has."""
-    ids, codes = coded(block.series_ids)
-    return [_middle(names[i]) for i in ids], codes
-
-
 def _tails(
-    block: Block, names: Mapping[int, SeriesName], codes: Int64s
+    block: Block, series: list[SeriesName], codes: Int64s
 ) -> tuple[list[bytes], Int64s]:
-    """The same for what stands behind the value; `codes` number the series by id."""
-    units = [names[i].unit for i in np.unique(block.series_ids).tolist()]
+    """What stands behind the value: the distinct texts, and which of them each row has; `codes`
+    say which of `series` a row belongs to.
+    """
+    units = [name.unit for name in series]
     if block.context_of is None:
         return [_tail(b"{}", unit) for unit in units], codes
     width = len(block.contexts) + 1

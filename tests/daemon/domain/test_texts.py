@@ -1,0 +1,26 @@
+"""Texts of columns equal those of one value at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.domain.texts import time_texts
+
+EPOCH = datetime(1970, 1, 1)  # UTC
+instants = st.integers(0, 4) | st.integers(1_766_059_200, 1_766_059_203) | st.just(-1)
+steps = st.sampled_from([1, 1_000_000])
+runs = st.lists(st.tuples(instants, steps, st.integers(1, 9)), min_size=1, max_size=12)
+
+
+@given(found=runs)
+def test_a_time_reads_the_same_alone_and_repeated(found: list[tuple[int, int, int]]) -> None:
+    times_us = [instant * step for instant, step, count in found for _ in range(count)]
+
+    texts = time_texts(np.array(times_us, np.int64))
+
+    expected = [(EPOCH + timedelta(microseconds=at)).isoformat() + "Z" for at in times_us]
+    assert [text.decode() for text in texts] == expected
