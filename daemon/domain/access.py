@@ -3,8 +3,9 @@ service/keys."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 from daemon.domain.errors import Forbidden
 
@@ -21,13 +22,21 @@ SCOPES = (
 TIERS = ("free", "pro", "enterprise")
 
 
+class GroupMembers(Protocol):
+    """Who is in which group, now."""
+
+    def devices_named(self, patterns: tuple[str, ...]) -> frozenset[str]:
+        """Devices of all groups whose id or name fits a pattern."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of a key. `devices` and `metrics` are glob patterns over the whole id; None means
-    all.
+    """The holder of a key. `devices`, `groups` and `metrics` are glob patterns over the whole id,
+    those of `groups` over the name too; None means all.
 
-    A key that is bound to groups sees their members only, so without `devices` it sees no device by
-    pattern.
+    A key that is bound to groups sees their members of the moment, as `members` knows them, and
+    what its patterns of devices allow beside.
     """
 
     key_id: str
@@ -37,6 +46,7 @@ class Principal:
     devices: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
     metrics: tuple[str, ...] | None = None
+    members: GroupMembers | None = field(default=None, compare=False, repr=False)
 
     def require(self, scope: str) -> None:
         """Raises Forbidden unless the key carries the scope; `admin` carries all."""
@@ -48,9 +58,18 @@ class Principal:
         return self.devices is None and self.groups is None and self.metrics is None
 
     def sees_device(self, device_id: str) -> bool:
-        if self.devices is None:
-            return self.groups is None
-        return any(fnmatchcase(device_id, p) for p in self.devices)
+        if self.devices is None and self.groups is None:
+            return True
+        if self.devices is not None and any(fnmatchcase(device_id, p) for p in self.devices):
+            return True
+        return device_id in self.member_ids
+
+    @property
+    def member_ids(self) -> frozenset[str]:
+        """Devices that the key sees by its groups."""
+        if self.groups is None or self.members is None:
+            return frozenset()
+        return self.members.devices_named(self.groups)
 
     def sees_metric(self, metric_name: str) -> bool:
         return self.metrics is None or any(fnmatchcase(metric_name, p) for p in self.metrics)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from daemon.domain.catalog import Definition, SeriesRow
 from daemon.domain.kinds import Kind
+from daemon.live.groups import Membership
 
 DAY_US = 86_400_000_000
 RETENTION_DAYS_DEFAULT = 90
@@ -24,11 +25,15 @@ class Registry:
     retention_us  int64    how old a point may be
     is_special    bool     the definition has more to check than bounds (its type, or allowed
         values)
+
+    `membership` says who is in which group; it has a version of its own, since a change of groups
+    makes no cached series wrong.
     """
 
     def __init__(self) -> None:
         self.version = 0
         self.epoch = ""
+        self.membership = Membership()
         self.devices: dict[str, dict[str, int]] = {}
         self.definitions: dict[str, Definition] = {}
         self.retention_days: dict[str, int] = {}
