@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from daemon.domain.batches import BatchRecord
+from daemon.domain.events import Event
+from daemon.store.events import event_of
 from daemon.store.named_sql import load
 from daemon.store.pool import Database
 
@@ -75,6 +77,21 @@ class JournalStore:
             )
         return [
             JournalRow(r["seq"], _as_us(r["appended_at"]), r["writer"], r["points"], r["body"])
+            for r in rows
+        ]
+
+    async def read_entries(
+        self, seq: int, *, limit: int, without_own_bodies: bool = False
+    ) -> list[JournalRow | Event]:
+        """Up to `limit` blocks and events after `seq`, in their one order, of one moment."""
+        async with self._database.connection("query") as connection:
+            rows = await connection.fetch(
+                SQL["read_entries"], seq, limit, self.writer, without_own_bodies
+            )
+        return [
+            event_of(r)
+            if r["event_id"] is not None
+            else JournalRow(r["seq"], _as_us(r["appended_at"]), r["writer"], r["points"], r["body"])
             for r in rows
         ]
 

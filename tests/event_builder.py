@@ -1,0 +1,15 @@
+"""Events for tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from daemon.domain.events import NewEvent, new_event
+
+NOON = datetime(2025, 12, 18, 12, tzinfo=UTC)
+NOON_US = round(NOON.timestamp()) * 1_000_000
+
+
+def an_event(type: str = "deploy.done", message: str = "it went well", **about: Any) -> NewEvent:
+    return new_event(type, message, by="key_test", now_us=NOON_US, occurred_at=NOON, **about)
