@@ -62,13 +62,15 @@ def parse_times(values: Sequence[Any]) -> npt.NDArray[np.int64]:
     return np.fromiter(map(parse_time, values), np.int64, len(values))
 
 
-def parse_epochs(values: Sequence[float], counts: Sequence[int]) -> npt.NDArray[np.int64]:
+def parse_epochs(
+    values: Sequence[float] | npt.NDArray[np.int64], counts: Sequence[int]
+) -> npt.NDArray[np.int64]:
     """Columns of epoch numbers, one after the other; `counts` (each >= 1) says how long each is.
 
     Each column has one unit (s, ms or µs), which its largest magnitude tells; a column beyond any
     unit is INVALID_US throughout.
     """
-    numbers = _as_numbers(values)
+    numbers = values if isinstance(values, np.ndarray) else _as_numbers(values)
     lengths = np.array(counts, np.int64)
     starts = np.cumsum(lengths) - lengths
     size = np.maximum(

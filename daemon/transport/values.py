@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from daemon.domain.kinds import Kind
 from daemon.domain.points import UNDECODED, Draft, Refusal
@@ -29,13 +30,18 @@ class NotExactError(Exception):
     them apart."""
 
 
+def set_numbers(draft: Draft, numbers: npt.NDArray[np.float64]) -> None:
+    """Take values that all are numbers. Raises NotExactError."""
+    if max(numbers.max(), -numbers.min()) >= EXACT_INTEGER_MAX:
+        raise NotExactError
+    draft.numbers = numbers
+
+
 def set_values(draft: Draft, values: list[Any], *, all_numbers: bool) -> None:
     """Fill numbers, kinds and objects; refuse values that can't be stored."""
     if all_numbers:
         # The quickest way from a list of floats to an array.
-        draft.numbers = np.frombuffer(struct.pack(f"{len(values)}d", *values))
-        if np.abs(draft.numbers).max() >= EXACT_INTEGER_MAX:
-            raise NotExactError
+        set_numbers(draft, np.frombuffer(struct.pack(f"{len(values)}d", *values)))
         return
     numbers = np.full(len(values), np.nan)
     kinds = np.zeros(len(values), np.uint8)

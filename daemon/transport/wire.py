@@ -135,6 +135,23 @@ class AnyColumn(msgspec.Struct, gc=False):
     tags: msgspec.Raw = ABSENT
 
 
+class RawColumn(msgspec.Struct, gc=False):
+    """A column whose numbers are still text."""
+
+    device_id: str
+    metric_name: str
+    timestamps: msgspec.Raw
+    values: msgspec.Raw
+    unit: str | None = None
+    tags: msgspec.Raw = ABSENT
+
+
+class RawColumns(msgspec.Struct):
+    series: list[RawColumn]
+    batch_id: str | None = None
+    compression: str | None = None
+
+
 class NumberColumns(msgspec.Struct):
     series: list[NumberColumn]
     batch_id: str | None = None
@@ -158,6 +175,7 @@ lean_bulk = msgspec.json.Decoder(dict[str, list[LeanPoint]]).decode
 number_bulk = msgspec.json.Decoder(dict[str, list[NumberPoint]]).decode
 any_bulk = msgspec.json.Decoder(dict[str, list[AnyPoint]]).decode
 raw_bulk = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
+raw_columns = msgspec.json.Decoder(RawColumns).decode
 number_columns = msgspec.json.Decoder(NumberColumns).decode
 any_columns = msgspec.json.Decoder(AnyColumns).decode
 
