@@ -104,8 +104,15 @@ def parts_of(block: Block, cells: Int64s) -> Parts:
     ones = np.ones(len(block), np.int64)
     values = block.numbers
     rows = Parts(
-        block.series_ids, cells, ones, is_number.astype(np.int64), values, values, values, values,
-        values
+        block.series_ids,
+        cells,
+        ones,
+        is_number.astype(np.int64),
+        values,
+        values,
+        values,
+        values,
+        values,
     )
     return fold(rows)
 
@@ -128,7 +135,10 @@ def fold(parts: Parts) -> Parts:
     """One part for each series and cell; the input is sorted by both."""
     if not len(parts):
         return parts
-    starts, group_of = _groups(parts.series_ids, parts.cells)
+    is_first = _is_first(parts.series_ids, parts.cells)
+    if bool(is_first.all()):
+        return parts
+    starts, group_of = _groups(is_first)
     m = len(starts)
     points = np.add.reduceat(parts.points, starts)
     numbers = np.add.reduceat(parts.numbers, starts)
@@ -215,7 +225,7 @@ class _Column:
 
 
 def _percentiles(column: _Column, quantile: float) -> Aggregated:
-    starts, group_of = _groups(column.series_ids, column.buckets)
+    starts, group_of = _groups(_is_first(column.series_ids, column.buckets))
     counts = np.diff(np.append(starts, len(group_of)))
     values = column.values[np.lexsort((column.values, group_of))]
     rank = (counts - 1) * quantile
@@ -233,7 +243,7 @@ def _percentiles(column: _Column, quantile: float) -> Aggregated:
 def _deltas(
     column: _Column, times_us: Int64s, aggregation: Aggregation, is_pooled: bool
 ) -> Aggregated:
-    starts, group_of = _groups(column.series_ids, column.buckets)
+    starts, group_of = _groups(_is_first(column.series_ids, column.buckets))
     counts = np.diff(np.append(starts, len(group_of)))
     values = column.values
     gains = np.zeros(len(values))
@@ -267,12 +277,17 @@ def _added_up(whole: Aggregated) -> Aggregated:
     )
 
 
-def _groups(
-    series_ids: Int32s, cells: Int64s
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
-    """First row of each run of equal (series, cell), and for each row the number of its run."""
+def _is_first(series_ids: Int32s, cells: Int64s) -> npt.NDArray[np.bool_]:
+    """Whether each row begins a run of equal (series, cell)."""
     is_first = np.empty(len(cells), np.bool_)
     is_first[0] = True
     np.not_equal(cells[1:], cells[:-1], out=is_first[1:])
     is_first[1:] |= series_ids[1:] != series_ids[:-1]
+    return is_first
+
+
+def _groups(
+    is_first: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+    """First row of each run, and for each row the number of its run."""
     return np.flatnonzero(is_first), np.cumsum(is_first, dtype=np.int64) - 1

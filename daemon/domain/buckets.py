@@ -45,6 +45,10 @@ class Grid:
             return np.asarray((times_us - self.starts_us[0]) // self.step_us, np.int64)
         return np.asarray(np.searchsorted(self.starts_us, times_us, side="right") - 1, np.int64)
 
+    def part(self, first: int, end: int) -> Grid:
+        """The buckets [first, end) of these."""
+        return Grid(self.starts_us[first:end], self.step_us)
+
     @property
     def is_hourly(self) -> bool:
         """Whether no bucket but the first begins inside an hour of UTC, so that hourly rollups

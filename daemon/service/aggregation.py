@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from daemon.domain.buckets import HOUR_US, Grid
 from daemon.domain.slices import groups, slices
 from daemon.domain.tags import carries
 from daemon.service.history import INLINE_POINTS_MAX, Snapshot
-from daemon.store.hours import HOUR_BITS, Column, Hours, read_hours
+from daemon.store.hours import HOUR_BITS, HOURS, Column, Hours, read_hours
 
 PIECE_POINTS = 5_000_000
 """Hours that rollups can't serve are read in pieces of about this many points ..."""
@@ -67,6 +68,28 @@ async def aggregate_snapshot(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
     if wanted.fit_rollups(snapshot.start_us, snapshot.end_us):
         return await _from_rollups(snapshot, wanted)
     return await _from_points(snapshot, wanted)
+
+
+def in_parts(
+    snapshot: Snapshot, wanted: Buckets, *, rows: int
+) -> Iterator[tuple[Snapshot, Buckets]]:
+    """The read in parts, in order of time, for who may have enough before the end.
+
+    The first part has room for that many rows, and each further one for twice as many as the one
+    before it, so that few points in a long range take few reads. What rollups can't serve is one
+    part.
+    """
+    grid = wanted.grid
+    size = rows // max(1, len(snapshot.series_ids)) + 1
+    if size >= len(grid) or not wanted.fit_rollups(snapshot.start_us, snapshot.end_us):
+        yield snapshot, wanted
+        return
+    first, start_us = 0, snapshot.start_us
+    while first < len(grid):
+        end = min(first + size, len(grid))
+        end_us = snapshot.end_us if end == len(grid) else int(grid.starts_us[end])
+        yield snapshot.part(start_us, end_us), replace(wanted, grid=grid.part(first, end))
+        first, start_us, size = end, end_us, 2 * size
 
 
 async def _from_points(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
@@ -128,7 +151,7 @@ async def _from_rollups(snapshot: Snapshot, wanted: Buckets) -> Aggregated:
         end_hour=end_hour,
         column=_COLUMNS[wanted.aggregation],
     )
-    parts = [_parts_of_rollups(hours, dirty)]
+    parts = [_parts_of_rollups(hours, dirty, snapshot)]
     for piece in _pieces(snapshot, dirty, edges):
         parts.append(await _parts_of_piece(snapshot, piece, dirty))
     return await _finished(parts, wanted)
@@ -161,10 +184,11 @@ def _dirty_keys(snapshot: Snapshot) -> Int64s:
     """Series and hours that the head or the end of retention touches, ascending."""
     head = snapshot.head
     keys = [_keys(head.series_ids.astype(np.int64), head.times_us // HOUR_US)]
-    cut = np.flatnonzero(snapshot.cuts_us > snapshot.start_us)
+    cuts_us = snapshot.cuts_us
+    cut = np.flatnonzero((cuts_us > snapshot.start_us) & (cuts_us < snapshot.end_us))
     if len(cut):
         ids = snapshot.series_ids[cut].astype(np.int64)
-        keys.append(_keys(ids, snapshot.cuts_us[cut] // HOUR_US))
+        keys.append(_keys(ids, cuts_us[cut] // HOUR_US))
     return np.unique(np.concatenate(keys))
 
 
@@ -172,15 +196,20 @@ def _keys(series_ids: Int64s, hours: Int64s) -> Int64s:
     return (series_ids << HOUR_BITS) | hours
 
 
-def _parts_of_rollups(hours: Hours, dirty: Int64s) -> Parts:
+def _parts_of_rollups(hours: Hours, dirty: Int64s, snapshot: Snapshot) -> Parts:
     """Parts of which only the column that was read means something."""
     keys, counts, values = hours.keys, hours.counts, hours.values
     if len(dirty) and len(keys):
         is_clean = ~np.isin(keys, dirty)
         keys, counts, values = keys[is_clean], counts[is_clean], values[is_clean]
     ids = (keys >> HOUR_BITS).astype(np.int32)
-    cells = keys & ((1 << HOUR_BITS) - 1)
-    return Parts(ids, cells, counts, counts, values, values, values, values, values)
+    cells = keys & HOURS
+    parts = Parts(ids, cells, counts, counts, values, values, values, values, values)
+    if not bool((snapshot.cuts_us > snapshot.start_us).any()):
+        return parts
+    # Housekeeping may not have come to them yet; the hour of the cut itself is dirty.
+    is_kept = (cells + 1) * HOUR_US > snapshot.cuts_of(ids)
+    return parts if is_kept.all() else parts.take(np.flatnonzero(is_kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +224,7 @@ class _Piece:
 def _pieces(snapshot: Snapshot, dirty: Int64s, edges: list[int]) -> list[_Piece]:
     """Runs of hours in order, none longer than PIECE_POINTS allow."""
     hours_max = max(1, PIECE_POINTS // (HOUR_POINTS * max(1, len(snapshot.series_ids))))
-    of_head = set(np.unique(dirty & ((1 << HOUR_BITS) - 1)).tolist()) - set(edges)
+    of_head = set(np.unique(dirty & HOURS).tolist()) - set(edges)
     pieces = [_Piece(hour, hour + 1, True) for hour in edges]
     for hour in sorted(of_head):
         last = pieces[-1] if pieces else None
@@ -210,7 +239,7 @@ def _pieces(snapshot: Snapshot, dirty: Int64s, edges: list[int]) -> list[_Piece]
 async def _parts_of_piece(snapshot: Snapshot, piece: _Piece, dirty: Int64s) -> Parts:
     of = None
     if not piece.is_edge:
-        hours = dirty & ((1 << HOUR_BITS) - 1)
+        hours = dirty & HOURS
         inside = dirty[(hours >= piece.first) & (hours < piece.end)]
         of = np.unique(inside >> HOUR_BITS).astype(np.int32)
     block = await snapshot.points(piece.first * HOUR_US, piece.end * HOUR_US, of=of)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -84,6 +84,16 @@ class Snapshot:
         days = (self.end_us - self.start_us) // DAY_US + 2
         return len(self.series_ids) * days <= 4
 
+    def part(self, start_us: int, end_us: int) -> Snapshot:
+        """The same read of [start_us, end_us), which lies in the range."""
+        head = self._head_of(start_us, end_us, None)
+        return replace(self, head=head, start_us=start_us, end_us=end_us)
+
+    def cuts_of(self, series_ids: Int32s) -> Int64s:
+        """The cut of each of these series."""
+        order = np.argsort(self.series_ids)
+        return self.cuts_us[order][np.searchsorted(self.series_ids[order], series_ids)]
+
     async def points(
         self, start_us: int | None = None, end_us: int | None = None, *, of: Int32s | None = None
     ) -> Block:
@@ -141,9 +151,7 @@ class Snapshot:
         merged = merge([chunks, head])
         if int(self.cuts_us.max(initial=start_us)) <= start_us:
             return merged
-        order = np.argsort(self.series_ids)
-        at = np.searchsorted(self.series_ids[order], merged.series_ids)
-        kept = merged.times_us >= self.cuts_us[order][at]
+        kept = merged.times_us >= self.cuts_of(merged.series_ids)
         return merged if kept.all() else merged.take(np.flatnonzero(kept))
 
 

@@ -18,11 +18,13 @@ from daemon.domain.errors import Invalid
 from daemon.domain.kinds import Kind
 from daemon.domain.merge import EMPTY
 from daemon.domain.page_cursors import PageCursor
+from daemon.domain.places import order_of
 from daemon.domain.series_name import SeriesName
 from daemon.domain.slices import Slice, slices
+from daemon.domain.spread import coded
 from daemon.domain.tags import carries
 from daemon.live.registry import Registry
-from daemon.service.aggregation import Buckets, aggregate_snapshot
+from daemon.service.aggregation import Buckets, aggregate_snapshot, in_parts
 from daemon.service.history import INLINE_POINTS_MAX, History, Snapshot
 from daemon.service.selection import Selection, sees, select
 
@@ -90,10 +92,14 @@ class PooledBuckets:
 
 
 class Series:
-    """Reads for one request each; nothing is kept between them."""
+    """Reads for one request each; nothing is kept between them.
 
-    def __init__(self, history: History) -> None:
+    A page of hours reads at least `part_rows` of them at a time.
+    """
+
+    def __init__(self, history: History, *, part_rows: int = PAGE_POINTS_MAX) -> None:
         self._history = history
+        self._part_rows = part_rows
 
     @property
     def _registry(self) -> Registry:
@@ -126,8 +132,8 @@ class Series:
             grid = _grid(query, start_us, snapshot)
             wanted = Buckets(grid, query.aggregation, tags=tuple(query.tags.items()))
             _check_cells(len(selection), len(grid))
-            found = await aggregate_snapshot(snapshot, wanted)
-            block, next_cursor = pager.page_of_buckets(found, grid)
+            found = pager.page_of_buckets(snapshot, wanted, part_rows=self._part_rows)
+            block, next_cursor = await found
         if next_cursor is not None and query.is_strict:
             raise Invalid(
                 f"there are more than {query.limit} points; ask for less, or page",
@@ -158,12 +164,17 @@ class Series:
 
     def _with_units(self, selection: Selection, aggregation: Aggregation) -> Selection:
         """Buckets are numbers, in the unit of the definition where the aggregation keeps it."""
-        definitions = self._registry.definitions
-        names = {}
-        for series_id, name in selection.names.items():
-            known = None if aggregation in _UNITLESS else definitions.get(name.metric_name)
-            unit = None if known is None else known.unit
-            names[series_id] = replace(name, kind=Kind.NUMERIC, unit=unit)
+        units: dict[str, str | None] = {}
+        if aggregation not in _UNITLESS:
+            definitions = self._registry.definitions
+            for metric in {name.metric_name for name in selection.names.values()}:
+                units[metric] = definitions[metric].unit if metric in definitions else None
+        names = {
+            series_id: SeriesName(
+                name.device_id, name.metric_name, Kind.NUMERIC, units.get(name.metric_name)
+            )
+            for series_id, name in selection.names.items()
+        }
         return replace(selection, names=names)
 
 
@@ -207,11 +218,32 @@ class _Pager:
             return page, self._cursor_at(page)
         return page, None if stopped_us is None else str(PageCursor(stopped_us))
 
-    def page_of_buckets(self, found: Aggregated, grid: Grid) -> tuple[Block, str | None]:
+    async def page_of_buckets(
+        self, snapshot: Snapshot, wanted: Buckets, *, part_rows: int
+    ) -> tuple[Block, str | None]:
         """The page, and the cursor of the next one when there is more."""
-        block = Block(found.series_ids, grid.starts_us[found.buckets], found.values)
-        page, more = self._ordered(self._behind_cursor(block))
-        return page, self._cursor_at(page) if more else None
+        found: list[Block] = []
+        rows = 0
+        # The first bucket may lie before the cursor for nearly all series.
+        part_rows = max(part_rows, self.limit + len(self.selection))
+        for part, buckets in in_parts(snapshot, wanted, rows=part_rows):
+            aggregated = await aggregate_snapshot(part, buckets)
+            found.append(self._behind_cursor(self._rows_of(aggregated, buckets.grid)))
+            rows += len(found[-1])
+            if rows > self.limit:
+                break
+        block = concat(found)
+        if rows <= self.limit:
+            return block, None
+        page = block.take(np.arange(self.limit))
+        return page, self._cursor_at(page)
+
+    def _rows_of(self, found: Aggregated, grid: Grid) -> Block:
+        """The buckets in the order of answers: each has a place of its own by time and name."""
+        width = len(self.selection)
+        places = found.buckets * width + self.selection.ranks_of(found.series_ids)
+        ordered = found.take(order_of(places, size=len(grid) * width))
+        return Block(ordered.series_ids, grid.starts_us[ordered.buckets], ordered.values)
 
     def _behind_cursor(self, block: Block) -> Block:
         if self.after is None or not len(block):
@@ -265,8 +297,10 @@ async def _parts(snapshot: Snapshot, limit: int) -> AsyncIterator[Slice]:
 def _page(
     query: PointQuery, selection: Selection, block: Block, next_cursor: str | None
 ) -> PointPage:
-    ids, totals = np.unique(block.series_ids, return_counts=True)
-    by_id = dict(zip(ids.tolist(), totals.tolist(), strict=True))
+    by_id: dict[int, int] = {}
+    if len(block):
+        ids, codes = coded(block.series_ids)
+        by_id = dict(zip(ids, np.bincount(codes).tolist(), strict=True))
     counts = [(selection.names[i], by_id[i]) for i in selection.names if i in by_id]
     devices = {device_id for device_id, _ in selection.keys} or set(query.devices or ())
     metrics = {metric_name for _, metric_name in selection.keys} or set(query.metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -27,7 +28,7 @@ from daemon.service.compaction import Compaction
 from daemon.service.export import Exports
 from daemon.service.history import History
 from daemon.service.reads import make_reads
-from daemon.service.series import PointQuery, PooledQuery
+from daemon.service.series import PointQuery, PooledQuery, Series
 from daemon.service.tail import Tail
 from daemon.store.journal import JournalStore
 from daemon.store.pool import Database
@@ -118,13 +119,15 @@ class Stage:
             else:
                 await self.write(step)
 
+    @property
+    def history(self) -> History:
+        return History(self.database, self.tail.registry, self.tail.head, self.clock)
+
     def exports(self, group_points: int) -> Exports:
-        tail = self.tail
-        history = History(self.database, tail.registry, tail.head, self.clock)
         return Exports(
-            history,
+            self.history,
             changes=self.reads.changes,
-            journal=tail.journal,
+            journal=self.tail.journal,
             clock=self.clock,
             group_points=group_points,
         )
@@ -223,6 +226,62 @@ async def test_buckets_are_the_same_wherever_the_points_lie(
         (-1, int(t) // ((interval_s or 86_400) * S)): v
         for t, v in zip(pooled.starts_us, pooled.aggregated.values, strict=True)
     } == pytest.approx(in_all, rel=1e-9, abs=1e-6)
+
+
+@checked
+@given(
+    steps,
+    ranges,
+    st.sampled_from(list(Aggregation)),
+    st.sampled_from([3600, 7200]),
+    st.sampled_from([1, 2, 7, 40]),
+)
+async def test_pages_of_buckets_are_cut_from_the_whole(
+    database: Database,
+    script: list[Any],
+    span: tuple[int, int],
+    aggregation: Aggregation,
+    interval_s: int,
+    limit: int,
+) -> None:
+    stage = Stage(database)
+    await stage.play(script)
+    query = PointQuery(("m",), *span, aggregation=aggregation, interval_s=interval_s)
+
+    whole = await stage.reads.series.query(READER, query)
+    pages = Series(stage.history, part_rows=1)
+    found: list[tuple[int, int, Any]] = []
+    cursor = None
+    while True:
+        page = await pages.query(READER, replace(query, limit=limit, cursor=cursor))
+        assert 0 < len(page.block) <= limit or not len(whole.block)
+        found += stage.rows_of(page.block)
+        if page.next_cursor is None:
+            break
+        cursor = parse_page_cursor(page.next_cursor)
+
+    assert found == stage.rows_of(whole.block)
+
+
+async def test_hours_beyond_a_retention_are_not_shown_before_housekeeping(
+    database: Database,
+) -> None:
+    stage = Stage(database)
+    points = [(s, START_US + h * HOUR_US + m * 60 * S, 1.0)
+              for s in (0, 1) for h in range(30) for m in (10, 50)]  # fmt: skip
+    await stage.play([points, "compact"])
+    kept_us = 9 * HOUR_US + 30 * 60 * S
+    stage.tail.registry.retention_us[stage.ids[0]] = kept_us
+    query = PointQuery(("m",), START_US, NOON_US, aggregation=Aggregation.SUM, interval_s=3600)
+
+    for series in (stage.reads.series, Series(stage.history, part_rows=1)):
+        page = await series.query(READER, replace(query, limit=100))
+        short = [(t, v) for t, s, v in stage.rows_of(page.block) if s == 0]
+
+        assert short == [
+            (NOON_US - hours * HOUR_US, 1.0 if hours == 10 else 2.0) for hours in range(10, 0, -1)
+        ]
+        assert len(page.block) == 10 + 30
 
 
 @checked
