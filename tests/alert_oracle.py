@@ -1,0 +1,74 @@
+"""What the contract's section 7.1 says of a threshold rule, written a second time and slowly: every
+decision from all samples, nothing carried along but the alerts themselves."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from daemon.domain.alerts import Episode, Sample
+from daemon.domain.rules import Rule
+
+COMPARE = {
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+def episodes_of(rule: Rule, samples: Sequence[Sample]) -> list[Episode]:
+    """The alerts of these samples, which are in order of time."""
+    found: list[Episode] = []
+    fired_us: int | None = None
+    for at, sample in enumerate(samples):
+        if fired_us is not None:
+            over_us = _over_us(rule, samples[: at + 1], fired_us)
+            if over_us is not None:
+                found.append(Episode(fired_us, over_us))
+                fired_us = None
+        if fired_us is None and _fires(rule, samples[: at + 1], found):
+            fired_us = sample.time_us
+    return found if fired_us is None else [*found, Episode(fired_us, None)]
+
+
+def _breaches(rule: Rule, sample: Sample, *, bound: Any) -> bool:
+    return bool(COMPARE[rule.condition](sample.value, bound))
+
+
+def _holds(rule: Rule, samples: Sequence[Sample]) -> bool:
+    t = samples[-1].time_us
+    inside = [s for s in samples if t - rule.window_us < s.time_us <= t] or [samples[-1]]
+    return sum(_breaches(rule, s, bound=rule.threshold) for s in inside) >= rule.trigger_count
+
+
+def _fires(rule: Rule, samples: Sequence[Sample], before: Sequence[Episode]) -> bool:
+    t = samples[-1].time_us
+    if before and t - before[-1].fired_us < rule.cooldown_us:
+        return False
+    since = None
+    for end in range(len(samples), 0, -1):
+        if not _holds(rule, samples[:end]):
+            break
+        since = samples[end - 1].time_us
+    return since is not None and t - since >= rule.hold_us
+
+
+def _over_us(rule: Rule, samples: Sequence[Sample], fired_us: int) -> int | None:
+    """When the alert was over by the newest of the samples, or None."""
+    newest = samples[-1]
+    bound = rule.threshold if rule.resolve_threshold is None else rule.resolve_threshold
+    window = [s for s in samples if s.time_us <= fired_us][:]
+    counted = [s for s in window if _breaches(rule, s, bound=rule.threshold)]
+    last_us = counted[-1].time_us
+    for sample in samples:
+        if sample.time_us > fired_us and _breaches(rule, sample, bound=bound):
+            if sample.time_us > last_us + rule.resolve_after_us:
+                break
+            last_us = sample.time_us
+    end_us = last_us + rule.resolve_after_us
+    is_over = newest.time_us >= end_us and newest.time_us != last_us
+    return end_us if rule.auto_resolve and is_over else None
