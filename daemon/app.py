@@ -3,137 +3,80 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shutil
 import signal
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
+from daemon import serving, sibling
 from daemon.clock import SystemClock
 from daemon.compactor import Orders
 from daemon.config import Config, is_terminal
-from daemon.domain.errors import DomainError, StoreUnavailable
+from daemon.domain.errors import StoreUnavailable
 from daemon.log import get_logger
 from daemon.parts import Parts, build
 from daemon.postgres.supervisor import EmbeddedPostgres
 from daemon.service.keys import Keys
+from daemon.serving import Company, Stop, connections_of, end_wait_s, patiently, pool_limits, url_of
 from daemon.store.health import HealthStore
 from daemon.store.keys import KeyStore
 from daemon.store.migrations import migrate
-from daemon.store.pool import Database, PoolLimits
-from daemon.transport.http import build_api
-from daemon.transport.ingest import IngestRoutes
-from daemon.transport.server import Server, bind, make_server
-from daemon.workers import child, follower, listener
-from daemon.workers.repeat import repeat
+from daemon.store.pool import Database
+from daemon.transport.server import bind, share
+from daemon.workers import child
 from telemetryctl.api.contexts import config_home, write_context
 
 log = get_logger()
-T = TypeVar("T")
 
-DATABASE_WAIT_S = 60.0
-"""How long the start waits for a database that can't be reached; then the daemon exits 75."""
-DATABASE_POLL_S = 0.5
-REGISTER_EVERY_S = 5.0
-HEALTH_EVERY_S = 1.0
-KEY_USES_EVERY_S = 5.0
 SIGNALS_TOGETHER_S = 1.0
-GOODBYE_S = 0.25
-"""How long kept connections have for their last request."""
 FIRST_CONTEXT = "local"
+CONNECTIONS_SPARE = 20
+"""Of the embedded server: for the compactor, backups and people."""
+CONNECTIONS_EMBEDDED = 100
+"""What it allows by itself."""
 
 
 async def serve(config: Config) -> None:
     """Run the daemon until SIGTERM or SIGINT; a second signal ends it at once."""
     listening = bind(config.server.host, config.server.port)
+    if config.server.processes > 1:
+        share(listening)
     port = listening.getsockname()[1]
     async with AsyncExitStack() as stack:
         stack.callback(listening.close)
         embedded, dsn = await _open_postgres(stack, config)
-        await _patiently(lambda: migrate(dsn))
-        database = Database(dsn, limits=_pool_limits(config))
+        await patiently(lambda: migrate(dsn))
+        database = Database(dsn, limits=pool_limits(config))
         await database.open()
         stack.push_async_callback(database.close)
         parts = build(config, database, port=port)
         stack.callback(parts.services.health.close)
-        await _patiently(parts.housekeeping.prepare)
-        await _patiently(parts.tail.load)
+        await patiently(parts.housekeeping.prepare)
+        await patiently(parts.tail.load)
         await _first_key(parts, port)
-        await _run(parts, embedded, dsn, listening)
+        company = _company(parts, embedded, dsn)
+        await serving.run(parts, listening, _stop_on_signal(embedded), company=company)
     log.info("stopped")
 
 
-async def _run(
-    parts: Parts, embedded: EmbeddedPostgres | None, dsn: str, listening: socket.socket
-) -> None:
-    """Run every loop until a signal; then drain and stop them."""
-    config, services = parts.config, parts.services
-    app = IngestRoutes(
-        build_api(services), ingest=parts.ingest, keys=services.keys, traffic=parts.traffic
-    )
-    server = make_server(app, drain_timeout_s=config.server.drain_timeout_s)
-    stop = _stop_event(embedded)
-    async with asyncio.TaskGroup() as tasks:
-        loops = [
-            tasks.create_task(loop)
-            for loop in (
-                parts.ingest.run(),
-                follower.run(parts.tail),
-                listener.run(parts.database, parts.tail),
-                child.keep("daemon.compactor", _compactor_orders(parts, dsn)),
-                parts.housekeeping.run(),
-                repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
-                repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
-                repeat(lambda: _register(parts), every_s=REGISTER_EVERY_S, name="register"),
-                *([embedded.run()] if embedded else []),
-            )
-        ]
-        serving = tasks.create_task(server.serve(sockets=[listening]))
-        services.health.started()
-        _calm_the_collector()
-        log.info("serving", url=_url(config, services.port), writer=str(parts.writer))
-        await stop.wait()
-        log.info("draining")
-        await _drain(parts, server, serving)
-        for loop in loops:
-            loop.cancel()
-
-
-async def _drain(parts: Parts, server: Server, serving: asyncio.Task[None]) -> None:
-    """Refuse new work, answer what is under way, and commit what was accepted."""
-    settings = parts.config.server
-    parts.services.health.draining()
-    await asyncio.sleep(settings.drain_delay_s)
-    parts.tail.close()
-    server.say_goodbye()
-    await asyncio.sleep(GOODBYE_S)
-    server.should_exit = True
-    await asyncio.wait([serving], timeout=settings.drain_timeout_s + 5)
-    await parts.ingest.drain(timeout_s=settings.drain_timeout_s)
-    try:
-        async with asyncio.timeout(2):
-            await parts.services.keys.write_uses()
-            await parts.journal.unregister_daemon()
-    except (DomainError, TimeoutError):
-        log.warning("left_without_goodbye")
-
-
-def _calm_the_collector() -> None:
-    """Keep what the start made out of every later collection, and collect less often.
-
-    A collection of all objects takes tens of milliseconds, in which no request is answered; the hot
-    routes make no cycles (https://docs.python.org/3.11/library/gc.html#gc.freeze).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+def _company(parts: Parts, embedded: EmbeddedPostgres | None, dsn: str) -> Company:
+    """What one process of the daemon does for all of them, and the other processes."""
+    loops = [
+        child.keep("daemon.compactor", _compactor_orders(parts, dsn)),
+        parts.housekeeping.run(),
+        *([embedded.run()] if embedded else []),
+    ]
+    wait_s = end_wait_s(parts.config)
+    siblings = [
+        child.keep("daemon.sibling", _sibling_orders(parts, dsn, process), end_wait_s=wait_s)
+        for process in range(2, parts.config.server.processes + 1)
+    ]
+    return Company(loops, siblings)
 
 
 def _compactor_orders(parts: Parts, dsn: str) -> bytes:
@@ -151,20 +94,33 @@ def _compactor_orders(parts: Parts, dsn: str) -> bytes:
     )
 
 
-def _stop_event(embedded: EmbeddedPostgres | None) -> asyncio.Event:
+def _sibling_orders(parts: Parts, dsn: str, process: int) -> bytes:
+    config = parts.config
+    return msgspec.json.encode(
+        sibling.Orders(
+            config=config.model_dump(mode="json"),
+            dsn=dsn,
+            port=parts.services.port,
+            process=process,
+            log_text=config.log.wants_text(is_terminal=is_terminal()),
+        )
+    )
+
+
+def _stop_on_signal(embedded: EmbeddedPostgres | None) -> Stop:
     """Set by the first SIGTERM or SIGINT; a later one ends the process at once.
 
     Signals that come together count as one: `timeout` and a terminal under make deliver twice.
     """
-    stop = asyncio.Event()
+    stop = Stop()
     loop = asyncio.get_running_loop()
     first_s = 0.0
 
     def on_signal() -> None:
         nonlocal first_s
-        if not stop.is_set():
+        if not stop.event.is_set():
             first_s = loop.time()
-            stop.set()
+            stop.event.set()
         elif loop.time() - first_s > SIGNALS_TOGETHER_S:
             if embedded is not None:
                 embedded.abandon()
@@ -173,12 +129,6 @@ def _stop_event(embedded: EmbeddedPostgres | None) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return stop
-
-
-async def _register(parts: Parts) -> None:
-    """Say that this daemon lives, and learn whether others have to be told of commits."""
-    address = f"{socket.gethostname()}:{parts.services.port}"
-    parts.ingest.notify = await parts.journal.register_daemon(address) > 0
 
 
 # -- start ---------------------------------------------------------------------------------------
@@ -190,32 +140,20 @@ async def _open_postgres(
     """The embedded server, when it is wanted, and where to connect."""
     if not config.is_embedded:
         return None, config.database.url
-    embedded = EmbeddedPostgres(config.data_dir, log=_embedded_log)
+    embedded = EmbeddedPostgres(config.data_dir, log=_embedded_log, settings=_room_for(config))
     stack.push_async_callback(embedded.stop)
     await embedded.start()
     return embedded, embedded.dsn
 
 
+def _room_for(config: Config) -> dict[str, str]:
+    """Settings of the embedded server that the number of processes asks for."""
+    needed = CONNECTIONS_SPARE + config.server.processes * connections_of(config)
+    return {"max_connections": str(needed)} if needed > CONNECTIONS_EMBEDDED else {}
+
+
 def _embedded_log(event: str, *, severity: str = "info", **fields: object) -> None:
     getattr(log, severity)(event, **fields)
-
-
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """The result of the call; while the database can't be reached it is tried for
-    DATABASE_WAIT_S."""
-    clock = SystemClock()
-    deadline_s = clock.monotonic_s() + DATABASE_WAIT_S
-    is_told = False
-    while True:
-        try:
-            return await call()
-        except StoreUnavailable:
-            if clock.monotonic_s() > deadline_s:
-                raise
-            if not is_told:
-                log.warning("waiting_for_database")
-            is_told = True
-            await asyncio.sleep(DATABASE_POLL_S)
 
 
 async def _first_key(parts: Parts, port: int) -> None:
@@ -225,29 +163,13 @@ async def _first_key(parts: Parts, port: int) -> None:
         return
     try:
         folder = config_home()
-        server = _url(parts.config, port)
+        server = url_of(parts.config, port)
         write_context(
             FIRST_CONTEXT, server=server, token=key, config_home=folder, make_current=True
         )
         log.info("first_key_saved", context=FIRST_CONTEXT, folder=str(folder))
     except Exception:
         log.error("first_key_not_saved", exc_info=True, hint="telemetryctl login")
-
-
-def _url(config: Config, port: int) -> str:
-    host = config.server.host
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _pool_limits(config: Config) -> PoolLimits:
-    section = config.database
-    return PoolLimits(
-        query_connections=section.query_connections,
-        control_connections=section.control_connections,
-        statement_cache_size=section.statement_cache_size,
-    )
 
 
 # -- the short commands --------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from daemon import app as daemon_app
 from daemon.config import BadConfig, Config, is_terminal, load_config
 from daemon.domain.errors import DomainError, StoreUnavailable
 from daemon.log import set_up
+from daemon.serving import new_loop
 
 EXIT_TRY_LATER = 75
 EXIT_BAD_CONFIG = 78
@@ -45,6 +46,8 @@ ConfigFile = Annotated[
 def serve(config: ConfigFile = None) -> None:
     """Serve until SIGTERM: HTTP, and the loops behind it."""
     settings = _settings(config)
+    if settings.server.processes > 1:
+        _set_up_log(settings, process=1)
     _run(lambda: daemon_app.serve(settings))
 
 
@@ -117,7 +120,7 @@ def _settings(file: Path | None) -> Config:
     """The configuration; from here on messages go to standard error, which is not for data."""
     try:
         settings = load_config(file)
-        set_up(level=settings.log.level, text=settings.log.wants_text(is_terminal=is_terminal()))
+        _set_up_log(settings)
         return settings
     except BadConfig as error:
         sys.stderr.write(
@@ -128,10 +131,15 @@ def _settings(file: Path | None) -> Config:
         raise typer.Exit(EXIT_BAD_CONFIG) from error
 
 
+def _set_up_log(settings: Config, *, process: int | None = None) -> None:
+    text = settings.log.wants_text(is_terminal=is_terminal())
+    set_up(level=settings.log.level, text=text, process=process)
+
+
 def _run(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run on uvloop; errors that an operator can mend become three lines and an exit code."""
     try:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(main())
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -149,11 +157,3 @@ def _run(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 def _explain(error: DomainError, hint: str) -> None:
     cause = f"  {error.__cause__}\n" if error.__cause__ else ""
     sys.stderr.write(f"error: {error.detail}\n{cause}{hint}\n")
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

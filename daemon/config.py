@@ -42,6 +42,9 @@ def _size(value: Any) -> Any:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 
+# A page's origin as browsers write it: no path, no wildcard, not `null`.
+Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\-\[\]:]{1,255}$")]
+
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +55,7 @@ class Server(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8218, ge=0, le=65535)
+    processes: int = Field(default=1, ge=1, le=16)
     drain_delay_s: float = Field(default=0.0, ge=0)
     drain_timeout_s: float = Field(default=20.0, ge=0)
 
@@ -77,6 +81,12 @@ class Ingest(Section):
     devices_max: int = Field(default=200_000, ge=1)
     metrics_per_device_max: int = Field(default=1_000, ge=1)
     batch_answers_keep: Duration = timedelta(days=7)
+
+
+class Http(Section):
+    """What the interface over HTTP allows."""
+
+    cors_origins: tuple[Origin, ...] = ()
 
 
 class Journal(Section):
@@ -114,6 +124,7 @@ class Config(BaseSettings):
     server: Server = Server()
     database: DatabaseSection = DatabaseSection()
     ingest: Ingest = Ingest()
+    http: Http = Http()
     journal: Journal = Journal()
     compaction: Compaction = Compaction()
     log: Log = Log()

@@ -11,13 +11,21 @@ import structlog
 FIELD_CHARACTERS_MAX = 256
 
 
-def set_up(*, level: str, text: bool) -> None:
-    """Configure structlog and the standard library to write one line per event on stderr."""
+def set_up(*, level: str, text: bool, process: int | None = None) -> None:
+    """Configure structlog and the standard library to write one line per event on stderr.
+
+    `process` is the number of this process where a daemon has several; every line carries it.
+    """
+
+    def name_process(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        return event if process is None else event | {"process": process}
+
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
+        name_process,
         _shorten,
     ]
     renderer: Any = (

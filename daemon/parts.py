@@ -52,8 +52,8 @@ class Parts:
     services: Services
 
 
-def build(config: Config, database: Database, *, port: int) -> Parts:
-    """Wire the parts; nothing runs yet."""
+def build(config: Config, database: Database, *, port: int, process: int = 1) -> Parts:
+    """Wire the parts of one process of the daemon; nothing runs yet."""
     clock, writer = SystemClock(), uuid4()
     journal, series = JournalStore(database, writer=writer), SeriesStore(database)
     tail = Tail(journal, series, Registry(), Head(), Latest())
@@ -73,6 +73,7 @@ def build(config: Config, database: Database, *, port: int) -> Parts:
     )
     tail.is_flushing = lambda: ingest.is_flushing
     services = _services(database, tail, traffic, clock, port=port)
+    services.health.process = {"number": process, "of": config.server.processes}
     services.health.add_section("data_ingestion", ingest.numbers)
     services.health.add_section("time_series_db", lambda: _history_numbers(tail))
     return Parts(

@@ -93,12 +93,12 @@ def no_bisection() -> None:
 
 def no_drain() -> None:
     """Leave at once on SIGTERM."""
-    from daemon import app
+    from daemon import serving
 
     async def leave(*_: Any) -> None:
         raise SystemExit(1)
 
-    app._drain = leave  # type: ignore[assignment]
+    serving._close_the_port = leave  # type: ignore[assignment]
 
 
 def deaf_follower() -> None:

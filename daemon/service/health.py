@@ -42,7 +42,7 @@ class HealthView:
 class Health:
     """`sections` give the numbers of a part, for holders of a key.
 
-    A part without one is not there yet.
+    A part without one is not there yet. `process` says which of the daemon's processes this is.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Health:
         self._latency_ms = 0.0
         self._is_started = False
         self._is_draining = False
+        self.process = {"number": 1, "of": 1}
 
     async def probe(self) -> None:
         """One background turn; at most PROBE_EVERY_S apart."""

@@ -17,13 +17,14 @@ END_WAIT_S = 5.0
 log = get_logger()
 
 
-async def keep(module: str, orders: bytes) -> None:
-    """Run `python -m module` until cancelled; `orders` is one line."""
+async def keep(module: str, orders: bytes, *, end_wait_s: float = END_WAIT_S) -> None:
+    """Run `python -m module` until cancelled, and then for `end_wait_s` at most; `orders` is one
+    line."""
     backoff_s = BACKOFF_MIN_S
     loop = asyncio.get_running_loop()
     while True:
         began_s = loop.time()
-        code = await _run_once(module, orders)
+        code = await _run_once(module, orders, end_wait_s=end_wait_s)
         if loop.time() - began_s > CALM_S:
             backoff_s = BACKOFF_MIN_S
         log.error("child_died", module=module, exit_code=code, restart_in_s=backoff_s)
@@ -31,7 +32,7 @@ async def keep(module: str, orders: bytes) -> None:
         backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
 
-async def _run_once(module: str, orders: bytes) -> int:
+async def _run_once(module: str, orders: bytes, *, end_wait_s: float) -> int:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE
     )
@@ -45,13 +46,13 @@ async def _run_once(module: str, orders: bytes) -> int:
     finally:
         if process.returncode is None:
             process.stdin.close()
-            await _end(process)
+            await _end(process, wait_s=end_wait_s)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process, *, wait_s: float) -> None:
     """Wait for the child to leave by itself; then kill it."""
     try:
-        async with asyncio.timeout(END_WAIT_S):
+        async with asyncio.timeout(wait_s):
             await process.wait()
     except TimeoutError:
         process.kill()

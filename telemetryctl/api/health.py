@@ -18,8 +18,12 @@ class Health(Answer):
 
 
 class HealthDetailed(Health):
-    """The same with the numbers behind it, one object for each part."""
+    """The same with the numbers behind it, one object for each part.
 
+    Counters are those of the process that answers; with several, `process` says which it was.
+    """
+
+    process: dict[Literal["number", "of"], int]
     data_ingestion: dict[str, Any]
     time_series_db: dict[str, Any]
     alert_engine: dict[str, Any]

@@ -46,11 +46,12 @@ async def live() -> Response:
     "/health/detailed", response_model=HealthDetailed, operation_id="health_detailed", **OPEN
 )
 async def detailed(request: Request, parts: Parts) -> Response:
-    """The state of each part; with a key also its numbers."""
+    """The state of each part, of the process that answers; with a key also its numbers."""
     view = parts.health.view()
     is_known = await _has_key(request, parts)
     parts_of = parts.health.details() if is_known else parts.health.states()
-    return _answer(_body(view, request, parts) | parts_of, is_good=view.is_healthy)
+    body = _body(view, request, parts) | {"process": parts.health.process} | parts_of
+    return _answer(body, is_good=view.is_healthy)
 
 
 async def _has_key(request: Request, parts: Services) -> bool:

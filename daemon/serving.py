@@ -1,0 +1,217 @@
+"""Runs the serving half of one process: HTTP and the loops behind it, until it is told to stop.
+
+Both the daemon itself and its siblings do; what only one process does is given by app.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from daemon.clock import SystemClock
+from daemon.config import Config
+from daemon.domain.errors import DomainError, StoreUnavailable
+from daemon.log import get_logger
+from daemon.parts import Parts
+from daemon.store.pool import PoolLimits
+from daemon.transport.http import build_api
+from daemon.transport.ingest import IngestRoutes
+from daemon.transport.server import Server, make_server
+from daemon.workers import follower, listener
+from daemon.workers.repeat import repeat
+
+log = get_logger()
+T = TypeVar("T")
+Loop = Coroutine[Any, Any, None]
+
+DATABASE_WAIT_S = 60.0
+"""How long the start waits for a database that can't be reached; then the daemon exits 75."""
+DATABASE_POLL_S = 0.5
+REGISTER_EVERY_S = 5.0
+HEALTH_EVERY_S = 1.0
+KEY_USES_EVERY_S = 5.0
+GOODBYE_S = 0.25
+"""How long kept connections have for their last request."""
+LAST_CALL_S = 0.05
+"""How long connections that stand in the queue of the port have to be accepted."""
+END_MARGIN_S = 15.0
+"""What a drain may take beyond its delay and timeout, before the process is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """What runs beside the serving half.
+
+    `loops` end last. `siblings` keep other processes; they are cancelled as soon as the drain
+    begins, so that all processes drain at once, and have ended before the loops do.
+    """
+
+    loops: Sequence[Loop] = ()
+    siblings: Sequence[Loop] = ()
+
+
+@dataclass(slots=True)
+class Stop:
+    """Set once: from then on the process drains. `is_alone` tells that nobody waits for it."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    is_alone: Callable[[], bool] = lambda: False
+
+
+async def run(
+    parts: Parts, listening: socket.socket, stop: Stop, *, company: Company | None = None
+) -> None:
+    """Serve until `stop`; then drain, and end every loop."""
+    company = company or Company()
+    services = parts.services
+    app = IngestRoutes(
+        build_api(services), ingest=parts.ingest, keys=services.keys, traffic=parts.traffic
+    )
+    server = make_server(app, drain_timeout_s=parts.config.server.drain_timeout_s)
+    async with asyncio.TaskGroup() as tasks:
+        loops = [tasks.create_task(loop) for loop in (*_loops(parts), *company.loops)]
+        siblings = [tasks.create_task(sibling) for sibling in company.siblings]
+        serving = tasks.create_task(server.serve(sockets=[listening]))
+        services.health.started()
+        _calm_the_collector()
+        log.info("serving", url=url_of(parts.config, services.port), writer=str(parts.writer))
+        await stop.event.wait()
+        log.info("draining")
+        services.health.draining()
+        for sibling in siblings:
+            sibling.cancel()
+        await _delay(parts.config.server.drain_delay_s, stop)
+        parts.tail.close()
+        await _close_the_port(server, listening)
+        await _finish(parts, server, serving)
+        if siblings:
+            await asyncio.wait(siblings)
+        for loop in loops:
+            loop.cancel()
+
+
+def _loops(parts: Parts) -> list[Loop]:
+    """What every process of a daemon runs."""
+    services = parts.services
+    return [
+        parts.ingest.run(),
+        follower.run(parts.tail),
+        listener.run(parts.database, parts.tail),
+        repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
+        repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
+        repeat(lambda: _register(parts), every_s=REGISTER_EVERY_S, name="register"),
+    ]
+
+
+async def _close_the_port(server: Server, listening: socket.socket) -> None:
+    """Take what stands in the queue of the port, and nothing that comes later."""
+    # A full queue of one makes the kernel ignore who comes now; closing would cut who waits.
+    listening.listen(0)
+    await asyncio.sleep(LAST_CALL_S)
+    server.say_goodbye()
+    await asyncio.sleep(GOODBYE_S)
+
+
+async def _finish(parts: Parts, server: Server, serving: asyncio.Task[None]) -> None:
+    """Answer what is under way, and commit what was accepted."""
+    settings = parts.config.server
+    server.should_exit = True
+    await asyncio.wait([serving], timeout=settings.drain_timeout_s + 5)
+    await parts.ingest.drain(timeout_s=settings.drain_timeout_s)
+    try:
+        async with asyncio.timeout(2):
+            await parts.services.keys.write_uses()
+            await parts.journal.unregister_daemon()
+    except (DomainError, TimeoutError):
+        log.warning("left_without_goodbye")
+
+
+async def _delay(delay_s: float, stop: Stop) -> None:
+    """Wait for the balancer; not when the daemon itself is gone, whose port is to be free again."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + delay_s
+    while loop.time() < until_s and not stop.is_alone():
+        await asyncio.sleep(min(0.1, delay_s))
+
+
+async def _register(parts: Parts) -> None:
+    """Say that this process lives, and learn whether others have to be told of commits."""
+    address = f"{socket.gethostname()}:{parts.services.port}"
+    others = await parts.journal.register_daemon(address)
+    # A sibling may have come a moment ago: it is told from the first commit on.
+    parts.ingest.notify = others > 0 or parts.config.server.processes > 1
+
+
+def _calm_the_collector() -> None:
+    """Keep what the start made out of every later collection, and collect less often.
+
+    A collection of all objects takes tens of milliseconds, in which no request is answered; the hot
+    routes make no cycles (https://docs.python.org/3.11/library/gc.html#gc.freeze).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+# -- the start -----------------------------------------------------------------------------------
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of the call; while the database can't be reached it is tried for
+    DATABASE_WAIT_S."""
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + DATABASE_WAIT_S
+    is_told = False
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable:
+            if clock.monotonic_s() > deadline_s:
+                raise
+            if not is_told:
+                log.warning("waiting_for_database")
+            is_told = True
+            await asyncio.sleep(DATABASE_POLL_S)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def url_of(config: Config, port: int) -> str:
+    """Where programs of this host find the daemon."""
+    host = config.server.host
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def pool_limits(config: Config) -> PoolLimits:
+    """The connections of one process."""
+    section = config.database
+    return PoolLimits(
+        query_connections=section.query_connections,
+        control_connections=section.control_connections,
+        statement_cache_size=section.statement_cache_size,
+    )
+
+
+def connections_of(config: Config) -> int:
+    """How many connections one process may open: its pools, and for LISTEN and the health probe."""
+    limits = pool_limits(config)
+    pools = limits.ingest_connections + limits.query_connections + limits.control_connections
+    return pools + 2
+
+
+def end_wait_s(config: Config) -> float:
+    """How long a sibling may take to drain."""
+    return config.server.drain_delay_s + config.server.drain_timeout_s + END_MARGIN_S
