@@ -8,6 +8,7 @@ DomainError
 │   └── Unauthenticated  Forbidden
 └── TryLater           nothing is wrong with the request
     ├── Busy  StoreUnavailable  OutcomeUnknown  StorageFull
+    └── RateLimited    too many requests of this key or address
 """
 
 from __future__ import annotations
@@ -122,6 +123,12 @@ class Busy(TryLater):
     """Too much is waiting already."""
 
     code = "busy"
+
+
+class RateLimited(TryLater):
+    """Too much was asked for in too short a time."""
+
+    code = "rate_limited"
 
 
 class StoreUnavailable(TryLater):

@@ -15,6 +15,7 @@ from daemon.domain.errors import (
     Invalid,
     Malformed,
     NotFound,
+    RateLimited,
     TooLarge,
     TryLater,
     Unauthenticated,
@@ -34,6 +35,7 @@ _STATUSES: tuple[tuple[type[DomainError], int], ...] = (
     (TooLarge, 413),
     (UnsupportedEncoding, 415),
     (Invalid, 422),
+    (RateLimited, 429),
     (TryLater, 503),
 )
 INTERNAL_ERROR_DETAIL = "The daemon failed to do this; its log says why, under the request id."

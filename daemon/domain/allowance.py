@@ -1,0 +1,30 @@
+"""How often something may happen: so many a second, and so many at once."""
+
+from __future__ import annotations
+
+
+class Allowance:
+    """A token bucket; `now_s` is of any clock that never goes back."""
+
+    __slots__ = ("_at_s", "_left", "burst", "per_s")
+
+    def __init__(self, per_s: float, burst: float) -> None:
+        self.per_s = per_s
+        self.burst = burst
+        self._left = float(burst)
+        self._at_s: float | None = None
+
+    def take(self, now_s: float) -> bool:
+        """Whether it may happen now; if so it is counted."""
+        if self._at_s is not None:
+            self._left = min(self.burst, self._left + (now_s - self._at_s) * self.per_s)
+        self._at_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until it may happen again."""
+        del now_s
+        return max(0.0, (1 - self._left) / self.per_s)

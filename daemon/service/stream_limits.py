@@ -1,0 +1,118 @@
+"""How many streams one key or address may have open, and open in an hour (C-18).
+
+Counted in this process.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+
+from daemon.clock import Clock
+from daemon.domain.access import Principal
+from daemon.domain.errors import RateLimited
+
+HOUR_S = 3_600.0
+SUBJECTS_MAX = 10_000
+"""Over it the one longest without a connect is forgotten, unless it has open ones."""
+EXEMPT_TIER = "enterprise"
+
+
+@dataclass(slots=True)
+class _Subject:
+    open: int = 0
+    connects_s: deque[float] = field(default_factory=deque)
+
+
+class StreamLimits:
+    """`open_max` at a time and `hourly_max` new ones in any 60 minutes; 0 is no limit.
+
+    Who has shown a key is counted by the key, enterprise not at all; others by their address.
+    """
+
+    def __init__(self, clock: Clock, *, open_max: int = 100, hourly_max: int = 100) -> None:
+        self._clock = clock
+        self._open_max = open_max
+        self._hourly_max = hourly_max
+        self._subjects: dict[str, _Subject] = {}
+
+    def open_of_address(self, address: str) -> Slot:
+        """A handshake without a credential, or with one that was refused. Raises RateLimited."""
+        return self._open(f"address {_network(address)}", is_counted=True)
+
+    def open_of_key(self, principal: Principal, *, is_resume: bool) -> Slot:
+        """A stream of a key; one that resumes is no new one. Raises RateLimited."""
+        if principal.tier == EXEMPT_TIER:
+            return Slot(self, None, False)
+        return self._open(principal.key_id, is_counted=not is_resume)
+
+    def _open(self, name: str, *, is_counted: bool) -> Slot:
+        now_s = self._clock.monotonic_s()
+        subject = self._subjects.pop(name, None) or _Subject()
+        self._subjects[name] = subject
+        self._forget_oldest()
+        recent = subject.connects_s
+        while recent and now_s - recent[0] >= HOUR_S:
+            recent.popleft()
+        if self._open_max and subject.open >= self._open_max:
+            raise RateLimited(f"{subject.open} streams are open already", retry_after_s=60)
+        if is_counted and self._hourly_max and len(recent) >= self._hourly_max:
+            wait_s = HOUR_S - (now_s - recent[0])
+            raise RateLimited(
+                f"{len(recent)} new streams in an hour are the limit", retry_after_s=int(wait_s) + 1
+            )
+        subject.open += 1
+        if is_counted and self._hourly_max:
+            recent.append(now_s)
+        return Slot(self, name, is_counted)
+
+    def _forget_oldest(self) -> None:
+        if len(self._subjects) <= SUBJECTS_MAX:
+            return
+        idle = next((name for name, one in self._subjects.items() if not one.open), None)
+        if idle is not None:
+            del self._subjects[idle]
+
+    def close(self, name: str, *, forget: bool) -> None:
+        subject = self._subjects.get(name)
+        if subject is None:
+            return
+        subject.open -= 1
+        if forget and subject.connects_s:
+            subject.connects_s.pop()
+
+
+@dataclass(slots=True)
+class Slot:
+    """One open stream among those that are limited."""
+
+    limits: StreamLimits
+    name: str | None
+    is_counted: bool
+
+    def close(self) -> None:
+        """The stream is gone. A second call does nothing."""
+        self._leave(stays_counted=True)
+
+    def take_back(self) -> None:
+        """It was no new stream after all: it authenticated, or it resumed."""
+        self._leave(stays_counted=False)
+
+    def _leave(self, *, stays_counted: bool) -> None:
+        if self.name is not None:
+            self.limits.close(self.name, forget=self.is_counted and not stays_counted)
+            self.name = None
+
+
+def _network(address: str) -> str:
+    """The address itself; of IPv6 the /64 that one customer has."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(IPv6Address(int(found) >> 64 << 64)) + "/64"
+    return str(found)
