@@ -12,4 +12,4 @@ NOON_US = round(NOON.timestamp()) * 1_000_000
 
 
 def an_event(type: str = "deploy.done", message: str = "it went well", **about: Any) -> NewEvent:
-    return new_event(type, message, by="key_test", now_us=NOON_US, occurred_at=NOON, **about)
+    return new_event(type, message, by="key_test", now_us=NOON_US, **about)

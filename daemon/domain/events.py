@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -17,6 +17,7 @@ from daemon.domain.ids import new_id
 
 OWN_PREFIXES = ("telemetry", "metric", "device", "group", "key", "alert")
 """What this system tells itself; nobody else may."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
@@ -81,17 +82,11 @@ class Event:
     created_by: str
 
 
-def new_event(
-    type: str, message: str, *, by: str, now_us: int, occurred_at: datetime, **about: Any
-) -> NewEvent:
-    """An event with an id of its own; `about` are further fields of NewEvent."""
+def new_event(type: str, message: str, *, by: str, now_us: int, **about: Any) -> NewEvent:
+    """An event of now with an id of its own; `about` are further fields of NewEvent."""
+    about.setdefault("occurred_at", _EPOCH + timedelta(microseconds=now_us))
     return NewEvent(
-        event_id=new_id("evt", now_us=now_us),
-        type=type,
-        message=message,
-        created_by=by,
-        occurred_at=occurred_at,
-        **about,
+        event_id=new_id("evt", now_us=now_us), type=type, message=message, created_by=by, **about
     )
 
 

@@ -133,9 +133,8 @@ class Changes:
         A cursor whose blocks are gone begins at the oldest kept, and the gap says so.
         """
         given = parse_cursor(after) if after else None
-        last = await self._journal.last_number()
-        oldest = await self._journal.oldest_seq()
-        first = Cursor(self.epoch, last if oldest is None else oldest - 1)
+        floor, last = await self._journal.bounds()
+        first = Cursor(self.epoch, floor)
         if given is None:
             return first, None
         if given.epoch != self.epoch or given.seq > last:

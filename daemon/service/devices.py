@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from daemon.clock import Clock, as_datetime
+from daemon.domain import tellings
 from daemon.domain.access import Principal
 from daemon.domain.devices import Box, Device
 from daemon.domain.errors import NotFound, TryLater
@@ -85,7 +86,13 @@ class Devices:
     async def change(self, device_id: str, changes: Mapping[str, Any], *, by: Principal) -> Device:
         """Change the given fields; maps are replaced whole. Raises NotFound."""
         device = (
-            await self._store.change(device_id, lambda device: replace(device, **changes))
+            await self._store.change(
+                device_id,
+                lambda device: replace(device, **changes),
+                tell=lambda device: tellings.device_updated(
+                    device, sorted(changes), by=by.key_id, now_us=self._clock.now_us()
+                ),
+            )
             if by.sees_device(device_id)
             else None
         )
@@ -96,7 +103,14 @@ class Devices:
 
     async def delete(self, device_id: str, *, by: Principal) -> None:
         """Remove a device and everything it sent. Raises NotFound."""
-        series_ids = await self._store.delete(device_id) if by.sees_device(device_id) else None
+        if not by.sees_device(device_id):
+            raise _unknown(device_id)
+        series_ids = await self._store.delete(
+            device_id,
+            tell=lambda series: tellings.device_deleted(
+                device_id, series, by=by.key_id, now_us=self._clock.now_us()
+            ),
+        )
         if series_ids is None:
             raise _unknown(device_id)
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from daemon.clock import Clock, as_datetime
+from daemon.domain import tellings
 from daemon.domain.access import Principal
 from daemon.domain.errors import (
     Busy,
@@ -176,7 +177,8 @@ class Keys:
         key_id = new_id("key", now_us=now_us)
         token = new_token(key_id, env=self._env)
         new = _new_key(wanted, key_id, digest_of(token), env=self._env, by=by.key_id, now_us=now_us)
-        created_at = await self._store.insert(new)
+        told = tellings.key_created(new, by=by.key_id, now_us=now_us)
+        created_at = await self._store.insert(new, told=told)
         log.info("key_created", key_id=key_id, by=by.key_id, scopes=list(wanted.scopes))
         return KeyView(
             key_id,
@@ -230,9 +232,10 @@ class Keys:
 
         Raises NotFound, Conflict.
         """
-        await self._visible(key_id, by=by)
-        at = as_datetime(self._clock.now_us())
-        if not await self._store.revoke(key_id, at=at):
+        row = await self._visible(key_id, by=by)
+        now_us = self._clock.now_us()
+        told = tellings.key_revoked(key_id, row.name, by=by.key_id, now_us=now_us)
+        if not await self._store.revoke(key_id, at=as_datetime(now_us), told=told):
             raise NotFound("there is no such key")
         self._accepted.clear()
         log.info("key_revoked", key_id=key_id, by=by.key_id)
@@ -243,10 +246,14 @@ class Keys:
         Only a key that may do as much may rotate another, since it learns the secret.
         """
         row = await self._visible(key_id, by=by)
-        until = as_datetime(self._clock.now_us()) + overlap
+        now_us = self._clock.now_us()
+        until = as_datetime(now_us) + overlap
         token = new_token(key_id, env=row.env)
         digest = digest_of(token)
-        if not await self._store.rotate(key_id, secret_hash=digest, former_valid_until=until):
+        told = tellings.key_rotated(key_id, row.name, until, by=by.key_id, now_us=now_us)
+        if not await self._store.rotate(
+            key_id, secret_hash=digest, former_valid_until=until, told=told
+        ):
             raise NotFound("there is no such key")
         self._accepted.clear()
         log.info("key_rotated", key_id=key_id, by=by.key_id, overlap_s=overlap.total_seconds())
@@ -264,7 +271,8 @@ class Keys:
         new = _new_key(
             wanted, key_id, digest_of(token), env=self._env, by="bootstrap", now_us=now_us
         )
-        if not await self._store.insert_first(new):
+        told = tellings.key_created(new, by="bootstrap", now_us=now_us)
+        if not await self._store.insert_first(new, told=told):
             return None
         log.info("key_bootstrapped", key_id=key_id)
         return token

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from daemon.clock import Clock, as_datetime
+from daemon.domain import tellings
 from daemon.domain.access import Principal
 from daemon.domain.errors import Conflict, Forbidden, NotFound, TryLater
 from daemon.domain.ids import new_id
@@ -47,9 +48,14 @@ class Metrics:
         """
         if not by.sees_metric(fields["name"]):
             raise Forbidden("the key's patterns do not reach this metric", code="outside_patterns")
+        now_us = self._clock.now_us()
         metric = self._new(fields, by=by)
         check(metric)
-        stored = await self._store.insert(metric, keep_retention="retention_days" not in fields)
+        stored = await self._store.insert(
+            metric,
+            keep_retention="retention_days" not in fields,
+            tell=lambda metric: tellings.metric_defined(metric, by=by.key_id, now_us=now_us),
+        )
         if stored is None:
             raise Conflict(f"there is a metric {metric.name} already", code="name_taken")
         created, kept_days = stored
@@ -106,7 +112,11 @@ class Metrics:
         if not by.sees_metric(name):
             raise _unknown(name)
         metric = await self._store.change(
-            name, lambda metric, has_data: changed(metric, changes, has_data=has_data)
+            name,
+            lambda metric, has_data: changed(metric, changes, has_data=has_data),
+            tell=lambda metric: tellings.metric_updated(
+                metric, sorted(changes), by=by.key_id, now_us=self._clock.now_us()
+            ),
         )
         if metric is None:
             raise _unknown(name)
@@ -119,7 +129,14 @@ class Metrics:
 
         Raises NotFound.
         """
-        days = await self._store.delete(name) if by.sees_metric(name) else None
+        if not by.sees_metric(name):
+            raise _unknown(name)
+        days = await self._store.delete(
+            name,
+            tell=lambda days: tellings.metric_deleted(
+                name, days, by=by.key_id, now_us=self._clock.now_us()
+            ),
+        )
         if days is None:
             raise _unknown(name)
         await self._reload()

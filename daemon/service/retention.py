@@ -1,4 +1,5 @@
-"""What is kept how long: hours of the journal, history by metric, answers to batches, dead daemons.
+"""What is kept how long: hours of the journal, history by metric, events, answers to batches,
+dead daemons.
 
 Nothing younger than its retention is ever removed, and no block that a follower still needs.
 """
@@ -31,6 +32,7 @@ class Keep:
     journal: timedelta = timedelta(hours=48)
     journal_bytes: int = 8 * 2**30
     batches: timedelta = timedelta(days=7)
+    events: timedelta = timedelta(days=90)
 
 
 class Retention:
@@ -56,6 +58,8 @@ class Retention:
         done["rollups"] = await self._expire(grant, "expire_rollups", *history)
         batches_us = now_us - _us(self._keep.batches)
         done["batches"] = await self._expire(grant, "expire_batches", batches_us, EXPIRE_ROWS_MAX)
+        events_us = now_us - _us(self._keep.events)
+        done["events"] = await self._expire(grant, "expire_events", events_us, EXPIRE_ROWS_MAX)
         await store.expire(self._database, grant, "expire_daemons", now_us - _us(DAEMONS_KEEP))
         return done
 
@@ -88,6 +92,8 @@ class Retention:
             )
             if newest is not None and newest > needed_after:
                 break
+            if newest is not None:
+                await store.raise_floor(self._database, newest)
             if await store.drop_partition(
                 self._database, partition.name, is_pending=partition.is_pending
             ):

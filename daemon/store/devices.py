@@ -10,6 +10,8 @@ import orjson
 from asyncpg import Record
 
 from daemon.domain.devices import Box, Device
+from daemon.domain.events import NewEvent
+from daemon.store import events
 from daemon.store.named_sql import load
 from daemon.store.pool import Database
 
@@ -60,7 +62,9 @@ class DeviceStore:
             row = await connection.fetchrow(SQL["find_device"], device_id)
         return None if row is None else _device(row)
 
-    async def change(self, device_id: str, change: Change) -> Device | None:
+    async def change(
+        self, device_id: str, change: Change, *, tell: Callable[[Device], NewEvent]
+    ) -> Device | None:
         """Replace a device by `change(device)`; None when there is none."""
         async with self._database.transaction("control") as connection:
             row = await connection.fetchrow(SQL["lock_device"], device_id)
@@ -77,9 +81,13 @@ class DeviceStore:
                 _json(device.location),
                 device.expected_interval,
             )
-        return replace(device, updated_at=updated_at)
+            device = replace(device, updated_at=updated_at)
+            await events.append(connection, tell(device))
+        return device
 
-    async def delete(self, device_id: str) -> list[int] | None:
+    async def delete(
+        self, device_id: str, *, tell: Callable[[int], NewEvent]
+    ) -> list[int] | None:
         """Remove a device and all its series hold; the ids of those, None when unknown.
 
         The catalogue changes last, since that holds up every append until the commit.
@@ -94,6 +102,7 @@ class DeviceStore:
                 await connection.execute(SQL[query], series_ids)
             await connection.execute(SQL["delete_device"], device_id)
             await connection.fetchval(SQL["catalog_changed"])
+            await events.append(connection, tell(len(series_ids)))
         return series_ids
 
 

@@ -64,6 +64,13 @@ async def needed_after(database: Database) -> int:
         return int(await connection.fetchval(SQL["needed_after"]) or 0)
 
 
+async def raise_floor(database: Database, seq: int) -> None:
+    """Say that blocks up to `seq` may be gone; before they go, so that no reader misses them
+    unawares."""
+    async with database.connection("control", writing=True) as connection:
+        await connection.execute(SQL["raise_floor"], seq)
+
+
 async def drop_partition(database: Database, partition: str, *, is_pending: bool = False) -> bool:
     """Take a partition out of the journal and drop it; False when somebody reads it still.
 

@@ -101,8 +101,13 @@ class JournalStore:
             body: bytes | None = await connection.fetchval(SQL["read_one"], seq)
         return body
 
-    async def oldest_seq(self) -> int | None:
-        return await self._number("oldest_seq")
+    async def bounds(self) -> tuple[int, int]:
+        """Every block after the first position is kept; the second is the last number given out,
+        to a block, an event or nobody."""
+        async with self._database.connection("query") as connection:
+            row = await connection.fetchrow(SQL["bounds"])
+        assert row is not None
+        return row["journal_floor"], row["last_number"]
 
     async def newest_seq(self) -> int | None:
         return await self._number("newest_seq")

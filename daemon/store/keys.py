@@ -12,6 +12,8 @@ from datetime import datetime
 from asyncpg import Record
 
 from daemon.domain.errors import Conflict
+from daemon.domain.events import NewEvent
+from daemon.store import events
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
 
@@ -81,7 +83,7 @@ class KeyStore:
         async with self._database.connection("control") as connection:
             return [_key(row) for row in await connection.fetch(SQL["all_keys"], KEYS_MAX)]
 
-    async def insert(self, key: NewKey) -> datetime:
+    async def insert(self, key: NewKey, *, told: NewEvent) -> datetime:
         """Store a key and return when. Raises Conflict when there are KEYS_MAX already."""
         async with self._database.transaction("control") as connection:
             await connection.execute(SQL["lock_keys"])
@@ -89,9 +91,11 @@ class KeyStore:
             assert counts is not None
             if counts["present"] >= KEYS_MAX:
                 raise Conflict(f"there are {KEYS_MAX} keys already", code="too_many_keys")
-            return await _insert(connection, key)
+            at = await _insert(connection, key)
+            await events.append(connection, told)
+        return at
 
-    async def insert_first(self, key: NewKey) -> bool:
+    async def insert_first(self, key: NewKey, *, told: NewEvent) -> bool:
         """Store a key only while there has never been one; False when there was."""
         async with self._database.transaction("control") as connection:
             await connection.execute(SQL["lock_keys"])
@@ -100,9 +104,10 @@ class KeyStore:
             if counts["ever"]:
                 return False
             await _insert(connection, key)
+            await events.append(connection, told)
             return True
 
-    async def revoke(self, key_id: str, *, at: datetime) -> bool:
+    async def revoke(self, key_id: str, *, at: datetime, told: NewEvent) -> bool:
         """Accept the key no longer; False when there is none.
 
         Raises Conflict for the last key that may administer, since nobody could make another.
@@ -117,18 +122,21 @@ class KeyStore:
             ):
                 raise Conflict("this is the last key with the scope admin", code="last_admin_key")
             await connection.fetchval(SQL["revoke_key"], key_id)
+            await events.append(connection, told)
             return True
 
     async def rotate(
-        self, key_id: str, *, secret_hash: bytes, former_valid_until: datetime
+        self, key_id: str, *, secret_hash: bytes, former_valid_until: datetime, told: NewEvent
     ) -> bool:
         """Give the key a new secret; False when there is no such key."""
         async with self._database.transaction("control") as connection:
-            return bool(
-                await connection.fetchval(
-                    SQL["rotate_key"], key_id, secret_hash, former_valid_until
-                )
+            found = await connection.fetchval(
+                SQL["rotate_key"], key_id, secret_hash, former_valid_until
             )
+            if found is None:
+                return False
+            await events.append(connection, told)
+            return True
 
     async def note_uses(self, uses: Sequence[KeyUse]) -> None:
         async with self._database.transaction("control") as connection:

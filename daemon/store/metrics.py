@@ -9,12 +9,15 @@ from typing import Any
 import orjson
 from asyncpg import Record
 
+from daemon.domain.events import NewEvent
 from daemon.domain.metrics import Metric
+from daemon.store import events
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
 
 SQL = load("metrics")
 Change = Callable[[Metric, bool], Metric]
+Tell = Callable[[Metric], NewEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +31,14 @@ class MetricFilter:
 
 
 class MetricStore:
-    """Every change makes all daemons reload the catalogue, in the transaction of the change."""
+    """Every change makes all daemons reload the catalogue and tells its event, in one
+    transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def insert(
-        self, metric: Metric, *, keep_retention: bool
+        self, metric: Metric, *, keep_retention: bool, tell: Tell
     ) -> tuple[Metric, int | None] | None:
         """Store a definition; None when the name is taken.
 
@@ -68,9 +72,11 @@ class MetricStore:
                 return None
             await _set_retention(connection, metric)
             await connection.fetchval(SQL["catalog_changed"])
-        return replace(metric, created_at=row["created_at"], updated_at=row["updated_at"]), found
+            metric = replace(metric, created_at=row["created_at"], updated_at=row["updated_at"])
+            await events.append(connection, tell(metric))
+        return metric, found
 
-    async def change(self, name: str, change: Change) -> Metric | None:
+    async def change(self, name: str, change: Change, *, tell: Tell) -> Metric | None:
         """Replace a definition by `change(metric, has_data)`; None when there is none.
 
         What `change` raises undoes it.
@@ -99,7 +105,9 @@ class MetricStore:
             assert stamps is not None
             await _set_retention(connection, metric)
             await connection.fetchval(SQL["catalog_changed"])
-        return replace(metric, updated_at=stamps["updated_at"])
+            metric = replace(metric, updated_at=stamps["updated_at"])
+            await events.append(connection, tell(metric))
+        return metric
 
     async def find(self, name: str) -> Metric | None:
         async with self._database.connection("control") as connection:
@@ -121,7 +129,7 @@ class MetricStore:
             )
         return [_metric(row) for row in rows], total
 
-    async def delete(self, name: str) -> int | None:
+    async def delete(self, name: str, *, tell: Callable[[int], NewEvent]) -> int | None:
         """Remove the definition and return the days its points are still kept.
 
         None when there is none.
@@ -130,6 +138,7 @@ class MetricStore:
             days: int | None = await connection.fetchval(SQL["delete_metric"], name)
             if days is not None:
                 await connection.fetchval(SQL["catalog_changed"])
+                await events.append(connection, tell(days))
         return days
 
 

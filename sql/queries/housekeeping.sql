@@ -24,8 +24,13 @@ select max(j.seq) from telemetry.journal j
  where j.appended_at >= telemetry.from_us($1::int8) and j.appended_at < telemetry.from_us($2::int8);
 
 -- needed_after --
--- The position up to which every follower has read the journal; housekeeping follows nothing.
-select min(c.position) from telemetry.consumer c where c.name <> 'housekeeping';
+-- The position up to which every follower has read the journal; housekeeping follows nothing, and a relay that can't
+-- reach its server must not fill the disk.
+select min(c.position) from telemetry.consumer c where c.name not in ('housekeeping', 'relay');
+
+-- raise_floor --
+-- Say that blocks up to $1 may be gone from now on.
+update telemetry.installation i set journal_floor = $1::int8 where i.journal_floor < $1::int8;
 
 -- set_lock_timeout --
 -- Give up waiting for a lock after $1 milliseconds, on this connection.
@@ -84,6 +89,21 @@ delete from telemetry.ingest_batch b
          where x.created_at < telemetry.from_us($1::int8)
          order by x.created_at limit $2::int4) e
  where b.scope = e.scope and b.batch_id = e.batch_id;
+
+-- expire_events --
+-- Remove up to $2 events from before $1, and say up to where.
+with expired as (
+  select e.seq from telemetry.event e
+   where e.created_at < telemetry.from_us($1::int8)
+   order by e.created_at
+   limit $2::int4
+), raised as (
+  update telemetry.installation i
+     set event_floor = x.newest
+    from (select max(expired.seq) as newest from expired) x
+   where i.event_floor < x.newest
+)
+delete from telemetry.event e using expired x where e.seq = x.seq;
 
 -- expire_daemons --
 -- Forget daemons that were last seen before $1.

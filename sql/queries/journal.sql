@@ -39,9 +39,10 @@ select x.seq, x.appended_at, x.writer, x.points, x.body, x.event_id, x.type, x.s
 -- The body of one block.
 select j.body from telemetry.journal j where j.seq = $1::int8;
 
--- oldest_seq --
--- The oldest position that is kept, or null.
-select j.seq from telemetry.journal j order by j.seq limit 1;
+-- bounds --
+-- The position up to which blocks may have been removed, and the last number given out; 0 before the first.
+select i.journal_floor, case when s.is_called then s.last_value else 0 end as last_number
+  from telemetry.installation i, telemetry.journal_seq s;
 
 -- newest_seq --
 -- The newest position that is kept, or null.

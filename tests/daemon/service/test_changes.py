@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from event_builder import an_event
 from history_builder import READER, points
 
 from daemon.clock import SystemClock
@@ -21,6 +22,8 @@ from daemon.live.latest import Latest
 from daemon.live.registry import Registry
 from daemon.service.changes import Changes, ChangesFilter
 from daemon.service.tail import Tail
+from daemon.store.events import EventStore
+from daemon.store.housekeeping import raise_floor
 from daemon.store.journal import JournalStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
@@ -152,6 +155,7 @@ async def test_positions_that_are_not_kept_any_more_are_a_gap(
     for at in range(3):
         await bench.append(numbered(at, 1))
     start = (await bench.changes.page(READER, ALL, after=None, limit=1)).cursor
+    await raise_floor(database, 2)
     async with database.connection("control") as connection:
         await connection.execute("delete from telemetry.journal where seq <= 2")
 
@@ -160,6 +164,22 @@ async def test_positions_that_are_not_kept_any_more_are_a_gap(
     assert page.gap is not None
     assert (page.gap.start.seq, page.gap.end.seq, page.gap.reason) == (1, 2, "expired")
     assert page.block.numbers.tolist() == [2.0]
+
+
+async def test_numbers_of_events_before_the_oldest_block_are_no_gap(
+    bench: Bench, database: Database
+) -> None:
+    start = str((await bench.changes.begin(None))[0])
+    await EventStore(database).insert(an_event())
+    await bench.append(numbered(0, 2))
+    await EventStore(database).insert(an_event())
+
+    page = await bench.changes.page(READER, ALL, after=start)
+    again = await bench.changes.page(READER, ALL, after=str(page.cursor))
+
+    assert page.gap is None
+    assert page.block.numbers.tolist() == [0.0, 1.0]
+    assert (again.gap, len(again.block)) == (None, 0)
 
 
 async def test_a_cursor_of_another_epoch_is_a_gap(bench: Bench) -> None:

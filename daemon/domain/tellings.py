@@ -1,0 +1,148 @@
+"""What this system itself tells: one function for each event, named as the event. None holds a
+secret."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Protocol
+
+from daemon.domain.devices import Device
+from daemon.domain.events import EventType, NewEvent, Severity, new_event
+from daemon.domain.metrics import Metric
+
+
+class DescribedKey(Protocol):
+    """What of a key may be told."""
+
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def scopes(self) -> Sequence[str]: ...
+    @property
+    def tier(self) -> str: ...
+    @property
+    def devices(self) -> Sequence[str] | None: ...
+    @property
+    def groups(self) -> Sequence[str] | None: ...
+    @property
+    def metrics(self) -> Sequence[str] | None: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
+
+
+_KEY_FIELDS = ("key_id", "name", "scopes", "tier", "devices", "groups", "metrics", "expires_at")
+
+
+def metric_defined(metric: Metric, *, by: str, now_us: int) -> NewEvent:
+    """The data is the definition."""
+    return _of_metric(
+        EventType.METRIC_DEFINED,
+        metric.name,
+        f"metric {metric.name} is defined",
+        {"metric_name": metric.name, **asdict(metric)},
+        by=by,
+        now_us=now_us,
+    )
+
+
+def metric_updated(metric: Metric, fields: Sequence[str], *, by: str, now_us: int) -> NewEvent:
+    """The data is the definition as it is now; `changed` names the fields."""
+    return _of_metric(
+        EventType.METRIC_UPDATED,
+        metric.name,
+        f"metric {metric.name} is changed: {', '.join(fields)}",
+        {"metric_name": metric.name, **asdict(metric), "changed": list(fields)},
+        by=by,
+        now_us=now_us,
+    )
+
+
+def metric_deleted(name: str, retention_days: int, *, by: str, now_us: int) -> NewEvent:
+    """Its points stay, for these days."""
+    return _of_metric(
+        EventType.METRIC_DELETED,
+        name,
+        f"the definition of metric {name} is deleted",
+        {"metric_name": name, "retention_days": retention_days},
+        by=by,
+        now_us=now_us,
+    )
+
+
+def _of_metric(
+    type: EventType, name: str, message: str, data: dict[str, Any], **told: Any
+) -> NewEvent:
+    return new_event(type, message, subject=name, data=data, metric_name=name, **told)
+
+
+def device_updated(device: Device, fields: Sequence[str], *, by: str, now_us: int) -> NewEvent:
+    """The data is what was changed, by field, and which fields those are."""
+    shown = asdict(device)
+    data = {"device_id": device.device_id, "changed": list(fields)}
+    return new_event(
+        EventType.DEVICE_UPDATED,
+        f"device {device.device_id} is changed: {', '.join(fields)}",
+        by=by,
+        now_us=now_us,
+        subject=device.device_id,
+        data=data | {name: shown[name] for name in fields},
+        device_id=device.device_id,
+    )
+
+
+def device_deleted(device_id: str, series: int, *, by: str, now_us: int) -> NewEvent:
+    """With all its points, of so many series."""
+    return new_event(
+        EventType.DEVICE_DELETED,
+        f"device {device_id} and its points are deleted",
+        by=by,
+        now_us=now_us,
+        subject=device_id,
+        data={"device_id": device_id, "series": series},
+        device_id=device_id,
+        severity=Severity.WARNING,
+    )
+
+
+def key_created(key: DescribedKey, *, by: str, now_us: int) -> NewEvent:
+    """What it may do, not what it is."""
+    data = {name: getattr(key, name) for name in _KEY_FIELDS}
+    return new_event(
+        EventType.KEY_CREATED,
+        f"key {key.name} is created",
+        by=by,
+        now_us=now_us,
+        subject=key.key_id,
+        data=data,
+    )
+
+
+def key_rotated(
+    key_id: str, name: str, former_valid_until: datetime, *, by: str, now_us: int
+) -> NewEvent:
+    """It has a new secret; the former one is valid until then."""
+    data = {"key_id": key_id, "name": name, "former_valid_until": former_valid_until}
+    return new_event(
+        EventType.KEY_ROTATED,
+        f"key {name} has a new secret",
+        by=by,
+        now_us=now_us,
+        subject=key_id,
+        data=data,
+    )
+
+
+def key_revoked(key_id: str, name: str, *, by: str, now_us: int) -> NewEvent:
+    """It is accepted no longer."""
+    return new_event(
+        EventType.KEY_REVOKED,
+        f"key {name} is revoked",
+        by=by,
+        now_us=now_us,
+        subject=key_id,
+        data={"key_id": key_id, "name": name},
+    )
