@@ -58,6 +58,7 @@ async def serve(config: Config) -> None:
         stack.callback(parts.services.health.close)
         await patiently(parts.housekeeping.prepare)
         await patiently(parts.tail.load)
+        await patiently(parts.services.groups.refresh)
         await _first_key(parts, port)
         company = _company(parts, embedded, dsn)
         await serving.run(parts, listening, _stop_on_signal(embedded), company=company)

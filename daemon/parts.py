@@ -15,6 +15,8 @@ from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
 from daemon.service.catalog import Catalog
 from daemon.service.devices import Devices
+from daemon.service.group_states import GroupStates
+from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
@@ -24,6 +26,7 @@ from daemon.service.retention import Keep, Retention
 from daemon.service.stats import Stats
 from daemon.service.tail import Tail
 from daemon.store.devices import DeviceStore
+from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
 from daemon.store.journal import JournalStore
 from daemon.store.keys import KeyStore
@@ -105,14 +108,28 @@ def _services(
 ) -> Services:
     presence = Presence(tail.registry, tail.latest)
     reload = tail.reload_catalog
+    reads, membership = make_reads(database, tail=tail, clock=clock), tail.registry.membership
+    group_store = GroupStore(database)
+    groups = Groups(group_store, membership=membership, clock=clock)
+
+    async def reload_all() -> None:
+        await reload()
+        await groups.refresh()
+
     return Services(
         clock=clock,
         traffic=traffic,
-        keys=Keys(KeyStore(database), clock=clock),
+        keys=Keys(KeyStore(database), clock=clock, members=membership),
         metrics=Metrics(MetricStore(database), clock=clock, registry_reload=reload),
         devices=Devices(
-            DeviceStore(database), clock=clock, presence=presence, registry_reload=reload
+            DeviceStore(database),
+            clock=clock,
+            presence=presence,
+            membership=membership,
+            registry_reload=reload_all,
         ),
+        groups=groups,
+        group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
         stats=Stats(
             StatsStore(database),
             clock=clock,
@@ -122,7 +139,7 @@ def _services(
             traffic=traffic,
         ),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
-        reads=make_reads(database, tail=tail, clock=clock),
+        reads=reads,
         port=port,
     )
 

@@ -17,6 +17,7 @@ from daemon.config import Config
 from daemon.domain.errors import DomainError, StoreUnavailable
 from daemon.log import get_logger
 from daemon.parts import Parts
+from daemon.service.groups import REFRESH_EVERY_S
 from daemon.store.pool import PoolLimits
 from daemon.transport.http import build_api
 from daemon.transport.ingest import IngestRoutes
@@ -104,6 +105,7 @@ def _loops(parts: Parts) -> list[Loop]:
         repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
         repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
         repeat(lambda: _register(parts), every_s=REGISTER_EVERY_S, name="register"),
+        repeat(services.groups.refresh, every_s=REFRESH_EVERY_S, name="groups"),
     ]
 
 

@@ -75,6 +75,7 @@ async def _serve(orders: Orders, config: Config, *, parent: int) -> None:
         parts = build(config, database, port=orders.port, process=orders.process)
         stack.callback(parts.services.health.close)
         await serving.patiently(parts.tail.load)
+        await serving.patiently(parts.services.groups.refresh)
         if stop.event.is_set():
             return
         # Not before it can answer: the kernel sends connections here from now on.

@@ -379,3 +379,66 @@ begin
   perform pg_notify('telemetry_journal', '');
   return stored;
 end $$;
+
+-- Groups of devices: a tree of named sets.
+
+create table telemetry.device_group (
+  group_id text primary key,
+  name text not null unique,
+  kind text not null,
+  parent_id text references telemetry.device_group (group_id),
+  location jsonb,
+  metadata jsonb not null default '{}',
+  -- The version of all groups when this one, or who is in it, changed last: daemons read what changed since they looked.
+  version bigint not null,
+  created_at timestamptz not null default clock_timestamp(),
+  updated_at timestamptz not null default clock_timestamp(),
+  created_by text not null
+);
+-- Read by groups.has_children.
+create index device_group_parent on telemetry.device_group (parent_id);
+
+create table telemetry.group_member (
+  group_id text not null references telemetry.device_group (group_id),
+  device_id text not null references telemetry.device (device_id),
+  added_at timestamptz not null default clock_timestamp(),
+  primary key (group_id, device_id)
+);
+-- Read by devices.leave_groups.
+create index group_member_device on telemetry.group_member (device_id);
+
+-- Grows with every change of a group. Whoever changes one takes this row first (after the devices it names), so that
+-- changes come one after the other. Apart from the version of the catalogue: no block that was judged becomes wrong.
+create table telemetry.group_version (
+  singleton boolean primary key default true check (singleton),
+  version bigint not null default 1
+);
+
+-- Streams: subscriptions that a socket finds by their id, and tickets that open one socket each.
+
+-- `wanted` is what the client asked for. Nobody but the key that made it finds it.
+create table telemetry.subscription (
+  subscription_id text primary key,
+  key_id text not null,
+  wanted jsonb not null,
+  created_at timestamptz not null default clock_timestamp(),
+  -- Without a socket it ends here; the process that holds one moves this on.
+  expires_at timestamptz not null
+);
+-- Read by subscriptions.insert_subscription, which counts those of a key.
+create index subscription_key on telemetry.subscription (key_id, expires_at);
+-- Read by housekeeping's expire_subscriptions.
+create index subscription_expires on telemetry.subscription (expires_at);
+
+-- Only the hash of a ticket is stored; the row goes when it is used.
+create table telemetry.ticket (
+  ticket_hash bytea primary key,
+  key_id text not null,
+  -- What the ticket opens; both null: any stream.
+  subscription_id text,
+  channel text,
+  created_at timestamptz not null default clock_timestamp(),
+  expires_at timestamptz not null
+);
+-- Read by housekeeping's expire_tickets.
+create index ticket_expires on telemetry.ticket (expires_at);

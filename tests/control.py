@@ -20,6 +20,8 @@ from daemon.live.presence import Presence
 from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
 from daemon.service.devices import Devices
+from daemon.service.group_states import GroupStates
+from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
@@ -27,6 +29,7 @@ from daemon.service.reads import make_reads
 from daemon.service.stats import Stats
 from daemon.service.tail import Tail
 from daemon.store.devices import DeviceStore
+from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
 from daemon.store.journal import JournalStore
 from daemon.store.keys import KeyStore
@@ -89,6 +92,7 @@ async def control_plane(database: Database) -> AsyncIterator[Control]:
     )
     await tail.load()
     services = make_services(database, clock=clock, tail=tail)
+    await services.groups.refresh()
     services.health.started()
     await services.health.probe()
     token = await services.keys.bootstrap()
@@ -106,17 +110,28 @@ async def control_plane(database: Database) -> AsyncIterator[Control]:
 def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Services:
     traffic = Traffic(clock)
     presence = Presence(tail.registry, tail.latest)
+    membership, group_store = tail.registry.membership, GroupStore(database)
+    groups = Groups(group_store, membership=membership, clock=clock)
+    reads = make_reads(database, tail=tail, clock=clock)
+
+    async def reload() -> None:
+        await tail.reload_catalog()
+        await groups.refresh()
+
     return Services(
         clock=clock,
         traffic=traffic,
-        keys=Keys(KeyStore(database), clock=clock),
+        keys=Keys(KeyStore(database), clock=clock, members=membership),
         metrics=Metrics(MetricStore(database), clock=clock, registry_reload=tail.reload_catalog),
         devices=Devices(
             DeviceStore(database),
             clock=clock,
             presence=presence,
-            registry_reload=tail.reload_catalog,
+            membership=membership,
+            registry_reload=reload,
         ),
+        groups=groups,
+        group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
         stats=Stats(
             StatsStore(database),
             clock=clock,
@@ -126,6 +141,6 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
             traffic=traffic,
         ),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
-        reads=make_reads(database, tail=tail, clock=clock),
+        reads=reads,
         port=8218,
     )

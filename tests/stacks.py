@@ -74,7 +74,7 @@ async def a_stack(
         tail.reload_catalog, tail.apply_own, limits or IngestLimits(),
     )  # fmt: skip
     tail.is_flushing = lambda: ingest.is_flushing
-    keys = Keys(KeyStore(database), clock=clock)
+    keys = Keys(KeyStore(database), clock=clock, members=registry.membership)
     await tail.load()
     token = await keys.bootstrap() or ""
     app = IngestRoutes(_nothing, ingest=ingest, keys=keys, traffic=Traffic(clock))

@@ -15,7 +15,7 @@ class Group:
 
     group_id: str
     name: str
-    kind: str | None
+    kind: str
     parent_id: str | None
     location: dict[str, float] | None
     metadata: dict[str, Any]

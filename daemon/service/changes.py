@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from daemon.domain.merge import EMPTY
 from daemon.domain.series_name import SeriesName
 from daemon.domain.tags import rows_carrying
 from daemon.live.registry import Registry
-from daemon.service.selection import sees
+from daemon.service.selection import in_groups, sees
 from daemon.service.tail import Tail
 from daemon.store.changes import read_bounded
 from daemon.store.journal import JournalStore
@@ -37,11 +37,15 @@ CATCH_UP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ChangesFilter:
-    """Which points; None and empty mean all."""
+    """Which points; None and empty mean all.
+
+    `groups`, by id or name, leave those devices that are in any of them.
+    """
 
     devices: frozenset[str] | None = None
     metrics: frozenset[str] | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,12 @@ class Changes:
         return Cursor(self.epoch, self._tail.position)
 
     def sight(self, principal: Principal, wanted: ChangesFilter) -> Sight:
-        return Sight(self._tail.registry, principal, wanted)
+        """What of it the key may see now. Raises Invalid `unknown_group`."""
+        registry = self._tail.registry
+        if wanted.groups:
+            devices = in_groups(registry, principal, devices=wanted.devices, groups=wanted.groups)
+            wanted = replace(wanted, devices=frozenset(devices or ()))
+        return Sight(registry, principal, wanted)
 
     async def begin(self, after: str | None) -> tuple[Cursor, Gap | None]:
         """Where to read on from; without `after` at the oldest kept. Raises Malformed.
@@ -164,9 +173,10 @@ class Changes:
         Raises Malformed for a cursor that is none, and Busy when too many requests wait.
         """
         cursor, gap = await self.begin(after)
-        sight = self.sight(principal, wanted)
         deadline_s = self._clock.monotonic_s() + min(wait_s, WAIT_S_MAX)
         while True:
+            # Anew after each wait, in which groups may have changed.
+            sight = self.sight(principal, wanted)
             upto = await self.end()
             found, cursor = await self._scan(sight, cursor, upto=upto, limit=limit)
             left_s = deadline_s - self._clock.monotonic_s()
@@ -230,4 +240,3 @@ def _first_visible(sight: Sight, block: Block, *, offset: int, room: int) -> tup
     if len(rows) <= room:
         return rest.take(rows), n
     return rest.take(rows[:room]), min(offset, n) + int(rows[room - 1]) + 1
-

@@ -15,6 +15,7 @@ from daemon.domain.access import Principal
 from daemon.domain.devices import Box, Device
 from daemon.domain.errors import NotFound, TryLater
 from daemon.domain.patterns import as_like
+from daemon.live.groups import Membership
 from daemon.live.presence import Presence
 from daemon.log import get_logger
 from daemon.store.devices import DeviceFilter, DeviceStore
@@ -27,7 +28,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class DeviceQuery:
-    """Which devices to list; None means all.
+    """Which devices to list; None means all. `group` is an id or a name.
 
     A device is active with a point of the last 24 hours.
     """
@@ -48,20 +49,25 @@ class Devices:
         *,
         clock: Clock,
         presence: Presence,
+        membership: Membership,
         registry_reload: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._clock = clock
         self._presence = presence
+        self._membership = membership
         self._registry_reload = registry_reload
 
     async def page(
         self, wanted: DeviceQuery, *, by: Principal, limit: int, offset: int
     ) -> tuple[list[Device], int]:
-        """A page by id of what the key may see, and how many there are."""
-        if wanted.group is not None or (by.devices is None and by.groups is not None):
-            # No device is in a group before there are groups.
-            return [], 0
+        """A page by id of what the key may see, and how many there are.
+
+        Raises Invalid `unknown_group`.
+        """
+        members = None
+        if wanted.group is not None:
+            members = list(self._membership.select([wanted.group], by=by))
         active = None
         if wanted.status is not None:
             active = self._presence.active_devices(self._clock.now_us() - ACTIVE_FOR_US)
@@ -72,6 +78,8 @@ class Devices:
             wanted.box,
             active,
             wanted.status == "active",
+            group_ids=members,
+            seen_ids=None if by.groups is None else list(by.member_ids),
         )
         devices, total = await self._store.page(found, limit=limit, offset=offset)
         return [self._seen(device) for device in devices], total

@@ -23,7 +23,7 @@ from daemon.domain.series_name import SeriesName
 from daemon.domain.slices import slices
 from daemon.service.changes import Changes, ChangesFilter, Gap, Sight
 from daemon.service.history import History, Snapshot
-from daemon.service.selection import Selection, select
+from daemon.service.selection import Selection, in_groups, select
 from daemon.store.journal import JournalStore
 
 GROUP_POINTS = 200_000
@@ -76,10 +76,13 @@ class Exports:
         if start_us >= end_us:
             raise Invalid("start_time must be before end_time", code="bad_range")
         with self._place(principal):
+            registry = self._history.registry
             selection = select(
-                self._history.registry,
+                registry,
                 principal,
-                devices=wanted.devices,
+                devices=in_groups(
+                    registry, principal, devices=wanted.devices, groups=wanted.groups
+                ),
                 metrics=wanted.metrics,
                 series_max=None,
             )
@@ -172,9 +175,7 @@ async def _read_group(snapshot: Snapshot, selection: Selection, group: list[int]
     return block.take(np.lexsort((block.times_us, selection.ranks_of(block.series_ids))))
 
 
-async def _read_long(
-    snapshot: Snapshot, series_id: int, group_points: int
-) -> AsyncIterator[Block]:
+async def _read_long(snapshot: Snapshot, series_id: int, group_points: int) -> AsyncIterator[Block]:
     at = np.flatnonzero(snapshot.series_ids == series_id)
     head_rows = np.flatnonzero(snapshot.head.series_ids == series_id)
     own = replace(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from daemon.clock import Clock, as_datetime
 from daemon.domain import tellings
-from daemon.domain.access import Principal
+from daemon.domain.access import GroupMembers, Principal
 from daemon.domain.errors import (
     Busy,
     Forbidden,
@@ -63,11 +63,27 @@ class KeyView:
     key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a stream was opened with; without `digest` by a ticket of the key."""
+
+    key_id: str
+    digest: bytes | None
+
+
 class Keys:
     """Credentials of this process's requests, and the keys behind them."""
 
-    def __init__(self, store: KeyStore, *, clock: Clock, env: str = "live") -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        *,
+        clock: Clock,
+        env: str = "live",
+        members: GroupMembers | None = None,
+    ) -> None:
         self._store = store
+        self._members = members
         self._clock = clock
         self._env = env
         self._accepted: ExpiringCache[Principal] = ExpiringCache(
@@ -144,9 +160,38 @@ class Keys:
         if row is None or lifetime_s <= 0:
             self._refused.put(digest, key_id, lifetime_s=REFUSED_FOR_S)
             return None
-        principal = _principal(row)
+        principal = self._principal(row)
         self._accepted.put(digest, principal, lifetime_s=lifetime_s)
         return principal
+
+    async def holder_of(self, key_id: str) -> Principal:
+        """The holder of a key that a ticket stands for.
+
+        Raises Unauthenticated, StoreUnavailable.
+        """
+        row = await self._store.find(key_id)
+        if row is None or not _is_alive(row, None, as_datetime(self._clock.now_us())):
+            raise Unauthenticated()
+        return self._principal(row)
+
+    async def lapsed(self, held: Collection[Credential]) -> set[Credential]:
+        """Those that would be refused now: revoked, expired, or a secret whose overlap has ended.
+
+        Raises StoreUnavailable.
+        """
+        rows = await self._store.find_many({credential.key_id for credential in held})
+        known = {row.key_id: row for row in rows}
+        now = as_datetime(self._clock.now_us())
+        return {
+            credential
+            for credential in held
+            if (row := known.get(credential.key_id)) is None
+            or not _is_alive(row, credential.digest, now)
+        }
+
+    def _principal(self, row: KeyRow) -> Principal:
+        """The holder, who sees the members of its groups as they are when it is asked."""
+        return replace(_principal(row), members=self._members)
 
     def _note_use(self, key_id: str, address: str) -> None:
         now_s = self._clock.monotonic_s()
@@ -324,6 +369,12 @@ def _accepted_for_s(row: KeyRow, digest: bytes, now: datetime) -> float:
             return 0.0
         ends.append(row.former_valid_until)
     return (min(ends) - now).total_seconds()
+
+
+def _is_alive(row: KeyRow, digest: bytes | None, now: datetime) -> bool:
+    if digest is None:
+        return row.expires_at is None or row.expires_at > now
+    return _accepted_for_s(row, digest, now) > 0
 
 
 def _principal(row: KeyRow) -> Principal:

@@ -18,7 +18,7 @@ from daemon.domain.kinds import Kind
 from daemon.domain.latest import LatestPoint
 from daemon.live.latest import Latest
 from daemon.live.registry import Registry
-from daemon.service.selection import sees
+from daemon.service.selection import in_groups, sees
 
 LOOKBACK_DEFAULT_US = 24 * 3_600_000_000
 DEVICES_MAX = 100
@@ -50,11 +50,15 @@ class Newest:
 
 @dataclass(frozen=True, slots=True)
 class NewestQuery:
-    """Which series; None means all. `lookback_us` 0 means however old."""
+    """Which series; None means all. `lookback_us` 0 means however old.
+
+    `groups`, by id or name, leave those devices that are in any of them; empty means all.
+    """
 
     devices: Sequence[str] | None = None
     metrics: Sequence[str] | None = None
     lookback_us: int = LOOKBACK_DEFAULT_US
+    groups: tuple[str, ...] = ()
 
 
 class LatestReads:
@@ -81,6 +85,13 @@ class LatestReads:
         if found is None:
             raise NotFound(f"{device_id} has sent no {metric_name} lately", code="too_old")
         return found
+
+    def find(self, principal: Principal, *, device_id: str, metric_name: str) -> Newest | None:
+        """The same however old it is; None when there is none."""
+        series_id = self._registry.find(device_id, metric_name)
+        if series_id is None or not sees(principal, device_id, metric_name):
+            return None
+        return self._newest(series_id, self._clock.now_us(), 0)
 
     def many(self, principal: Principal, query: NewestQuery) -> dict[str, list[Newest]]:
         """Newest points by device; devices without any are absent. Raises Invalid over a bound."""
@@ -132,13 +143,17 @@ class LatestReads:
         return list(dict.fromkeys(found))
 
     def _devices(self, principal: Principal, query: NewestQuery) -> list[str]:
+        devices = in_groups(self._registry, principal, devices=query.devices, groups=query.groups)
         if query.devices is not None:
-            return list(dict.fromkeys(query.devices))
+            return list(dict.fromkeys(devices or ()))
         wanted = None if query.metrics is None else set(query.metrics)
+        known = self._registry.devices
         found = [
             device_id
-            for device_id, own in self._registry.devices.items()
-            if principal.sees_device(device_id) and (wanted is None or not wanted.isdisjoint(own))
+            for device_id in (known if devices is None else devices)
+            if principal.sees_device(device_id)
+            and device_id in known
+            and (wanted is None or not wanted.isdisjoint(known[device_id]))
         ]
         if len(found) > FOUND_DEVICES_MAX:
             raise Invalid(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +82,18 @@ def sees(principal: Principal, device_id: str, metric_name: str) -> bool:
     return principal.sees_device(device_id) and principal.sees_metric(metric_name)
 
 
-def refuse_groups(groups: Sequence[str] | None) -> None:
-    """Raises Invalid: there are no groups to select by yet."""
-    if groups:
-        raise Invalid("there is no such group", code="unknown_group")
+def in_groups(
+    registry: Registry,
+    principal: Principal,
+    *,
+    devices: Collection[str] | None,
+    groups: Sequence[str] = (),
+) -> Collection[str] | None:
+    """Those of the devices (None: all) that are in any of the groups, by id or name.
+
+    Without groups the devices as they are. Raises Invalid `unknown_group`.
+    """
+    if not groups:
+        return devices
+    members = registry.membership.select(groups, by=principal)
+    return members if devices is None else [one for one in devices if one in members]

@@ -26,7 +26,7 @@ from daemon.domain.tags import carries
 from daemon.live.registry import Registry
 from daemon.service.aggregation import Buckets, aggregate_snapshot, in_parts
 from daemon.service.history import INLINE_POINTS_MAX, History, Snapshot
-from daemon.service.selection import Selection, sees, select
+from daemon.service.selection import Selection, in_groups, sees, select
 
 PAGE_POINTS_MAX = 10_000
 PAGE_SCAN_POINTS_MAX = 5_000_000
@@ -39,7 +39,10 @@ _UNITLESS = frozenset({Aggregation.COUNT, Aggregation.RATE})
 
 @dataclass(frozen=True, slots=True)
 class PointQuery:
-    """What to read: [start_us, end_us) of the series of these metrics and devices (None: all)."""
+    """What to read: [start_us, end_us) of the series of these metrics and devices (None: all).
+
+    `groups`, by id or name, leave those devices that are in any of them; empty means all.
+    """
 
     metrics: tuple[str, ...]
     start_us: int
@@ -51,6 +54,7 @@ class PointQuery:
     limit: int = PAGE_POINTS_MAX
     cursor: PageCursor | None = None
     is_strict: bool = False
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +119,8 @@ class Series:
         _check_range(query.start_us, query.end_us)
         if query.interval_s is not None and query.aggregation is None:
             raise Invalid("an interval needs an aggregation", code="interval_alone")
-        selection = select(
-            self._registry, principal, devices=query.devices, metrics=query.metrics
-        )
+        devices = in_groups(self._registry, principal, devices=query.devices, groups=query.groups)
+        selection = select(self._registry, principal, devices=devices, metrics=query.metrics)
         after, start_us = query.cursor, query.start_us
         if after is not None:
             start_us = min(max(start_us, after.time_us), query.end_us)
@@ -145,9 +148,7 @@ class Series:
         """All samples of a metric in buckets. Raises Invalid when the query is impossible."""
         _check_range(query.start_us, query.end_us)
         devices = None if query.device_id is None else [query.device_id]
-        selection = select(
-            self._registry, principal, devices=devices, metrics=[query.metric_name]
-        )
+        selection = select(self._registry, principal, devices=devices, metrics=[query.metric_name])
         snapshot = await self._history.snapshot(
             selection.series_ids, start_us=query.start_us, end_us=query.end_us
         )
@@ -340,5 +341,3 @@ def _check_cells(series: int, buckets: int) -> None:
             "name fewer series, or take a longer interval or a shorter range",
             code="too_many_buckets",
         )
-
-

@@ -23,7 +23,8 @@ Change = Callable[[Device], Device]
 class DeviceFilter:
     """None means all.
 
-    `active_ids` with `is_active` keeps the devices that are, or are not, among them.
+    `active_ids` with `is_active` keeps the devices that are, or are not, among them. `likes` or
+    `seen_ids`, where there are any, hold what may be seen; `group_ids` what a group holds.
     """
 
     type: str | None = None
@@ -32,6 +33,8 @@ class DeviceFilter:
     box: Box | None = None
     active_ids: Sequence[str] | None = None
     is_active: bool = True
+    group_ids: Sequence[str] | None = None
+    seen_ids: Sequence[str] | None = None
 
 
 class DeviceStore:
@@ -49,6 +52,8 @@ class DeviceStore:
             None if wanted.box is None else list(wanted.box),
             wanted.active_ids,
             wanted.is_active,
+            wanted.group_ids,
+            wanted.seen_ids,
         )
         async with self._database.connection("control") as connection:
             rows = await connection.fetch(SQL["list_devices"], *filters, limit, offset)
@@ -100,6 +105,9 @@ class DeviceStore:
             series_ids = [row["series_id"] for row in rows]
             for query in ("delete_chunks", "delete_rollups", "delete_latest"):
                 await connection.execute(SQL[query], series_ids)
+            # As the groups' own changes do: the device first, then the version of the groups.
+            await connection.execute(SQL["groups_changed"], device_id)
+            await connection.execute(SQL["leave_groups"], device_id)
             await connection.execute(SQL["delete_device"], device_id)
             await connection.fetchval(SQL["catalog_changed"])
             await events.append(connection, tell(len(series_ids)))

@@ -23,6 +23,7 @@ from daemon.transport.routes import (
     changes,
     devices,
     export,
+    groups,
     health,
     keys,
     latest,
@@ -42,6 +43,7 @@ API_ROUTERS: tuple[APIRouter, ...] = (
     # Before devices: its paths are longer.
     stats.router,
     devices.router,
+    groups.router,
     query.router,
     latest.router,
     changes.router,

@@ -17,6 +17,7 @@ from daemon.transport.paging import tags_of
 from telemetryctl.api.model import EPOCH, parse_instant
 
 NAMES_MAX = 1_000
+GROUPS_MAX = 100
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
 # A plus sign that was not percent-encoded arrives as a blank.
 _LOST_PLUS = re.compile(r" (\d\d:?\d\d)$")
@@ -54,8 +55,10 @@ DurationUs = Annotated[
     BeforeValidator(parse_duration_us),
     WithJsonSchema({"type": "string", "examples": ["24h"]}),
 ]
-NameList = Annotated[
-    list[str] | None, Query(description="names separated by commas, or repeated")
+NameList = Annotated[list[str] | None, Query(description="names separated by commas, or repeated")]
+GroupNames = Annotated[
+    list[str] | None,
+    Query(description="groups by id or name, separated by commas, or repeated", max_length=100),
 ]
 
 After = Annotated[str, Query(max_length=64, description="a cursor; empty: the oldest kept")]
@@ -95,8 +98,19 @@ def zone_of(name: str | None) -> ZoneInfo | None:
         raise Malformed("there is no such time zone", code="bad_timezone") from error
 
 
+def groups_of(given: list[str] | None) -> tuple[str, ...]:
+    """The ids and names of a list parameter, each once. Raises Malformed."""
+    groups = tuple(dict.fromkeys(n for text in given or () for n in text.split(",") if n))
+    if len(groups) > GROUPS_MAX or any(len(n) > 128 or "\0" in n for n in groups):
+        raise Malformed(f"groups holds at most {GROUPS_MAX} ids or names")
+    return groups
+
+
 def filter_of(
-    request: Request, device_ids: list[str] | None, metric_names: list[str] | None
+    request: Request,
+    device_ids: list[str] | None,
+    metric_names: list[str] | None,
+    groups: list[str] | None = None,
 ) -> ChangesFilter:
     """The filter that a request's parameters make."""
     devices = names_of(device_ids, what="device_ids")
@@ -105,4 +119,5 @@ def filter_of(
         None if devices is None else frozenset(devices),
         None if metrics is None else frozenset(metrics),
         point_tags_of(request.query_params.multi_items()),
+        groups_of(groups),
     )

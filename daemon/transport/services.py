@@ -11,6 +11,8 @@ from starlette.requests import Request
 from daemon.clock import Clock
 from daemon.live.traffic import Traffic
 from daemon.service.devices import Devices
+from daemon.service.group_states import GroupStates
+from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
@@ -30,6 +32,8 @@ class Services:
     keys: Keys
     metrics: Metrics
     devices: Devices
+    groups: Groups
+    group_states: GroupStates
     stats: Stats
     health: Health
     reads: Reads

@@ -5,7 +5,9 @@ select d.device_id, d.name, d.device_type, d.tags, d.attributes, d.location, d.e
   from telemetry.device d
  where ($1::text is null or d.device_type = $1::text)
    and ($2::jsonb is null or d.tags @> $2::jsonb)
-   and ($3::text[] is null or d.device_id like any ($3::text[]))
+   and (($3::text[] is null and $8::text[] is null)
+        or d.device_id like any ($3::text[]) or d.device_id = any ($8::text[]))
+   and ($7::text[] is null or d.device_id = any ($7::text[]))
    and ($4::float8[] is null
         or ((d.location ->> 'lat')::float8 between ($4::float8[])[2] and ($4::float8[])[4]
             and case when ($4::float8[])[1] <= ($4::float8[])[3]
@@ -14,7 +16,7 @@ select d.device_id, d.name, d.device_type, d.tags, d.attributes, d.location, d.e
                        or (d.location ->> 'lon')::float8 <= ($4::float8[])[3] end))
    and ($5::text[] is null or (d.device_id = any ($5::text[])) = $6::boolean)
  order by d.device_id
- limit $7::int4 offset $8::int4;
+ limit $9::int4 offset $10::int4;
 
 -- find_device --
 -- One device.
@@ -58,6 +60,20 @@ delete from telemetry.rollup r where r.series_id = any ($1::int4[]);
 -- delete_latest --
 -- Remove the newest points of these series.
 delete from telemetry.latest l where l.series_id = any ($1::int4[]);
+
+-- groups_changed --
+-- Say that the groups of a device change; nothing when it is in none.
+with changed as (
+  update telemetry.group_version v set version = v.version + 1
+   where exists (select 1 from telemetry.group_member m where m.device_id = $1::text)
+  returning v.version)
+update telemetry.device_group g set version = c.version
+  from changed c
+ where g.group_id in (select m.group_id from telemetry.group_member m where m.device_id = $1::text);
+
+-- leave_groups --
+-- Take a device out of its groups.
+delete from telemetry.group_member m where m.device_id = $1::text;
 
 -- delete_device --
 -- Remove a device.

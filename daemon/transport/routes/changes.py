@@ -15,7 +15,7 @@ from daemon.service.changes import (
 )
 from daemon.transport.auth import Reader
 from daemon.transport.json_pages import changes_json, json_bytes
-from daemon.transport.reading import After, NameList, filter_of
+from daemon.transport.reading import After, GroupNames, NameList, filter_of
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts
 from telemetryctl.api.queries import Changes
@@ -34,10 +34,11 @@ async def list_changes(
     after: After = "",
     device_ids: NameList = None,
     metric_names: NameList = None,
+    groups: GroupNames = None,
     limit: Limit = PAGE_POINTS_DEFAULT,
     wait: Wait = 0.0,
 ) -> Response:
     """Points in commit order behind a cursor; `tag.K=V` asks for a tag of the point."""
-    wanted = filter_of(request, device_ids, metric_names)
+    wanted = filter_of(request, device_ids, metric_names, groups)
     page = await parts.reads.changes.page(who, wanted, after=after, limit=limit, wait_s=wait)
     return json_bytes(changes_json(page))

@@ -16,7 +16,7 @@ from daemon.domain.errors import Malformed
 from daemon.service.changes import ChangesFilter
 from daemon.transport.auth import Exporter
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE, problem
-from daemon.transport.reading import After, NameList, TimeUs, filter_of
+from daemon.transport.reading import After, GroupNames, NameList, TimeUs, filter_of
 from daemon.transport.request_id import request_id_of
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts, Services
@@ -58,6 +58,7 @@ async def export_csv(
     parts: Parts,
     device_ids: NameList = None,
     metric_names: NameList = None,
+    groups: GroupNames = None,
     start_time: TimeUs | None = None,
     end_time: TimeUs | None = None,
     after: After | None = None,
@@ -65,7 +66,7 @@ async def export_csv(
     raw: bool = False,
 ) -> Response:
     """All points of a range by series and time, or with `after` what came in since."""
-    wanted = filter_of(request, device_ids, metric_names)
+    wanted = filter_of(request, device_ids, metric_names, groups)
     if after is not None:
         return await _arrivals(request, who, parts, wanted, (after, settle_s, raw))
     if start_time is None or end_time is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import Header, Query
@@ -17,7 +18,6 @@ from daemon.service.latest import (
     Newest,
     NewestQuery,
 )
-from daemon.service.selection import refuse_groups
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import Reader
 from daemon.transport.boxes import parse_box
@@ -74,8 +74,7 @@ async def list_latest(
     bbox: Annotated[str | None, Query(max_length=200)] = None,
     view: Literal["full", "core"] = "full",
 ) -> Response:
-    """The newest points of several devices: named, of a type, in a box, or all."""
-    refuse_groups([group] if group else None)
+    """The newest points of several devices: named, of a group or type, in a box, or all."""
     named = names_of(device_ids, what="device_ids")
     if named is not None and len(named) > DEVICES_MAX:
         raise Invalid(
@@ -84,10 +83,11 @@ async def list_latest(
         )
     devices = named
     if type is not None or bbox is not None:
-        found = await _described(parts, who, type=type, bbox=bbox)
+        found = await _described(parts, who, DeviceQuery(type=type, group=group), bbox=bbox)
         devices = found if named is None else [d for d in named if d in set(found)]
     cursor = str(parts.reads.changes.position())
-    wanted = NewestQuery(devices, names_of(metric_names, what="metric_names"), lookback)
+    groups = () if group is None else (group,)
+    wanted = NewestQuery(devices, names_of(metric_names, what="metric_names"), lookback, groups)
     latest = parts.reads.latest.many(who, wanted)
     is_core = view == "core"
     answer = {
@@ -114,19 +114,17 @@ async def list_device_metrics(device_id: PathId, who: Reader, parts: Parts) -> R
 
 
 async def _described(
-    parts: Services, who: Principal, *, type: str | None, bbox: str | None
+    parts: Services, who: Principal, wanted: DeviceQuery, *, bbox: str | None
 ) -> list[str]:
     """Devices of a type and in a box: where they were put, or where they say they are."""
     box = None if bbox is None else parse_box(bbox)
-    query = DeviceQuery(type=type, box=box)
+    query = replace(wanted, box=box)
     rows, total = await parts.devices.page(query, by=who, limit=FOUND_DEVICES_MAX, offset=0)
     found = [row.device_id for row in rows]
     if box is not None:
         moving = parts.reads.latest.devices_within(who, (box.west, box.south, box.east, box.north))
-        if type is not None and moving:
-            of_type, _ = await parts.devices.page(
-                DeviceQuery(type=type), by=who, limit=FOUND_DEVICES_MAX, offset=0
-            )
+        if moving and (wanted.type is not None or wanted.group is not None):
+            of_type, _ = await parts.devices.page(wanted, by=who, limit=FOUND_DEVICES_MAX, offset=0)
             known = {row.device_id for row in of_type}
             moving = [device_id for device_id in moving if device_id in known]
         found = list(dict.fromkeys([*found, *moving]))

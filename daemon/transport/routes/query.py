@@ -11,7 +11,6 @@ from daemon.domain.aggregates import Aggregation
 from daemon.domain.errors import Invalid, Malformed
 from daemon.domain.page_cursors import PageCursor, parse_page_cursor
 from daemon.domain.points import is_name
-from daemon.service.selection import refuse_groups
 from daemon.service.series import PAGE_POINTS_MAX, PointQuery, PooledQuery
 from daemon.transport.auth import Reader
 from daemon.transport.json_pages import json_bytes, page_json, pooled_json
@@ -40,7 +39,6 @@ Name = Annotated[str, QueryParameter(min_length=1, max_length=128)]
 @router.post("/query", response_model=QueryResult, operation_id="query")
 async def query(body: Query, who: Reader, parts: Parts) -> Response:
     """Points by time, then device and metric, raw or in buckets of one series each."""
-    refuse_groups(body.groups)
     page = await parts.reads.series.query(who, point_query(body))
     return json_bytes(page_json(page))
 
@@ -125,4 +123,5 @@ def point_query(body: Query) -> PointQuery:
         limit=body.limit,
         cursor=None if body.cursor is None else parse_page_cursor(body.cursor),
         is_strict=body.strict,
+        groups=tuple(dict.fromkeys(body.groups or ())),
     )

@@ -105,7 +105,6 @@ async def test_a_list_filters_and_pages(control: Control) -> None:
     assert await ids(control, "limit=1&offset=1") == ["bus-2"]
     assert await ids(control, "status=active") == ["bus-1", "bus-2"]
     assert await ids(control, "status=inactive") == ["tram-1"]
-    assert await ids(control, "group=depot") == []
 
 
 async def test_a_page_beyond_the_end_still_says_how_many_there_are(control: Control) -> None:
