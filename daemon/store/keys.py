@@ -5,7 +5,7 @@ Who may do what with them is decided in service/keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -77,6 +77,11 @@ class KeyStore:
         async with self._database.connection("control") as connection:
             row = await connection.fetchrow(SQL["key_by_id"], key_id, timeout=FIND_TIMEOUT_S)
         return None if row is None else _key(row)
+
+    async def find_many(self, key_ids: Collection[str]) -> list[KeyRow]:
+        async with self._database.connection("control") as connection:
+            rows = await connection.fetch(SQL["keys_by_id"], list(key_ids), timeout=FIND_TIMEOUT_S)
+        return [_key(row) for row in rows]
 
     async def all(self) -> list[KeyRow]:
         """Every key, newest first; there are at most KEYS_MAX."""

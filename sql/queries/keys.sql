@@ -5,6 +5,13 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
   from telemetry.api_key k
  where k.key_id = $1::text and k.revoked_at is null;
 
+-- keys_by_id --
+-- Those of these keys that were not revoked.
+select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
+       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from
+  from telemetry.api_key k
+ where k.key_id = any ($1::text[]) and k.revoked_at is null;
+
 -- lock_key --
 -- One key that was not revoked, held until the transaction ends.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,

@@ -1,0 +1,48 @@
+"""Tickets: what a browser puts into the address of a stream instead of a key (contract 9.1)."""
+
+from __future__ import annotations
+
+import secrets
+
+from daemon.domain.access import Principal
+from daemon.domain.errors import Unauthenticated
+from daemon.domain.tokens import digest_of
+from daemon.service.keys import Keys
+from daemon.store.tickets import TicketRow, TicketStore
+
+LIFE_S = 30
+SECRET_BYTES = 32
+TICKET_CHARACTERS_MAX = 64
+
+
+class Tickets:
+    """Makes tickets, and takes each once, whichever process it is shown to."""
+
+    def __init__(self, store: TicketStore, *, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    async def create(
+        self, by: Principal, *, subscription_id: str | None, channel: str | None
+    ) -> str:
+        """A ticket for one stream of that subscription or channel; without either for any."""
+        ticket = "tic_" + secrets.token_urlsafe(SECRET_BYTES)
+        row = TicketRow(by.key_id, subscription_id, channel)
+        await self._store.insert(digest_of(ticket), row, life_s=LIFE_S)
+        return ticket
+
+    async def use(
+        self, ticket: str, *, subscription_id: str | None, channel: str | None
+    ) -> Principal:
+        """The holder of the key that made it. It is used up, also where it does not fit.
+
+        Raises Unauthenticated, StoreUnavailable.
+        """
+        if len(ticket) > TICKET_CHARACTERS_MAX:
+            raise Unauthenticated()
+        row = await self._store.use(digest_of(ticket))
+        if row is None:
+            raise Unauthenticated("the ticket was used, is too old, or is none")
+        if row.subscription_id not in (None, subscription_id) or row.channel not in (None, channel):
+            raise Unauthenticated("the ticket is for another stream")
+        return await self._keys.holder_of(row.key_id)
