@@ -21,7 +21,7 @@ from daemon.service.groups import REFRESH_EVERY_S
 from daemon.store.pool import PoolLimits
 from daemon.transport.http import build_api
 from daemon.transport.ingest import IngestRoutes
-from daemon.transport.server import Server, make_server
+from daemon.transport.server import Server, admit_no_more, make_server
 from daemon.workers import follower, listener
 from daemon.workers.repeat import repeat
 
@@ -111,8 +111,7 @@ def _loops(parts: Parts) -> list[Loop]:
 
 async def _close_the_port(server: Server, listening: socket.socket) -> None:
     """Take what stands in the queue of the port, and nothing that comes later."""
-    # A full queue of one makes the kernel ignore who comes now; closing would cut who waits.
-    listening.listen(0)
+    admit_no_more(listening)
     await asyncio.sleep(LAST_CALL_S)
     server.say_goodbye()
     await asyncio.sleep(GOODBYE_S)

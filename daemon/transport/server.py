@@ -4,7 +4,9 @@ bound."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import socket
+import struct
 from collections.abc import Iterator
 
 import uvicorn
@@ -13,6 +15,9 @@ from starlette.types import ASGIApp
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 _CLOSE = (b"connection", b"close")
+_SO_ATTACH_FILTER = 26
+_BPF_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
+"""One instruction: return 0, the number of bytes that are kept (linux/filter.h)."""
 
 
 class Server(uvicorn.Server):
@@ -55,6 +60,20 @@ def bind_beside(host: str, port: int) -> socket.socket:
     processes got 950 of 1,000 connections. Raises OSError when the port is not shared.
     """
     return _listen(host, port, is_shared=True)
+
+
+def admit_no_more(listening: socket.socket) -> None:
+    """Let the kernel ignore who connects from now on; who stands in the queue is still accepted.
+
+    Closing at once would reset those. A packet filter does it (man 7 socket, SO_ATTACH_FILTER);
+    where there is none, a queue of one place.
+    """
+    program = ctypes.create_string_buffer(_BPF_DROP, len(_BPF_DROP))
+    pointed_to = struct.pack("HL", 1, ctypes.addressof(program))
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointed_to)
+    except OSError:
+        listening.listen(0)
 
 
 def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:

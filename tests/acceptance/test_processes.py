@@ -1,0 +1,348 @@
+"""Several processes behind one port: one service to its users, whichever process answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+from daemons import API, DaemonProcess, started
+from databases import fresh_database
+from histories import Load, eventually, lost, read_all
+from servers import PostgresServer
+
+pytestmark = [pytest.mark.anyio, pytest.mark.fault]
+SEEN_WITHIN_S = 1.0
+CONNECTIONS_TRIED_MAX = 200
+
+
+async def several(dsn: str, processes: int, **settings: str) -> DaemonProcess:
+    """A daemon whose processes all serve."""
+    daemon = await started(dsn, server__processes=str(processes), **settings)
+    await all_serving(daemon, processes)
+    return daemon
+
+
+async def all_serving(daemon: DaemonProcess, processes: int, *, times: int = 1) -> None:
+    """Until each of the processes has begun to serve, the siblings `times` times."""
+
+    def begun() -> bool:
+        found = Counter(x["process"] for x in list(daemon.log) if x["event"] == "serving")
+        return all(found[number] >= times for number in range(2, processes + 1))
+
+    await eventually(begun, timeout_s=30, what="all processes serve")
+
+
+def siblings_of(daemon: DaemonProcess) -> list[psutil.Process]:
+    children = psutil.Process(daemon.process.pid).children()
+    return [child for child in children if "daemon.sibling" in child.cmdline()]
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+async def process_of(http: httpx.AsyncClient, daemon: DaemonProcess) -> dict[str, int]:
+    """Which process answers on this client's one connection."""
+    answer = await http.get(daemon.url + "/health/detailed")
+    found: dict[str, int] = answer.json()["process"]
+    return found
+
+
+@asynccontextmanager
+async def a_client_of_each(
+    daemon: DaemonProcess, processes: int
+) -> AsyncIterator[dict[int, httpx.AsyncClient]]:
+    """One kept connection to each process, by its number."""
+    headers = {"Authorization": f"Bearer {daemon.key}"}
+    limits = httpx.Limits(max_connections=1)
+    found: dict[int, httpx.AsyncClient] = {}
+    async with AsyncExitStack() as stack:
+        for _ in range(CONNECTIONS_TRIED_MAX):
+            http = httpx.AsyncClient(
+                base_url=daemon.url + API, headers=headers, timeout=20, limits=limits
+            )
+            await stack.enter_async_context(http)
+            process = await process_of(http, daemon)
+            assert process["of"] == processes
+            found.setdefault(process["number"], http)
+            if len(found) == processes:
+                break
+        yield found
+
+
+def a_point(value: float) -> dict[str, Any]:
+    return {"timestamp": time.time_ns() / 1e9, "metric_name": "m", "value": value}
+
+
+async def when_seen(http: httpx.AsyncClient, path: str, is_it: Callable[[Any], bool]) -> float:
+    """Seconds until the answer is what is waited for."""
+    began = time.monotonic()
+    while time.monotonic() - began < 2.5:
+        answer = await http.get(path)
+        if answer.status_code == 200 and is_it(answer.json()):
+            return time.monotonic() - began
+        await asyncio.sleep(0.01)
+    return float("inf")
+
+
+def seen_by(value: float) -> dict[str, Callable[[Any], bool]]:
+    """Where the value of d1's m must turn up, and how it is told there."""
+
+    def is_in_the_points(answer: Any) -> bool:
+        return value in [point["value"] for point in answer["data_points"]]
+
+    return {
+        "/devices/d1/metrics/m/latest": lambda answer: bool(answer["value"] == value),
+        "/devices/d1/metrics/m/range?time_range=1h": is_in_the_points,
+        "/changes?limit=1000": is_in_the_points,
+    }
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+async def test_what_one_process_takes_all_show(postgres: PostgresServer, processes: int) -> None:
+    daemon = await several(await fresh_database(postgres), processes)
+    took: list[float] = []
+    async with a_client_of_each(daemon, processes) as clients:
+        numbers = set(clients)
+        for turn in range(3):
+            for number, writer in clients.items():
+                value = number + turn * 10.0
+                answer = await writer.post("/devices/d1/telemetry", json=a_point(value))
+                assert answer.status_code == 200, answer.text
+                own = await writer.get("/devices/d1/metrics/m/latest")
+                assert own.json()["value"] == value
+                for reader in clients.values():
+                    for path, is_it in seen_by(value).items():
+                        took.append(await when_seen(reader, path, is_it))
+    code = await asyncio.to_thread(daemon.stop)
+
+    assert numbers == set(range(1, processes + 1))
+    assert max(took) < SEEN_WITHIN_S
+    assert code == 0
+
+
+async def test_siblings_are_told_of_the_very_first_commit(postgres: PostgresServer) -> None:
+    dsn = await fresh_database(postgres)
+    daemon = await several(dsn, 2)
+    told: list[int] = []
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.add_listener("telemetry_journal", lambda *_: told.append(1))
+        async with a_client_of_each(daemon, 2) as clients:
+            await clients[2].post("/devices/d1/telemetry", json=a_point(0))
+            # New series are told of, too; what comes now is the commit alone.
+            await asyncio.sleep(0.2)
+            told.clear()
+            for value, client in clients.items():
+                await client.post("/devices/d1/telemetry", json=a_point(value))
+        await eventually(lambda: len(told) >= 2, timeout_s=5, what="NOTIFY of each commit")
+    finally:
+        await connection.close()
+
+
+async def test_a_drain_of_all_processes_cuts_and_loses_nothing(postgres: PostgresServer) -> None:
+    for _ in range(2):
+        daemon = await several(await fresh_database(postgres), 2, server__drain_delay_s="0.2")
+        dsn = await dsn_of(daemon)
+        load = Load(daemon.url, daemon.key)
+        async with load.running(writers=16):
+            await load.wait_for(300)
+            load.gives_up = True
+            code = await asyncio.to_thread(daemon.stop)
+            load.is_stopping = True
+        following = await started(dsn, home=daemon.home, key=daemon.key)
+        stored = await asyncio.to_thread(read_all, following)
+        await asyncio.to_thread(following.stop)
+        cut = [a for a in load.attempts if a.status == 0 and not a.is_refused]
+
+        assert code == 0
+        assert cut == []
+        assert lost(load, stored) == []
+        assert {line["process"] for line in daemon.log if line["event"] == "stopped"} == {1, 2}
+
+
+async def test_a_drain_answers_new_connections_until_the_port_is_closed(
+    postgres: PostgresServer,
+) -> None:
+    """Each request on a connection of its own: what stands in the queue is not reset."""
+    daemon = await several(await fresh_database(postgres), 2)
+    port = int(daemon.url.rsplit(":", 1)[1])
+    cut = answered = 0
+    is_over = False
+
+    async def knock() -> None:
+        nonlocal answered, cut, is_over
+        while not is_over:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                is_over = True
+                return
+            writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            try:
+                answer = await reader.read()
+            except OSError:
+                answer = b""
+            writer.close()
+            answered += answer.startswith(b"HTTP/1.1 200")
+            cut += not answer
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(20):
+            tasks.create_task(knock())
+        await asyncio.sleep(0.5)
+        code = await asyncio.to_thread(daemon.stop)
+
+    assert (code, cut) == (0, 0)
+    assert answered > 200
+
+
+async def test_a_killed_sibling_comes_back_and_nothing_is_lost(postgres: PostgresServer) -> None:
+    daemon = await several(await fresh_database(postgres), 2)
+    load = Load(daemon.url, daemon.key)
+    async with load.running(writers=8):
+        await load.wait_for(100)
+        sibling = siblings_of(daemon)[0]
+        sibling.kill()
+        await load.wait_for(100)
+        await all_serving(daemon, 2, times=2)
+        await load.wait_for(100)
+    async with a_client_of_each(daemon, 2) as clients:
+        back = set(clients)
+    stored = await asyncio.to_thread(read_all, daemon)
+    died = [line for line in daemon.log if line["event"] == "child_died"]
+    code = await asyncio.to_thread(daemon.stop)
+
+    assert back == {1, 2}
+    assert lost(load, stored) == []
+    assert [(x["module"], x["exit_code"], x["process"]) for x in died] == [
+        ("daemon.sibling", -signal.SIGKILL, 1)
+    ]
+    assert code == 0
+
+
+async def test_siblings_end_with_the_killed_daemon_and_free_the_port(
+    postgres: PostgresServer,
+) -> None:
+    dsn = await fresh_database(postgres)
+    daemon = await several(dsn, 3, server__drain_delay_s="30")
+    siblings = siblings_of(daemon)
+    port = int(daemon.url.rsplit(":", 1)[1])
+    async with a_client_of_each(daemon, 3) as clients:
+        await clients[2].post("/devices/d1/telemetry", json=a_point(7))
+    await asyncio.to_thread(daemon.kill)
+    await eventually(lambda: gone(siblings), timeout_s=10, what="the siblings' end")
+    following = await started(
+        dsn, home=daemon.home, key=daemon.key, server__port=str(port), server__processes="2"
+    )
+    with following.http() as http:
+        latest = http.get("/devices/d1/metrics/m/latest").json()
+    code = await asyncio.to_thread(following.stop)
+
+    assert len(siblings) == 2
+    assert latest["value"] == 7
+    assert code == 0
+
+
+async def test_a_sibling_leaves_the_end_to_the_daemon(postgres: PostgresServer) -> None:
+    """A terminal and systemd signal all processes; only the first decides."""
+    daemon = await several(await fresh_database(postgres), 2)
+    sibling = siblings_of(daemon)[0]
+    sibling.send_signal(signal.SIGTERM)
+    sibling.send_signal(signal.SIGINT)
+    await asyncio.sleep(0.3)
+    async with a_client_of_each(daemon, 2) as clients:
+        numbers = set(clients)
+
+    assert numbers == {1, 2}
+    assert await asyncio.to_thread(daemon.stop) == 0
+    assert gone([sibling])
+
+
+async def test_the_port_is_shared_with_its_own_processes_only(postgres: PostgresServer) -> None:
+    dsn = await fresh_database(postgres)
+    daemon = await several(dsn, 2)
+    port = int(daemon.url.rsplit(":", 1)[1])
+    environment = daemon.environment | {
+        "TELEMETRY_DATABASE__URL": dsn,
+        "TELEMETRY_SERVER__PORT": str(port),
+        "TELEMETRY_SERVER__PROCESSES": "2",
+    }
+    program = Path(sys.executable).parent / "telemetryd"
+    other = await asyncio.to_thread(
+        lambda: subprocess.run(
+            [program, "serve"], env=environment, capture_output=True, text=True, timeout=30,
+            check=False,
+        )
+    )  # fmt: skip
+
+    assert other.returncode == 78
+    assert "in use" in other.stderr
+
+
+def test_the_number_of_processes_is_a_setting(tmp_path: Path) -> None:
+    def config(command: str, processes: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        environment["TELEMETRY_SERVER__PROCESSES"] = processes
+        return subprocess.run(
+            [Path(sys.executable).parent / "telemetryd", "config", command],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    assert "\nprocesses = 4\n" in config("show", "4").stdout
+    assert "\nprocesses = 1\n" in config("show", "1").stdout
+    refused = config("check", "0")
+    assert refused.returncode == 78
+    assert "server.processes" in refused.stderr
+
+
+async def dsn_of(daemon: DaemonProcess) -> str:
+    """The database the daemon was started on."""
+    environment = psutil.Process(daemon.process.pid).environ()
+    return environment["TELEMETRY_DATABASE__URL"]
+
+
+def test_a_port_of_several_is_taken_whole() -> None:
+    """Before anybody shares it, a port is the daemon's alone."""
+    from daemon.transport.server import bind, bind_beside, share
+
+    first = bind("127.0.0.1", 0)
+    port = first.getsockname()[1]
+    with first:
+        with pytest.raises(OSError, match="in use"):
+            bind_beside("127.0.0.1", port)
+        share(first)
+        with bind_beside("127.0.0.1", port) as second:
+            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(64)]
+            taken = [accepted(first), accepted(second)]
+            for client in clients:
+                client.close()
+
+    assert sum(taken) == 64
+    assert min(taken) > 8
+
+
+def accepted(listening: socket.socket) -> int:
+    """How many connections stand in its queue."""
+    count = 0
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except BlockingIOError:
+            return count
+        connection.close()
+        count += 1
