@@ -15,6 +15,7 @@ from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
 from daemon.service.catalog import Catalog
 from daemon.service.devices import Devices
+from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
@@ -26,6 +27,7 @@ from daemon.service.retention import Keep, Retention
 from daemon.service.stats import Stats
 from daemon.service.tail import Tail
 from daemon.store.devices import DeviceStore
+from daemon.store.events import EventStore
 from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
 from daemon.store.journal import JournalStore
@@ -130,6 +132,7 @@ def _services(
         ),
         groups=groups,
         group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
+        events=Events(EventStore(database), clock=clock, tail=tail),
         stats=Stats(
             StatsStore(database),
             clock=clock,

@@ -20,6 +20,7 @@ from daemon.live.presence import Presence
 from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
 from daemon.service.devices import Devices
+from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
@@ -29,6 +30,7 @@ from daemon.service.reads import make_reads
 from daemon.service.stats import Stats
 from daemon.service.tail import Tail
 from daemon.store.devices import DeviceStore
+from daemon.store.events import EventStore
 from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
 from daemon.store.journal import JournalStore
@@ -132,6 +134,7 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         ),
         groups=groups,
         group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
+        events=Events(EventStore(database), clock=clock, tail=tail),
         stats=Stats(
             StatsStore(database),
             clock=clock,

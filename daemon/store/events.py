@@ -86,10 +86,18 @@ class EventStore:
             rows = await connection.fetch(SQL["newest"], before, types, severities, limit)
         return [event_of(row) for row in rows]
 
-    async def floor(self) -> int:
-        """Events up to here may have been removed."""
+    async def bounds(self) -> tuple[int, int]:
+        """Every event after the first position is kept; the second is the last number given out,
+        to an event, a block or nobody."""
         async with self._database.connection("query") as connection:
-            return int(await connection.fetchval(SQL["floor"]))
+            row = await connection.fetchrow(SQL["bounds"])
+        assert row is not None
+        return row["event_floor"], row["last_number"]
+
+    async def newest_seq(self) -> int:
+        """The position of the newest event; 0 when there is none."""
+        async with self._database.connection("query") as connection:
+            return int(await connection.fetchval(SQL["newest_seq"]) or 0)
 
 
 def event_of(row: Record) -> Event:

@@ -82,6 +82,7 @@ def declared_scope(dependant: Dependant) -> str | None:
 
 
 AnyHolder = Annotated[Principal, Depends(requires(ANY_SCOPE))]
+Ingester = Annotated[Principal, Depends(requires("ingest"))]
 Reader = Annotated[Principal, Depends(requires("read"))]
 Exporter = Annotated[Principal, Depends(requires("export"))]
 MetricsWriter = Annotated[Principal, Depends(requires("metrics:write"))]

@@ -22,6 +22,7 @@ from daemon.transport.routes import (
     auth,
     changes,
     devices,
+    events,
     export,
     groups,
     health,
@@ -49,6 +50,7 @@ API_ROUTERS: tuple[APIRouter, ...] = (
     changes.router,
     export.router,
     keys.router,
+    events.router,
 )
 ROOT_ROUTERS: tuple[APIRouter, ...] = (health.router, auth.router)
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from daemon.clock import Clock
 from daemon.live.traffic import Traffic
 from daemon.service.devices import Devices
+from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
@@ -32,6 +33,7 @@ class Services:
     keys: Keys
     metrics: Metrics
     devices: Devices
+    events: Events
     groups: Groups
     group_states: GroupStates
     stats: Stats

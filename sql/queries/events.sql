@@ -39,6 +39,11 @@ select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data, e.de
  order by e.seq desc
  limit $4::int4;
 
--- floor --
--- The position up to which events may have been removed.
-select i.event_floor from telemetry.installation i;
+-- bounds --
+-- The position up to which events may have been removed, and the last number given out; 0 before the first.
+select i.event_floor, case when s.is_called then s.last_value else 0 end as last_number
+  from telemetry.installation i, telemetry.journal_seq s;
+
+-- newest_seq --
+-- The position of the newest event, or null.
+select max(e.seq) from telemetry.event e;
