@@ -4,6 +4,9 @@ The bytes, little-endian: 4 of magic `TLB1`, uint32 n, uint32 length of the tail
 (n × int32), times_us (n × int64), numbers (n × float64) and context_of (n × int32, absent when the
 tail says so); then the tail, MessagePack of
 [has_context_of, contexts, object_indexes, object_values].
+
+A block of COMPACT_POINTS_MIN or more has `TLB2` instead, and its columns as domain/compact writes
+them, in the same order; its tail is [forms, contexts, object_indexes, object_values].
 """
 
 from __future__ import annotations
@@ -17,14 +20,22 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from daemon.domain import compact
+
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 
 MAGIC = b"TLB1"
+COMPACT_MAGIC = b"TLB2"
+COMPACT_POINTS_MIN = 256
+"""Below it the work costs more than the bytes."""
 _HEAD = struct.Struct("<4sII")
 _pack_tail = msgspec.msgpack.Encoder().encode
 _unpack_tail = msgspec.msgpack.Decoder(tuple[bool, list[bytes], list[int], list[Any]]).decode
+_unpack_compact_tail = msgspec.msgpack.Decoder(
+    tuple[list[list[Any]], list[bytes], list[int], list[Any]]
+).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,8 @@ class Block:
 
 def pack(block: Block) -> bytes:
     """The bytes of a block as they stand in `journal.body`."""
+    if len(block) >= COMPACT_POINTS_MIN:
+        return _pack_compact(block)
     has_context_of = block.context_of is not None
     tail = _pack_tail(
         (has_context_of, block.contexts, list(block.objects.keys()), list(block.objects.values()))
@@ -88,6 +101,8 @@ def pack(block: Block) -> bytes:
 def unpack(body: bytes) -> Block:
     """The block of a journal body; raises ValueError when the bytes are not a block."""
     magic, n, tail_length = _HEAD.unpack_from(body)
+    if magic == COMPACT_MAGIC:
+        return _unpack_compact(body, n, tail_length)
     if magic != MAGIC:
         raise ValueError("not a block: wrong magic")
     has_context_of, contexts, indexes, values = _unpack_tail(body[len(body) - tail_length :])
@@ -98,6 +113,40 @@ def unpack(body: bytes) -> Block:
     context_of = np.frombuffer(body, "<i4", n, at + 20 * n) if has_context_of else None
     return Block(
         series_ids, times_us, numbers, context_of, contexts, dict(zip(indexes, values, strict=True))
+    )
+
+
+def _pack_compact(block: Block) -> bytes:
+    columns = [
+        compact.pack_ids(block.series_ids),
+        compact.pack_times(block.times_us),
+        compact.pack_numbers(block.numbers),
+    ]
+    if block.context_of is not None:
+        columns.append(compact.pack_ids(block.context_of))
+    forms = [form for form, _ in columns]
+    tail = _pack_tail(
+        (forms, block.contexts, list(block.objects.keys()), list(block.objects.values()))
+    )
+    parts = [part for _, column in columns for part in column]
+    return b"".join([_HEAD.pack(COMPACT_MAGIC, len(block), len(tail)), *parts, tail])
+
+
+def _unpack_compact(body: bytes, n: int, tail_length: int) -> Block:
+    forms, contexts, indexes, values = _unpack_compact_tail(body[len(body) - tail_length :])
+    columns = []
+    at = _HEAD.size
+    for form in forms:
+        column, at = compact.unpack(form, body, at, n)
+        columns.append(column)
+    series_ids, times_us, numbers, *rest = columns
+    return Block(
+        series_ids.astype(np.int32, copy=False),
+        times_us,
+        numbers,
+        rest[0].astype(np.int32, copy=False) if rest else None,
+        contexts,
+        dict(zip(indexes, values, strict=True)),
     )
 
 
