@@ -13,6 +13,7 @@ from telemetryctl.output.console import Console, check_color
 from telemetryctl.output.render import Renderer
 
 if TYPE_CHECKING:
+    from telemetryctl.client.doors import Endpoint
     from telemetryctl.client.http import Client
 
 DEFAULT_TIMEOUT_S = 30.0
@@ -61,6 +62,14 @@ class Session:
     def client(self) -> "Client":
         """The client of the server in the settings."""
         return self.client_for(self.settings.server, token=self.settings.token)
+
+    @property
+    def endpoint(self) -> "Endpoint":
+        """Where the streams of the server in the settings are."""
+        from telemetryctl.client.doors import Endpoint
+
+        token = self.settings.token
+        return Endpoint(self.settings.server, token.value if token else None, self._log_request)
 
     def client_for(self, server: str, *, token: config.Token | None) -> "Client":
         """Return a client of another server, with the same patience and the same log."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +23,8 @@ from daemon.store.changes import read_bounded
 from daemon.store.journal import JournalStore
 from daemon.store.pool import Database
 
+NOW = "now"
+"""Instead of a cursor: begin behind what is committed."""
 PAGE_POINTS_DEFAULT = 1_000
 PAGE_POINTS_MAX = 10_000
 READ_POINTS = 50_000
@@ -136,11 +138,18 @@ class Changes:
             wanted = replace(wanted, devices=frozenset(devices or ()))
         return Sight(registry, principal, wanted)
 
+    def find_groups(self, principal: Principal, names: Sequence[str]) -> tuple[str, ...]:
+        """The ids of groups that the key may see, by id or name. Raises Invalid `unknown_group`."""
+        return self._tail.registry.membership.resolve(names, by=principal)
+
     async def begin(self, after: str | None) -> tuple[Cursor, Gap | None]:
         """Where to read on from; without `after` at the oldest kept. Raises Malformed.
 
-        A cursor whose blocks are gone begins at the oldest kept, and the gap says so.
+        A cursor whose blocks are gone begins at the oldest kept, and the gap says so. `now` is the
+        newest committed.
         """
+        if after == NOW:
+            return Cursor(self.epoch, await self.end()), None
         given = parse_cursor(after) if after else None
         floor, last = await self._journal.bounds()
         first = Cursor(self.epoch, floor)

@@ -29,6 +29,8 @@ from daemon.service.history import INLINE_POINTS_MAX, History, Snapshot
 from daemon.service.selection import Selection, in_groups, sees, select
 
 PAGE_POINTS_MAX = 10_000
+EVERY_METRIC = "*"
+"""Among the names of a query; it can't be the name of a metric."""
 PAGE_SCAN_POINTS_MAX = 5_000_000
 """A page that finds too little among this many points ends early, with a cursor."""
 PAGE_SLICE_POINTS = 250_000
@@ -120,7 +122,8 @@ class Series:
         if query.interval_s is not None and query.aggregation is None:
             raise Invalid("an interval needs an aggregation", code="interval_alone")
         devices = in_groups(self._registry, principal, devices=query.devices, groups=query.groups)
-        selection = select(self._registry, principal, devices=devices, metrics=query.metrics)
+        metrics = None if EVERY_METRIC in query.metrics else query.metrics
+        selection = select(self._registry, principal, devices=devices, metrics=metrics)
         after, start_us = query.cursor, query.start_us
         if after is not None:
             start_us = min(max(start_us, after.time_us), query.end_us)

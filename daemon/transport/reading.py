@@ -61,7 +61,9 @@ GroupNames = Annotated[
     Query(description="groups by id or name, separated by commas, or repeated", max_length=100),
 ]
 
-After = Annotated[str, Query(max_length=64, description="a cursor; empty: the oldest kept")]
+After = Annotated[
+    str, Query(max_length=64, description="a cursor; empty: the oldest kept; now: what comes")
+]
 
 
 def names_of(given: list[str] | None, *, what: str, at_most: int = NAMES_MAX) -> list[str] | None:

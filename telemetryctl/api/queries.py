@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from telemetryctl.api.model import Answer, DeviceId, Input, Instant, MetricName, TagKey, TagValue
+from telemetryctl.api.model import Answer, DeviceId, Input, Instant, TagKey, TagValue
 
 QUERY_POINTS_MAX = 10_000
 LATEST_DEVICES_MAX = 100
@@ -40,6 +40,9 @@ class TimeRange(StrEnum):
 
 
 Interval = Annotated[int, Field(ge=1, le=366 * 86_400, description="seconds")]
+QueryMetric = Annotated[
+    str, Field(min_length=1, max_length=128, pattern=r"^(\*|[A-Za-z0-9_.:/-]+)$")
+]
 QueryLimit = Annotated[int, Field(ge=1, le=QUERY_POINTS_MAX)]
 
 
@@ -52,7 +55,10 @@ class QueryFilters(Input):
 class Query(Input):
     """A half-open window `[start_time, end_time)` of some metrics, raw or in buckets."""
 
-    metrics: Annotated[list[MetricName], Field(min_length=1, max_length=100)]
+    metrics: Annotated[
+        list[QueryMetric],
+        Field(min_length=1, max_length=100, description="names; `*` is every metric"),
+    ]
     start_time: Instant
     end_time: Instant
     devices: Annotated[list[DeviceId], Field(max_length=1_000)] | None = None

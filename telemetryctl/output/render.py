@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any
 
@@ -81,6 +81,10 @@ class Renderer:
                 self._table(rows, columns=columns)
             case other:
                 raise UsageFailure(f'"{other}" is not an output format')
+
+    def without_headers(self) -> "Renderer":
+        """The same, for rows that continue others."""
+        return replace(self, has_headers=False)
 
     def ids(self, rows: Iterable[Row], *, key: str) -> None:
         """Write ids only, one a line (or NUL-ended), for xargs."""
