@@ -1,4 +1,4 @@
-"""What the shell offers for contexts, devices and metrics: from a short cache, else the server.
+"""What the shell offers: contexts, devices, groups, metrics; from a short cache, else the server.
 
 Whatever goes wrong, nothing is offered and nothing is said: the user is typing.
 """
@@ -36,6 +36,11 @@ def complete_devices(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_metrics(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of defined metrics that begin so."""
     return _complete(ctx, kind="metrics", incomplete=incomplete, key="name")
+
+
+def complete_groups(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of groups that begin so."""
+    return _complete(ctx, kind="groups", incomplete=incomplete, key="name")
 
 
 def complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -76,6 +81,7 @@ def _ask_server(settings: Any, *, kind: str, key: str) -> list[str]:
         lists: dict[str, Callable[..., dict[str, Any]]] = {
             "devices": client.list_devices,
             "metrics": client.list_metrics,
+            "groups": client.list_groups,
             "keys": client.list_keys,
         }
         return [row[key] for row in lists[kind](limit=CANDIDATES_MAX)[kind]]

@@ -130,7 +130,7 @@ class Client(Wire):
         return self._get("/aggregated", params=filters)
 
     def changes(self, **filters: Any) -> Document:
-        """GET /changes with `after, device_ids, metric_names, tags, limit, wait`."""
+        """GET /changes with `after, device_ids, metric_names, groups, tags, limit, wait`."""
         return self._get("/changes", params=filters)
 
     @contextmanager
@@ -161,6 +161,40 @@ class Client(Wire):
     def delete_device(self, device_id: str) -> Document:
         """DELETE /devices/{device_id}."""
         return self._send("DELETE", f"/devices/{_segment(device_id)}")
+
+    # Groups.
+
+    def create_group(self, group: Mapping[str, Any]) -> Document:
+        """POST /groups."""
+        return self._post("/groups", body=group, is_idempotent=False)
+
+    def list_groups(self, **filters: Any) -> Document:
+        """GET /groups with `kind, name, parent_id, rollup, by, limit, offset`."""
+        return self._get("/groups", params=filters)
+
+    def get_group(self, group_id: str) -> Document:
+        """GET /groups/{group_id}."""
+        return self._get(f"/groups/{_segment(group_id)}")
+
+    def patch_group(self, group_id: str, *, changes: Mapping[str, Any]) -> Document:
+        """PATCH /groups/{group_id}."""
+        return self._send("PATCH", f"/groups/{_segment(group_id)}", body=changes)
+
+    def delete_group(self, group_id: str) -> Document:
+        """DELETE /groups/{group_id}."""
+        return self._send("DELETE", f"/groups/{_segment(group_id)}")
+
+    def group_devices(self, group_id: str, **filters: Any) -> Document:
+        """GET /groups/{group_id}/devices with `include, metric, state, tag.K, limit, offset`."""
+        return self._get(f"/groups/{_segment(group_id)}/devices", params=filters)
+
+    def add_group_device(self, group_id: str, device_id: str) -> Document:
+        """PUT /groups/{group_id}/devices/{device_id}."""
+        return self._send("PUT", f"/groups/{_segment(group_id)}/devices/{_segment(device_id)}")
+
+    def remove_group_device(self, group_id: str, device_id: str) -> Document:
+        """DELETE /groups/{group_id}/devices/{device_id}."""
+        return self._send("DELETE", f"/groups/{_segment(group_id)}/devices/{_segment(device_id)}")
 
     def device_stats(self, device_id: str) -> Document:
         """GET /devices/{device_id}/stats."""

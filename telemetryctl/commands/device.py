@@ -7,7 +7,7 @@ import typer
 
 from telemetryctl import times
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.completion import complete_devices
+from telemetryctl.completion import complete_devices, complete_groups
 from telemetryctl.failures import UsageFailure
 from telemetryctl.options import command, noun
 from telemetryctl.output.render import Column
@@ -54,7 +54,9 @@ class Chosen:
     """Which devices."""
 
     device_type: Annotated[str | None, typer.Option("--type", help="Of this type.")] = None
-    group: Annotated[str | None, typer.Option(help="In this group.")] = None
+    group: Annotated[
+        str | None, typer.Option(help="In this group.", autocompletion=complete_groups)
+    ] = None
     status: Annotated[str | None, typer.Option(help="active (a day) or inactive.")] = None
     bbox: Annotated[str | None, typer.Option(metavar="W,S,E,N", help="In this box.")] = None
     tags: Annotated[

@@ -15,7 +15,7 @@ import typer
 
 from telemetryctl import times
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.completion import complete_devices, complete_metrics
+from telemetryctl.completion import complete_devices, complete_groups, complete_metrics
 from telemetryctl.failures import GapFound, TryLater, UsageFailure
 from telemetryctl.files.atomic import BadState, LockHeld, locked
 from telemetryctl.files.export_state import ExportState, Pending, commit, load_state, settle
@@ -56,6 +56,10 @@ class SelectOptions:
         typer.Option(
             "-m", "--metric", help="A metric; all when not given.", autocompletion=complete_metrics
         ),
+    ] = None
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", help="Devices of a group.", autocompletion=complete_groups),
     ] = None
     since: Annotated[str | None, typer.Option("--since", help="From then: 7d, yesterday.")] = None
     until: Annotated[str, typer.Option("--until", help="Up to then, exclusive.")] = "now"
@@ -166,7 +170,11 @@ def _targets(session: Session, files: FileOptions) -> Targets:
 
 def _query(select: SelectOptions, files: FileOptions) -> Query:
     query = {} if files.excel_safe else {"raw": "true"}
-    for name, chosen in (("device_ids", select.device), ("metric_names", select.metric)):
+    for name, chosen in (
+        ("device_ids", select.device),
+        ("metric_names", select.metric),
+        ("groups", select.group),
+    ):
         ids = [part for text in chosen or [] for part in text.split(",") if part]
         if ids:
             query[name] = ",".join(ids)
@@ -258,6 +266,8 @@ def _export_new(
 def _open_state(path: Path, query: Query) -> ExportState:
     names = ("device_ids", "metric_names")
     selection = {name: sorted(query[name].split(",")) if name in query else [] for name in names}
+    if "groups" in query:
+        selection["groups"] = sorted(query["groups"].split(","))
     try:
         return load_state(path, selection=selection)
     except BadState as error:

@@ -7,7 +7,7 @@ import typer
 
 from telemetryctl import times
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.completion import complete_keys
+from telemetryctl.completion import complete_groups, complete_keys
 from telemetryctl.failures import NothingThere, UsageFailure
 from telemetryctl.options import command, noun
 from telemetryctl.output.render import Column
@@ -55,7 +55,12 @@ class Rights:
     devices: Annotated[
         list[str] | None, typer.Option("--device", help="Only devices like this: bus-*.")
     ] = None
-    groups: Annotated[list[str] | None, typer.Option("--group", help="Only these groups.")] = None
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group", help="Only devices of groups like this.", autocompletion=complete_groups
+        ),
+    ] = None
     metrics: Annotated[
         list[str] | None, typer.Option("--metric", help="Only metrics like this: temp*.")
     ] = None

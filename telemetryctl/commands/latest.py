@@ -8,7 +8,7 @@ import typer
 
 from telemetryctl import times
 from telemetryctl.commands.status import parse_interval
-from telemetryctl.completion import complete_devices, complete_metrics
+from telemetryctl.completion import complete_devices, complete_groups, complete_metrics
 from telemetryctl.failures import Failure, NothingThere, UsageFailure
 from telemetryctl.options import command, single
 from telemetryctl.output.exit_codes import ExitCode
@@ -46,7 +46,9 @@ class Asked:
         list[str] | None,
         typer.Option("-m", "--metric", help="Only these metrics.", autocompletion=complete_metrics),
     ] = None
-    group: Annotated[str | None, typer.Option(help="Devices of this group.")] = None
+    group: Annotated[
+        str | None, typer.Option(help="Devices of this group.", autocompletion=complete_groups)
+    ] = None
     device_type: Annotated[str | None, typer.Option("--type", help="Devices of this type.")] = None
     lookback: Annotated[str, typer.Option(help="Nothing older than this.")] = "24h"
 

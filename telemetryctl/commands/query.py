@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from telemetryctl import times
-from telemetryctl.completion import complete_devices, complete_metrics
+from telemetryctl.completion import complete_devices, complete_groups, complete_metrics
 from telemetryctl.failures import UsageFailure
 from telemetryctl.options import command, single
 from telemetryctl.output.console import printable
@@ -59,7 +59,10 @@ class SelectOptions:
             "-d", "--device", help="A device; all when not given.", autocompletion=complete_devices
         ),
     ] = None
-    group: Annotated[list[str] | None, typer.Option("--group", help="Devices of a group.")] = None
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", help="Devices of a group.", autocompletion=complete_groups),
+    ] = None
     tag: Annotated[
         list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="With this tag.")
     ] = None

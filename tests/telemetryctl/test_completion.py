@@ -52,6 +52,14 @@ def test_devices_are_asked_once_a_minute(cli: CommandLine) -> None:
     assert "tlm_secret" not in f"{cached}{cached.read_text()}"
 
 
+def test_groups_are_offered_by_name(cli: CommandLine) -> None:
+    groups = json.dumps({"groups": [{"name": "north"}, {"name": "south"}]}).encode()
+    with rough_server([answer("200 OK", groups)]) as server:
+        assert offered(cli, "telemetryctl latest --group n", TELEMETRYCTL_SERVER=server.url) == [
+            "north"
+        ]
+
+
 def test_another_server_has_a_cache_of_its_own(cli: CommandLine) -> None:
     with rough_server([answer("200 OK", DEVICES)]) as server:
         offered(cli, "telemetryctl device get b", TELEMETRYCTL_SERVER=server.url)

@@ -68,6 +68,87 @@ class TestMetric:
         assert cli.run("metric", *arguments).code == 2
 
 
+class TestGroup:
+    def test_groups_are_made_filled_moved_and_deleted(self, cli: CommandLine) -> None:
+        for device_id in ("bike-1", "bike-2", "bike-3"):
+            cli.run("write", device_id, "status=free")
+        top = document(cli, "group", "create", "hong kong", "--kind", "region")
+        made = document(
+            cli, "group", "create", "central", "--in", "hong kong", "--kind", "branch",
+            "--location", "22.28,114.16", "--metadata", '{"floor": 3}', "-d", "bike-1",
+        )  # fmt: skip
+
+        added = cli.run("group", "add", "central", "bike-2", "bike-3")
+        removed = cli.run("group", "remove", made["group_id"], "bike-3")
+        refused = cli.run("group", "delete", "hong kong", "--yes")
+        listed = document(cli, "group", "ls", "--kind", "branch", "--rollup", "status:free")
+        inside = cli.run("group", "ls", "--in", "hong kong", "--ids")
+        edited = document(
+            cli, "group", "edit", "central", "--name", "Central", "--clear", "parent",
+            "--clear", "location",
+        )  # fmt: skip
+        gone = cli.run("group", "delete", "hong kong", "--yes")
+
+        assert (made["parent_id"], made["metadata"]) == (top["group_id"], {"floor": 3})
+        assert (added.code, added.err) == (0, '2 devices are in "central"\n')
+        assert removed.code == 0
+        assert (refused.code, "has_children" in refused.err) == (5, True)
+        assert listed["groups"][0]["rollup"] == {"free": 2, "total": 2}
+        assert inside.out == f"{made['group_id']}\n"
+        assert (edited["name"], edited["parent_id"], edited["location"]) == ("Central", None, None)
+        assert edited["device_count"] == 2
+        assert (gone.code, gone.out) == (0, "")
+        assert cli.run("group", "get", "hong kong").code == 3
+
+    def test_reads_take_a_group_by_name(self, cli: CommandLine) -> None:
+        cli.run("write", "in-1", "level=1")
+        cli.run("write", "out-1", "level=2")
+        cli.run("group", "create", "inside", "-d", "in-1")
+
+        members = cli.run("group", "devices", "inside", "--metric", "level", "--ids")
+        listed = cli.run("device", "ls", "--group", "inside", "--ids")
+        newest = document(cli, "latest", "--group", "inside")
+        queried = document(cli, "query", "level", "--group", "inside")
+        exported = cli.run("export", "csv", "--since", "1h", "--group", "inside")
+        unknown = cli.run("query", "level", "--group", "nowhere")
+
+        assert members.out == listed.out == "in-1\n"
+        assert list(newest["latest"]) == ["in-1"]
+        assert [point["device_id"] for point in queried["data_points"]] == ["in-1"]
+        assert [row.split(",")[1] for row in exported.out.splitlines()[1:]] == ["in-1"]
+        assert (unknown.code, "unknown_group" in unknown.err) == (5, True)
+
+    def test_members_show_their_status(self, cli: CommandLine) -> None:
+        cli.run("write", "mill-1", "status=busy")
+        cli.run("group", "create", "mills", "-d", "mill-1")
+
+        shown = document(cli, "group", "devices", "mills", "--state", "busy")
+        table = cli.run("group", "devices", "mills", "--fields", "device_id,status")
+
+        assert shown["devices"][0]["status"] == "busy"
+        assert shown["devices"][0]["watchable"]["eligible"] is False
+        assert "busy" in table.out
+
+    def test_a_failure_in_the_middle_says_how_far_it_came(self, cli: CommandLine) -> None:
+        cli.run("write", "known-1", "x=1")
+        cli.run("group", "create", "partly")
+
+        result = cli.run("group", "add", "partly", "known-1", "never-seen")
+
+        assert result.code == 3
+        assert result.err.startswith("error: 1 of 2 done, then never-seen: ")
+        assert document(cli, "group", "get", "partly")["device_count"] == 1
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["edit", "x"], ["edit", "x", "--clear", "kind"], ["create", "x", "--location", "north"]],
+    )
+    def test_what_makes_no_sense_is_a_usage_error(
+        self, cli: CommandLine, arguments: list[str]
+    ) -> None:
+        assert cli.run("group", *arguments).code == 2
+
+
 class TestDevice:
     def test_a_device_is_labelled_found_and_deleted(self, cli: CommandLine) -> None:
         cli.run("write", "bus-7", "speed=1")
