@@ -15,7 +15,7 @@ from daemon.clock import Clock
 from daemon.domain.access import Principal
 from daemon.domain.errors import Invalid, NotFound
 from daemon.domain.kinds import Kind
-from daemon.domain.latest import LatestPoint
+from daemon.domain.latest import LatestPoint, as_value
 from daemon.live.latest import Latest
 from daemon.live.registry import Registry
 from daemon.service.selection import in_groups, sees
@@ -183,17 +183,6 @@ class LatestReads:
             age_us > LOOKBACK_DEFAULT_US,
             _version(self._registry.epoch, point),
         )
-
-
-def as_value(value: Any, kind: Kind) -> Any:
-    """A value as people wrote it: booleans of a boolean series, whole numbers without fraction."""
-    if not isinstance(value, float):
-        return value
-    # Another number was sent as a number.
-    if kind == Kind.BOOLEAN and value in (0.0, 1.0):
-        return bool(value)
-    # Beyond 2**53 a double names many integers, so none of them is meant.
-    return int(value) if value.is_integer() and abs(value) <= 2**53 else value
 
 
 def _version(epoch: str, point: LatestPoint) -> str:

@@ -1,4 +1,4 @@
-"""The bodies of read answers: columns from transport/json_points, the rest by orjson."""
+"""The bodies of read answers: columns from domain/json_points, the rest by orjson."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
+from daemon.domain.json_points import context_of, instant, points_parts
 from daemon.domain.texts import number_texts, time_texts
 from daemon.service.changes import ChangesPage
 from daemon.service.latest import Newest
 from daemon.service.series import PointPage, PooledBuckets
-from daemon.transport.json_points import context_of, instant, points_parts
 
 
 def page_json(page: PointPage) -> bytes:

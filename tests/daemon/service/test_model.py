@@ -35,12 +35,12 @@ from daemon.domain import rollup
 from daemon.domain.aggregates import Aggregation
 from daemon.domain.errors import NotFound
 from daemon.domain.kinds import Kind
+from daemon.domain.latest import as_value
 from daemon.domain.merge import merge
 from daemon.domain.page_cursors import PageCursor, parse_page_cursor
 from daemon.live.registry import RETENTION_DAYS_DEFAULT
 from daemon.service import compaction, history
 from daemon.service.compaction import Compaction
-from daemon.service.latest import as_value
 from daemon.service.reads import Reads, make_reads
 from daemon.service.retention import Retention
 from daemon.service.series import PointQuery, PooledQuery

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from daemon.domain.block import Block
 from daemon.domain.kinds import Kind
 from daemon.domain.series_name import SeriesName
-from daemon.transport.json_points import points_json
+from daemon.domain.json_points import points_json
 
 NAMES = {
     1: SeriesName("bus-1", "speed", Kind.NUMERIC),

@@ -31,28 +31,45 @@ def points_parts(block: Block, names: Mapping[int, SeriesName]) -> list[bytes]:
     n = len(block)
     if n == 0:
         return [b"[]"]
+    middles, values, tails, codes = _columns(block, names)
+    parts = [b""] * (4 * n)
+    parts[0::4] = time_texts(block.times_us)
+    parts[1::4] = middles
+    parts[2::4] = values
+    parts[3::4] = spread(tails, codes)
+    parts[0] = b"[" + _OPEN + parts[0]
+    parts[-1] = _closed(parts[-1]) + b"]"
+    return parts
+
+
+def point_texts(block: Block, names: Mapping[int, SeriesName]) -> list[bytes]:
+    """The JSON object of each row: what streams put together anew for every reader."""
+    if not len(block):
+        return []
+    middles, values, tails, codes = _columns(block, names)
+    ends = spread([_closed(tail) for tail in tails], codes)
+    columns = zip(time_texts(block.times_us), middles, values, ends, strict=True)
+    return [b"%b%b%b%b%b" % (_OPEN, *column) for column in columns]
+
+
+def _columns(
+    block: Block, names: Mapping[int, SeriesName]
+) -> tuple[list[bytes], list[bytes], list[bytes], Int64s]:
+    """Middle and value of each row, and the distinct tails with which of them each row has."""
     ids, codes = coded(block.series_ids)
     series = [names[i] for i in ids]
     tails, tail_codes = _tails(block, series, codes)
-    values = value_texts(block, names)
-    parts = [b""] * (4 * n)
-    parts[0::4] = time_texts(block.times_us)
-    parts[1::4] = spread([_middle(name) for name in series], codes)
-    parts[2::4] = values
-    parts[3::4] = spread(tails, tail_codes)
-    parts[0] = b"[" + _OPEN + parts[0]
-    parts[-1] = _closed(parts[-1])
-    return parts
+    middles = spread([_middle(name) for name in series], codes)
+    values = value_texts(block, dict(zip(ids, series, strict=True)))
+    return middles, values, tails, tail_codes
 
 
 def _closed(tail: bytes) -> bytes:
     """A tail without the opening of the next object."""
-    return tail[: -len(_OPEN) - 1] + b"]"
+    return tail[: -len(_OPEN) - 1]
 
 
-def _tails(
-    block: Block, series: list[SeriesName], codes: Int64s
-) -> tuple[list[bytes], Int64s]:
+def _tails(block: Block, series: list[SeriesName], codes: Int64s) -> tuple[list[bytes], Int64s]:
     """What stands behind the value: the distinct texts, and which of them each row has; `codes`
     say which of `series` a row belongs to.
     """
