@@ -55,7 +55,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": ANSWER})
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Says its port when it listens, and ends with its standard input."""
 
     async def startup(self, sockets: Any = None) -> None:
@@ -85,7 +85,7 @@ def main() -> None:
         app, port=0, loop="uvloop", http="httptools", lifespan="off",
         access_log=False, log_config=None,
     )  # fmt: skip
-    _Server(config).run()
+    Server(config).run()
 
 
 if __name__ == "__main__":
