@@ -38,6 +38,7 @@ COMMANDS: dict[str, Entry] = {
     "latest": _entry("latest", "Show the newest values of devices."),
     "query": _entry("query", "Read a window of history."),
     "tail": _entry("tail", "Show points as they come."),
+    "top": _entry("top", "Show who sends how much."),
     "export": _entry("export", "Write history to files.", is_group=True),
     "device": _entry("device", "Who sends.", is_group=True, aliases=("devices",)),
     "group": _entry("group", "Sets of devices.", is_group=True, aliases=("groups",)),

@@ -27,6 +27,32 @@ class _Ring:
         return sum(s for stamp, s in zip(self._stamps, self._sums, strict=True) if stamp > oldest)
 
 
+class _Senders:
+    """Points by sender and second over the last minute; a sender costs a dict entry a second."""
+
+    def __init__(self) -> None:
+        self._stamps = [-1] * POINT_SECONDS
+        self._points: list[dict[str, int]] = [{} for _ in range(POINT_SECONDS)]
+        self._labels: dict[str, str] = {}
+
+    def add(self, second: int, sender: str, *, label: str, points: int) -> None:
+        at = second % POINT_SECONDS
+        if self._stamps[at] != second:
+            self._stamps[at], self._points[at] = second, {}
+        known = self._points[at]
+        known[sender] = known.get(sender, 0) + points
+        self._labels[sender] = label
+
+    def sums(self, second: int, seconds: int) -> list[tuple[str, int, str]]:
+        """Sender, points and label in the `seconds` whole seconds before this one."""
+        sums: dict[str, int] = {}
+        for stamp, points in zip(self._stamps, self._points, strict=True):
+            if second - seconds <= stamp < second:
+                for sender, n in points.items():
+                    sums[sender] = sums.get(sender, 0) + n
+        return [(sender, n, self._labels[sender]) for sender, n in sums.items()]
+
+
 class Traffic:
     """Counters since the start and over the last minutes.
 
@@ -36,6 +62,7 @@ class Traffic:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._points = _Ring(POINT_SECONDS)
+        self._senders = _Senders()
         self._requests = _Ring(REQUEST_SECONDS)
         self._failures = _Ring(REQUEST_SECONDS)
         self._busy_s = _Ring(REQUEST_SECONDS)
@@ -48,6 +75,15 @@ class Traffic:
         """Points that were committed, by this process or one that it follows."""
         self.points_total += points
         self._points.add(int(self._clock.monotonic_s()), points)
+
+    def count_sender(self, sender: str, *, label: str, points: int) -> None:
+        """Points that this process committed for the holder of a key."""
+        second = int(self._clock.monotonic_s())
+        self._senders.add(second, sender, label=label, points=points)
+
+    def senders(self, seconds: int) -> list[tuple[str, int, str]]:
+        """Key, points and the key's name in the last so many whole seconds, at most 59."""
+        return self._senders.sums(int(self._clock.monotonic_s()), seconds)
 
     def count_request(self, *, status: int, duration_s: float, now_s: float | None = None) -> None:
         """A request that was answered; 5xx count as failures. `now_s` saves a look at the clock."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from daemon.domain.block import Block, concat, unpack
+from daemon.domain.block import Block, Int32s, concat, unpack
 from daemon.live.head import Head
 from daemon.live.latest import Latest
 from daemon.live.registry import Registry
@@ -25,7 +25,8 @@ COMPACTOR = "compactor"
 class Tail:
     """`position` is the newest seq up to which every block of every daemon is in the views.
 
-    `is_flushing` tells whether an own block may be committed but not applied yet.
+    `is_flushing` tells whether an own block may be committed but not applied yet. `on_points` gets
+    the series of every new block.
     """
 
     journal: JournalStore
@@ -36,6 +37,7 @@ class Tail:
     position: int = 0
     is_closing: bool = False
     is_flushing: Callable[[], bool] = lambda: False
+    on_points: Callable[[Int32s], None] = lambda _series_ids: None
     _own: set[int] = field(default_factory=set)
     _newest_own: int = 0
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,6 +80,7 @@ class Tail:
         self._own.add(seq)
         self._newest_own = max(self._newest_own, seq)
         self._apply(seq, block)
+        self.on_points(block.series_ids)
         self._wanted.set()
 
     # -- following ---------------------------------------------------------------------------
@@ -121,6 +124,7 @@ class Tail:
             block = unpack(body)
             await self._know([block])
             self._apply(row.seq, block)
+            self.on_points(block.series_ids)
         self._own.discard(row.seq)
         self.position = row.seq
         return True

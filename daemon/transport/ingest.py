@@ -151,6 +151,7 @@ class IngestRoutes:
         except CatalogStale:
             # Nothing was written; the long way reloads the catalogue.
             return None
+        self._count(call.principal, 1)
         return body.metric_name
 
     async def batch(self, call: Call) -> bytes:
@@ -271,12 +272,16 @@ class IngestRoutes:
                     catalog_version=version,
                     batch=None if record is None else record(admissions),
                 )
+                self._count(call.principal, sum(map(len, blocks)))
                 return admissions
             except CatalogStale:
                 # Unless somebody has read it anew meanwhile.
                 if self._ingest.catalog_version == version:
                     await self._ingest.reload()
         raise StoreUnavailable("the catalogue changes too often just now")
+
+    def _count(self, principal: Principal, points: int) -> None:
+        self._traffic.count_sender(principal.key_id, label=principal.name, points=points)
 
 
 def _stored(call: Call, metric_name: str) -> bytes:

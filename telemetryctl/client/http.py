@@ -204,6 +204,10 @@ class Client(Wire):
         """GET /stats."""
         return self._get("/stats")
 
+    def rates(self, **filters: Any) -> Document:
+        """GET /rates with `by, window, limit`."""
+        return self._get("/rates", params=filters)
+
     def health(self) -> Document:
         """GET /health; an unhealthy daemon's answer is returned like a healthy one's."""
         return self._health("/health")
