@@ -64,8 +64,9 @@ class Hub:
         self.ring.begin(position)
         self.dispatch.swept = position
 
-    def preload(self, entries: Iterable[Entry]) -> None:
-        """Fill the ring with what is already in the views, ascending; nobody listens yet."""
+    def preload(self, position: int, entries: Iterable[Entry]) -> None:
+        """Begin with everything behind the position that is in the views already, ascending."""
+        self.begin(position)
         for entry in entries:
             self.ring.append(entry)
             self.ring.pinned = entry.seq

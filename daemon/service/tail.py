@@ -10,15 +10,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from daemon.domain.block import Block, Int32s, concat, unpack
+from daemon.domain.events import Event
 from daemon.live.head import Head
 from daemon.live.latest import Latest
 from daemon.live.registry import Registry
+from daemon.live.ring import Entry
 from daemon.store.journal import JournalRow, JournalStore
 from daemon.store.series import SeriesStore
 
 PAGE_BLOCKS = 500
 """Blocks that are read from the journal at a time."""
 COMPACTOR = "compactor"
+PRELOAD_ENTRIES_MAX = 20_000
+PRELOAD_POINTS_MAX = 500_000
+"""What is read at start for streams that resume."""
 
 
 @dataclass(slots=True)
@@ -26,7 +31,8 @@ class Tail:
     """`position` is the newest seq up to which every block of every daemon is in the views.
 
     `is_flushing` tells whether an own block may be committed but not applied yet. `on_points` gets
-    the series of every new block.
+    the series of every new block. `publish` gets every block and event once, strictly in the order
+    of seq; `preload` gets the newest ones that were there before the start.
     """
 
     journal: JournalStore
@@ -38,8 +44,11 @@ class Tail:
     is_closing: bool = False
     is_flushing: Callable[[], bool] = lambda: False
     on_points: Callable[[Int32s], None] = lambda _series_ids: None
-    _own: set[int] = field(default_factory=set)
+    publish: Callable[[Entry], None] = lambda _entry: None
+    preload: Callable[[int, list[Entry]], None] = lambda _position, _entries: None
+    _own: dict[int, Block] = field(default_factory=dict)
     _newest_own: int = 0
+    _waiting: int = 0
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -62,6 +71,15 @@ class Tail:
             # One append for the page: a journal of single points loads as fast as one of batches.
             self._apply(rows[-1].seq, concat(blocks))
             self.position = rows[-1].seq
+        await self._preload()
+
+    async def _preload(self) -> None:
+        """Hand on the newest entries, so that who resumes after a restart needs no database."""
+        found = await self.journal.read_newest(
+            upto=self.position, limit=PRELOAD_ENTRIES_MAX, points=PRELOAD_POINTS_MAX
+        )
+        entries = [_entry_of(item) for item in reversed(found)]
+        self.preload(entries[0].seq - 1 if entries else self.position, entries)
 
     async def reload_catalog(self) -> None:
         """Read the catalogue anew: series, definitions, retentions, version and epoch."""
@@ -76,24 +94,39 @@ class Tail:
     # -- own blocks --------------------------------------------------------------------------
 
     def apply_own(self, seq: int, block: Block) -> None:
-        """A block of this process was committed: show it before its senders are answered."""
-        self._own.add(seq)
+        """A block of this process was committed: show it before its senders are answered.
+
+        When nothing lies between it and the position, it is followed at once, without a look into
+        the journal: numbers are given out in commit order.
+        """
         self._newest_own = max(self._newest_own, seq)
+        if seq <= self.position:
+            # The answer was so late that the journal was read meanwhile.
+            return
         self._apply(seq, block)
         self.on_points(block.series_ids)
-        self._wanted.set()
+        if seq == self.position + 1:
+            self._pass(Entry(seq, block))
+            self._tell()
+        else:
+            self._own[seq] = block
+            self._wanted.set()
 
     # -- following ---------------------------------------------------------------------------
 
     async def turn(self) -> int:
-        """Apply what is new in the journal, in commit order; returns how many blocks that were."""
+        """Apply what is new in the journal, in commit order; returns how many entries that were.
+
+        Between two awaits own blocks may be followed at once, so `position` is looked at again
+        after each.
+        """
         version, epoch = await self.series.state()
         if version != self.registry.version or epoch != self.registry.epoch:
             await self.reload_catalog()
         seen = 0
         while True:
-            rows = await self.journal.read_after(
-                self.position, limit_blocks=PAGE_BLOCKS, without_own_bodies=True
+            rows = await self.journal.read_entries(
+                self.position, limit=PAGE_BLOCKS, without_own_bodies=True
             )
             before = seen
             for row in rows:
@@ -101,33 +134,50 @@ class Tail:
                     break
                 seen += 1
             if seen > before:
-                self._moved.set()
-                self._moved = asyncio.Event()
+                self._tell()
             if seen - before < PAGE_BLOCKS:
                 return seen
 
-    async def _follow(self, row: JournalRow) -> bool:
-        """Pass one block; False when it is an own one whose flush has not told us yet."""
-        if row.seq in self._own:
-            self._own.discard(row.seq)
-            self.position = row.seq
+    async def _follow(self, row: JournalRow | Event) -> bool:
+        """Pass one entry; False when it is an own block whose flush has not told us yet."""
+        seq = row.seq
+        if seq <= self.position:
             return True
-        if row.body is None:
+        if isinstance(row, Event):
+            self._pass(Entry(seq, event=row))
+            return True
+        if seq in self._own:
+            self._pass(Entry(seq, self._own.pop(seq)))
+            return True
+        body = row.body
+        if body is None:
             # Flushes come one after the other: one before our newest has told us all it will.
-            if self.is_flushing() and row.seq > self._newest_own:
+            if self.is_flushing() and seq > self._newest_own:
                 return False
             # The answer to this commit was lost, but it happened.
-            body = await self.journal.read_one(row.seq)
-        else:
-            body = row.body
-        if body is not None and row.seq not in self._own:
-            block = unpack(body)
+            body = await self.journal.read_one(seq)
+        block = None if body is None else unpack(body)
+        if block is not None:
             await self._know([block])
-            self._apply(row.seq, block)
+        if seq <= self.position:
+            return True
+        own = self._own.pop(seq, None)
+        if own is None and block is not None:
+            self._apply(seq, block)
             self.on_points(block.series_ids)
-        self._own.discard(row.seq)
-        self.position = row.seq
+        self._pass(Entry(seq, block if own is None else own))
         return True
+
+    def _pass(self, entry: Entry) -> None:
+        """The position is behind this entry now."""
+        self.position = entry.seq
+        self.publish(entry)
+
+    def _tell(self) -> None:
+        """Wake who waits for the position to move."""
+        if self._waiting:
+            self._moved.set()
+            self._moved = asyncio.Event()
 
     def compacted(self, position: int) -> None:
         """This process's compactor has written everything up to `position` into chunks."""
@@ -141,9 +191,13 @@ class Tail:
         """Return when `position` is past `seq`, or after the timeout."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self.position <= seq and not self.is_closing:
-                    self._wanted.set()
-                    await self._moved.wait()
+                self._waiting += 1
+                try:
+                    while self.position <= seq and not self.is_closing:
+                        self._wanted.set()
+                        await self._moved.wait()
+                finally:
+                    self._waiting -= 1
         except TimeoutError:
             return
 
@@ -189,3 +243,9 @@ class Tail:
             if version == self.registry.version:
                 # A registration with a smaller id committed after we had read a larger one.
                 self.registry.add(await self.series.series_after(int(ids.min()) - 1))
+
+
+def _entry_of(row: JournalRow | Event) -> Entry:
+    if isinstance(row, Event):
+        return Entry(row.seq, event=row)
+    return Entry(row.seq, None if row.body is None else unpack(row.body))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from asyncpg import Record
+
 from daemon.domain.batches import BatchRecord
 from daemon.domain.events import Event
 from daemon.store.events import event_of
@@ -88,12 +90,14 @@ class JournalStore:
             rows = await connection.fetch(
                 SQL["read_entries"], seq, limit, self.writer, without_own_bodies
             )
-        return [
-            event_of(r)
-            if r["event_id"] is not None
-            else JournalRow(r["seq"], _as_us(r["appended_at"]), r["writer"], r["points"], r["body"])
-            for r in rows
-        ]
+        return [_row_of(r) for r in rows]
+
+    async def read_newest(self, *, upto: int, limit: int, points: int) -> list[JournalRow | Event]:
+        """The newest blocks and events up to a position, newest first: at most `limit`, and no more
+        once the blocks hold so many points."""
+        async with self._database.connection("query") as connection:
+            rows = await connection.fetch(SQL["read_newest"], upto, limit, points)
+        return [_row_of(r) for r in rows]
 
     async def read_one(self, seq: int) -> bytes | None:
         """The body of one block, or None when it is not kept any more."""
@@ -155,3 +159,11 @@ class JournalStore:
 
 def _as_us(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
+
+
+def _row_of(row: Record) -> JournalRow | Event:
+    if row["event_id"] is not None:
+        return event_of(row)
+    return JournalRow(
+        row["seq"], _as_us(row["appended_at"]), row["writer"], row["points"], row["body"]
+    )

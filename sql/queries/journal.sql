@@ -35,6 +35,32 @@ select x.seq, x.appended_at, x.writer, x.points, x.body, x.event_id, x.type, x.s
  order by x.seq
  limit $2::int4;
 
+-- read_newest --
+-- The newest blocks and events up to a position, newest first, at most $2, until the blocks hold $3 points.
+with newest as (
+  select x.seq, x.is_event, sum(x.points) over (order by x.seq desc) as points
+    from ((select j.seq, false as is_event, j.points
+             from telemetry.journal j
+            where j.seq <= $1::int8
+            order by j.seq desc
+            limit $2::int4)
+          union all
+          (select e.seq, true, 0
+             from telemetry.event e
+            where e.seq <= $1::int8
+            order by e.seq desc
+            limit $2::int4)) x
+   order by x.seq desc
+   limit $2::int4
+)
+select n.seq, j.appended_at, j.writer, j.points, j.body, e.event_id, e.type, e.severity, e.subject, e.message, e.data,
+       e.device_id, e.metric_name, e.occurred_at, e.created_by
+  from newest n
+  left join telemetry.journal j on not n.is_event and j.seq = n.seq
+  left join telemetry.event e on n.is_event and e.seq = n.seq
+ where n.points <= $3::int8
+ order by n.seq desc;
+
 -- read_one --
 -- The body of one block.
 select j.body from telemetry.journal j where j.seq = $1::int8;
