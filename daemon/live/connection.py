@@ -101,15 +101,19 @@ class Line:
 class Connection:
     """`paid_until_s` runs ahead of the clock by what was sent (GCRA).
 
+    held       places of subscriptions that have not joined yet
     is_paid    the flush under way was counted
     is_queued  it waits for its turn
     is_slow    its outlet was not clear, and has not said otherwise yet
     is_mute    it can't say anything: server-sent events
+    held       by subscription: how far the journal was read for one that is not here yet
     seen_s, heard_s  when anything, and when a message, came from the client; set by the outlet
     """
 
     __slots__ = (
         "heard_s",
+        "held",
+        "held",
         "id",
         "interval_s",
         "is_closing",
@@ -137,6 +141,8 @@ class Connection:
         self.tolerance_s = budget.tolerance_s
         self.paid_until_s = 0.0
         self.lines: list[Line] = []
+        self.held: dict[str, Place] = {}
+        self.held: dict[str, Place] = {}
         self.is_paid = self.is_queued = self.is_slow = False
         self.is_closing = self.is_gone = self.is_mute = False
         self.seen_s = self.heard_s = 0.0

@@ -84,9 +84,11 @@ class Dispatch:
 
     def cursor_of(self, connection: Connection) -> Cursor:
         """The smallest place of its lines: nothing behind it was missed."""
-        lines = connection.lines
-        place = min(map(self.place_of, lines)) if lines else (self.swept, 0)
-        return self.views.cursor(place)
+        return self.views.cursor(self._lowest(connection))
+
+    def _lowest(self, connection: Connection) -> Place:
+        places = [self.place_of(line) for line in connection.lines]
+        return min([*places, *connection.held.values()], default=(self.swept, 0))
 
     def lag(self, line: Line, place: Place, *, taken: int) -> None:
         """From now on it has a place of its own."""
@@ -266,10 +268,10 @@ class Dispatch:
         if not piece.count:
             return
         connection = line.connection
-        if len(connection.lines) == 1:
+        if len(connection.lines) == 1 and not connection.held:
             message = self._message(piece)
         else:
-            place = min(map(self.place_of, connection.lines))
+            place = self._lowest(connection)
             message = self.views.frame(piece.kind, place=place, data=piece.data)
         connection.outlet.write(message)
         self.counters.messages += 1
@@ -323,7 +325,7 @@ class Dispatch:
 
     def tell(self, connection: Connection, kind: str, data: bytes) -> None:
         """The same of JSON text."""
-        place = min(map(self.place_of, connection.lines), default=(self.swept, 0))
+        place = self._lowest(connection)
         connection.outlet.write(self.views.frame(kind, place=place, data=data))
         self.counters.messages += 1
 
@@ -355,6 +357,8 @@ class Dispatch:
 
 def _may_send(connection: Connection, now_s: float) -> bool:
     """Whether a flush to all may go to it now, alone and as it is; counts it if so."""
-    if connection.is_slow or connection.is_queued or len(connection.lines) != 1:
+    if connection.is_slow or connection.is_queued:
+        return False
+    if len(connection.lines) != 1 or connection.held:
         return False
     return connection.takes_one(now_s)
