@@ -50,12 +50,12 @@ def measure() -> list[Figure]:
                 "columns": partial(_http, port, "columns", latest_s, token=token, points=COLUMNS),
             }
             for name, step in steps.items():
-                _settle(site)
+                settle(site)
                 rates.setdefault(name, []).append(step())
     return _figures({name: median(values) for name, values in rates.items()})
 
 
-def _settle(site: Site) -> None:
+def settle(site: Site) -> None:
     """Wait until the compactor rests: what it does for one figure is not to slow another."""
     pending = """
         select coalesce(sum(j.points), 0)::int8 from telemetry.journal j

@@ -18,6 +18,8 @@ import uvloop
 from bench.sockets import Subscriber, Tally, connect, hello, is_closed
 
 HANDSHAKES_AT_ONCE = 100
+RETURN_AT_ONCE = 1_000
+"""Of each process; two of them fill the queue of the port."""
 SOURCES = [f"127.0.0.{number}" for number in range(2, 6)]
 """One address has ports for some 28,000 connections to the same place; a second try needs more."""
 LOOK_EVERY_S = 0.1
@@ -34,9 +36,9 @@ class Listeners:
         self.hello = hello(spec["path"], port=spec["port"], token=spec["token"])
         self.subscribers: list[Subscriber] = []
 
-    async def connect(self, cursors: list[str] | None = None) -> None:
-        """All of them, some at once; with `cursors` each goes on from its own."""
-        gate = asyncio.Semaphore(HANDSHAKES_AT_ONCE)
+    async def connect(self, *, at_once: int, cursors: list[str] | None = None) -> None:
+        """All of them, so many at once; with `cursors` each goes on from its own."""
+        gate = asyncio.Semaphore(at_once)
         asks = self.spec["asks"]
         self.subscribers = [
             Subscriber(
@@ -71,16 +73,18 @@ class Listeners:
             "stamps": tally.stamps.tolist(), "arrivals": tally.arrivals.tolist(),
         }  # fmt: skip
 
-    async def reconnect(self, _step: dict[str, Any]) -> dict[str, Any]:
-        """Cut all at once; all come back at once with what they had last."""
+    async def reconnect(self, step: dict[str, Any]) -> dict[str, Any]:
+        """Cut all at once; after `away_s` all come back at once with what they had last."""
         cursors = [subscriber.cursor for subscriber in self.subscribers]
         for subscriber in self.subscribers:
             subscriber.transport.abort()
+        await asyncio.sleep(step["away_s"])
+        self.tally.seen.clear()
         begun_s = time.perf_counter()
-        await self.connect(cursors)
+        await self.connect(at_once=RETURN_AT_ONCE, cursors=cursors)
         took_s = time.perf_counter() - begun_s
         recovered = sum(subscriber.is_recovered for subscriber in self.subscribers)
-        return {"seconds": took_s, "recovered": recovered}
+        return {"seconds": took_s, "recovered": recovered, "gaps": self.tally.seen.get("gap", 0)}
 
     async def stall(self, step: dict[str, Any]) -> dict[str, Any]:
         """Read nothing; every other one looks again after `look_after_s`, and says what it saw."""
@@ -101,6 +105,8 @@ class Listeners:
                     subscriber.is_lost or subscriber.close_code or is_closed(subscriber.plain)
                 ):
                     closed_s[at] = now_s
+            if len(closed_s) == len(self.subscribers):
+                break
             await asyncio.sleep(LOOK_EVERY_S)
         return {
             "closed": len(closed_s),
@@ -116,7 +122,7 @@ class Listeners:
 async def main(spec: dict[str, Any]) -> None:
     listeners = Listeners(spec)
     loop = asyncio.get_running_loop()
-    await listeners.connect()
+    await listeners.connect(at_once=HANDSHAKES_AT_ONCE)
     print("ready", flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
     steps = {"count": listeners.count, "reconnect": listeners.reconnect, "stall": listeners.stall}

@@ -77,9 +77,7 @@ async def run(spec: dict[str, Any]) -> None:
     publishers = []
     for devices in lanes:
         each = spec.get("each", 1)
-        made = (
-            singles(devices, spec["token"]) if each == 1 else bulks(devices, spec["token"], each)
-        )
+        made = singles(devices, spec["token"]) if each == 1 else bulks(devices, spec["token"], each)
         publisher = Publisher(made, tally, pace_s)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await loop.create_connection(lambda p=publisher: p, "127.0.0.1", spec["port"])  # type: ignore[misc]

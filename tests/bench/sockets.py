@@ -18,9 +18,10 @@ from typing import Any
 
 VALUE = re.compile(rb'"value":([0-9.]+)')
 CURSOR = re.compile(rb'"cursor":"([^"]+)"')
-RECOVERED = b'"recovered":true'
 UPDATE = b'{"type":"update"'
 SLOW_RECEIVE_BYTES = 4096
+HEAD_BYTES = 160
+"""Enough of a frame to hold its cursor."""
 CLOSED, CLOSE_WAIT = 7, 8
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -50,7 +51,8 @@ class Subscriber(asyncio.Protocol):
         self.hello = hello
         self.subscribe = subscribe
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.cursor = ""
+        self.told_cursor = ""
+        self.newest = b""
         self.is_recovered = False
         self.kinds: list[str] = []
         self.close_code = 0
@@ -58,6 +60,12 @@ class Subscriber(asyncio.Protocol):
         self.plain: socket.socket | None = None
         self._rest = b""
         self._is_open = False
+
+    @property
+    def cursor(self) -> str:
+        """That of the newest frame."""
+        found = CURSOR.search(self.newest)
+        return found[1].decode() if found else self.told_cursor
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -126,6 +134,7 @@ class Subscriber(asyncio.Protocol):
     def _on_update(self, data: bytes, begin: int, end: int) -> None:
         tally = self.tally
         now_s = time.perf_counter()
+        self.newest = data[begin : begin + HEAD_BYTES]
         if not tally.start_s <= now_s < tally.end_s:
             return
         tally.frames += 1
@@ -141,7 +150,8 @@ class Subscriber(asyncio.Protocol):
         kind = found["type"]
         self.kinds.append(kind)
         self.tally.seen[kind] = self.tally.seen.get(kind, 0) + 1
-        self.cursor = found.get("cursor") or self.cursor
+        self.told_cursor = found.get("cursor") or self.told_cursor
+        self.newest = b""
         if kind == "subscribed" and not self.ready.done():
             self.is_recovered = bool(found["data"].get("recovered"))
             self.ready.set_result(None)

@@ -1,0 +1,259 @@
+"""Streams: commit to socket, fan-out beside a bare one, many devices, slow readers, returns, and
+what subscribers cost ingest."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import psutil
+from bench import clients, fanout
+from bench.bodies import METRICS, TICKS_PER_BATCH, device_id
+from bench.crowd import Counted, Crowd, answers, crowd, publishing
+from bench.figure import Figure, at_least, at_most, bounded, ms, rate
+from bench.ingest import settle
+from bench.site import Site, port_of, scratch
+from daemons import DaemonProcess
+
+FEW, MANY = 1_000, 10_000
+WATCHERS, WATCHED_PER_S = 100, 1_000
+FLAT_POINTS_PER_S = 200
+"""More than 1,000 connections can be told of one by one: the sweeps never end."""
+BULK = 100
+SLOW = 100
+SLOW_LOOK_AFTER_S = 12.0
+"""After the 10 s of grace and before the cut: those who read again find why they are closed."""
+SLOW_SECONDS = 35.0
+AWAY_S = 1.0
+REPEATS = 3
+KIB = 1024
+UNBOUNDED = {
+    # Flat out is measured without the message budget of a connection (10/s), which is not about it.
+    "streams__messages_per_s": "100000",
+    "streams__burst": "100000",
+    "streams__messages_per_minute": "6000000",
+}
+
+
+def measure() -> list[Figure]:
+    with scratch() as site:
+        with site.daemon() as daemon:
+            figures = [*_commit_to_socket(daemon), *_ingest_beside(site, daemon)]
+        with site.daemon(**UNBOUNDED) as daemon:
+            for connections in (FEW, MANY):
+                figures.append(_fan_out(daemon, connections))
+            return figures + _own_devices(daemon)
+
+
+def _ask(*devices: int, **more: Any) -> dict[str, Any]:
+    """A subscription to these devices, or to everything."""
+    named = {"devices": [device_id(device) for device in devices]} if devices else {}
+    return {"action": "subscribe", **named, **more}
+
+
+# -- commit to socket ----------------------------------------------------------------------------
+
+
+def _commit_to_socket(daemon: DaemonProcess) -> list[Figure]:
+    """Each of 100 subscribers has its device, which gets 10 points/s: as much as the default budget
+    lets through."""
+    port, token = port_of(daemon), daemon.key
+    lanes = [range(at, WATCHERS, 10) for at in range(10)]
+    asks = [_ask(device) for device in range(WATCHERS)]
+    with (
+        crowd(port, asks, token=token) as watchers,
+        publishing(
+            port, lanes, token=token, per_s=WATCHED_PER_S, seconds=7.0, wants_answers=True
+        ) as publisher,
+    ):
+        seen = watchers.count(warm_s=1.0, seconds=5.0, stamps=True)
+        answered = dict(answers(publisher)["answered"])
+    from_answer_s = [
+        arrival - answered[stamp]
+        for stamp, arrival in zip(seen.stamps_s.tolist(), seen.arrivals_s.tolist(), strict=True)
+        if stamp in answered
+    ]
+    p99_s = max(0.0, float(np.percentile(from_answer_s, 99)))
+    name = f"{WATCHERS} subscribers, {rate(len(seen.stamps_s) / seen.seconds)} points"
+    sent = bounded(f"{name}: sending to socket, p99", seen.percentile_s(99), most=0.025, show=ms)
+    return [
+        _beside(sent, f"from its answer: {ms(p99_s)}; p50 {ms(seen.percentile_s(50))}"),
+    ]
+
+
+# -- fan-out -------------------------------------------------------------------------------------
+
+
+def _fan_out(daemon: DaemonProcess, connections: int) -> Figure:
+    """Deliveries/s of one feed, flat out, beside a bare server that sends in a loop."""
+    with fanout.served(connections) as port, crowd(port, [None] * connections) as bare:
+        limit = bare.count(warm_s=1.0, seconds=2.5)
+    port, token = port_of(daemon), daemon.key
+    with (
+        crowd(port, [_ask(0)] * connections, token=token) as everybody,
+        publishing(port, [[0], [0]], token=token, per_s=FLAT_POINTS_PER_S, seconds=6.0),
+    ):
+        ours = everybody.count(warm_s=1.5, seconds=3.0, stamps=True)
+    figure = at_least(
+        f"deliveries, {connections:,} connections to one feed", ours.per_s, limit.per_s,
+        least=0.8, show=rate, of="bare uvicorn",
+    )  # fmt: skip
+    points = len(ours.stamps_s) / ours.frames
+    return _beside(figure, f"{figure.limit}; {points:.1f} points in each of ours")
+
+
+# -- own devices ---------------------------------------------------------------------------------
+
+
+def _own_devices(daemon: DaemonProcess) -> list[Figure]:
+    """10,000 connections, each with a device of its own; some that never read beside them; and all
+    of them coming back at once."""
+    port, token = port_of(daemon), daemon.key
+    lanes = [range(at, MANY, 4) for at in range(4)]
+    options: dict[str, Any] = {"token": token, "per_s": MANY / BULK, "each": BULK}
+    with publishing(port, lanes, seconds=2.0, **options) as publisher:
+        # The devices are known before anybody listens.
+        answers(publisher)
+    before = _private_bytes(daemon)
+    with crowd(port, [_ask(device) for device in range(MANY)], token=token) as everybody:
+        each = (_private_bytes(daemon) - before) / MANY
+        with publishing(port, lanes, seconds=90.0, **options):
+            alone = everybody.count(warm_s=2.0, seconds=6.0, stamps=True)
+            figures = [*_own_figures(alone, each), *_slow(daemon, everybody, alone)]
+            return [*figures, _return(everybody)]
+
+
+def _own_figures(alone: Counted, each_bytes: float) -> list[Figure]:
+    points = rate(len(alone.stamps_s) / alone.seconds)
+    name = f"{MANY:,} connections, each its device"
+    return [
+        _beside(
+            bounded(f"{name}: p99", alone.percentile_s(99), most=0.1, show=ms),
+            f"{points} points; p50 {ms(alone.percentile_s(50))}",
+        ),
+        bounded(f"{name}: memory of one", each_bytes, most=40 * KIB, show=_kib),
+    ]
+
+
+def _slow(daemon: DaemonProcess, everybody: Crowd, alone: Counted) -> list[Figure]:
+    """100 more take everything and never read."""
+    port, token = port_of(daemon), daemon.key
+    before, at_s = _private_bytes(daemon), time.monotonic()
+    time.sleep(3)
+    growth_per_s = (_private_bytes(daemon) - before) / (time.monotonic() - at_s)
+    with crowd(port, [_ask()] * SLOW, token=token, processes=1, is_slow=True) as slow:
+        before, at_s = _private_bytes(daemon), time.monotonic()
+        slow.begin("stall", seconds=SLOW_SECONDS, look_after_s=SLOW_LOOK_AFTER_S)
+        beside = everybody.count(warm_s=0.5, seconds=7.5, stamps=True)
+        grown = growth_per_s * (time.monotonic() - at_s)
+        each = (_private_bytes(daemon) - before - grown) / SLOW
+        kernel = _unsent_bytes(port) / SLOW
+        (told,) = slow.end()
+    is_told = told["told"] == told["lookers"] and told["closed"] == told["of"]
+    said = f"{told['told']} of {told['lookers']} who looked read `gap`; codes {told['codes']}"
+    closed = bounded(
+        f"{told['closed']} of {told['of']} slow ones closed within", told["closed_s_max"], most=30,
+        show=lambda seconds: f"{seconds:.1f} s",
+    )  # fmt: skip
+    return [
+        at_most(
+            "others' p99 beside 1 % who never read", beside.percentile_s(99),
+            alone.percentile_s(99), most=1.3, show=ms, of="without them",
+        ),
+        _beside(
+            bounded("memory of a slow one", each, most=64 * KIB, show=_kib),
+            f"in the kernel: {_kib(kernel)}",
+        ),
+        _beside(closed, said, is_reached=bool(closed.is_reached and is_told)),
+    ]  # fmt: skip
+
+
+def _return(everybody: Crowd) -> Figure:
+    """All connections are cut and come back with their cursors, while points go on coming."""
+    everybody.begin("reconnect", away_s=AWAY_S)
+    told = everybody.end()
+    seconds = max(one["seconds"] for one in told)
+    recovered = sum(one["recovered"] for one in told)
+    gaps = sum(one["gaps"] for one in told)
+    figure = bounded(
+        f"{MANY:,} return at once with cursors", seconds, most=30, show=lambda s: f"{s:.1f} s"
+    )
+    is_whole = recovered == MANY and not gaps
+    return _beside(
+        figure,
+        f"{recovered:,} recovered, {gaps} gaps",
+        is_reached=bool(figure.is_reached and is_whole),
+    )
+
+
+# -- ingest --------------------------------------------------------------------------------------
+
+
+def _ingest_beside(site: Site, daemon: DaemonProcess) -> list[Figure]:
+    """Batches and single points, without and with 1,000 subscribers to the devices they are of."""
+    port, token = port_of(daemon), daemon.key
+    found: dict[str, list[float]] = {}
+    first_s = int(time.time()) - 30 * 86_400
+    for _ in range(REPEATS):
+        for is_heard in (False, True):
+            for kind, devices, more in (
+                ("batches", 80, {"max_frequency": 1_000}),
+                ("singles", 64, {}),
+            ):
+                settle(site)
+                asks = [_ask(at % devices, **more) for at in range(FEW if is_heard else 0)]
+                first_s += 43_200
+                with crowd(port, asks, token=token):
+                    per_s = _ingested(port, token, kind, first_s=first_s)
+                found.setdefault(f"{kind} {is_heard}", []).append(per_s)
+    names = {
+        "batches": "rows beside 1,000 subscribers, conflated to 1 s",
+        "singles": "single points beside 1,000 subscribers",
+    }
+    return [
+        at_least(
+            name, median(found[f"{kind} True"]), median(found[f"{kind} False"]),
+            least=0.8, show=rate, of="without them",
+        )
+        for kind, name in names.items()
+    ]  # fmt: skip
+
+
+def _ingested(port: int, token: str, kind: str, *, first_s: int) -> float:
+    """Points/s answered."""
+    connections, points = (8, METRICS * TICKS_PER_BATCH) if kind == "batches" else (64, 1)
+    devices = 80 if kind == "batches" else 64
+    sources = [
+        {"kind": kind, "of": list(range(at, devices, connections)), "first_s": first_s}
+        for at in range(connections)
+    ]
+    sent = clients.send(port, sources, token=token, warm_s=0.5, seconds=1.5)
+    return sent.per_s * points
+
+
+# -- what is read of the host ---------------------------------------------------------------------
+
+
+def _private_bytes(daemon: DaemonProcess) -> int:
+    """Memory that only the daemon's process has."""
+    return int(psutil.Process(daemon.process.pid).memory_full_info().uss)
+
+
+def _unsent_bytes(port: int) -> int:
+    """What the kernel holds for the connections of this port (proc(5), /proc/net/tcp)."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ours = [line for line in lines if line[1].endswith(f":{port:04X}")]
+    return sum(int(line[4].split(":")[0], 16) for line in ours)
+
+
+def _kib(size: float) -> str:
+    return f"{size / KIB:.1f} KiB"
+
+
+def _beside(figure: Figure, limit: str, *, is_reached: bool | None = None) -> Figure:
+    """The figure with this text beside it."""
+    reached = figure.is_reached if is_reached is None else is_reached
+    return Figure(figure.name, figure.measured, limit, figure.ratio, figure.target, reached)
