@@ -137,6 +137,9 @@ READS = {
     "/devices/{}/metrics": [],
     "/devices/{}/metrics/{}/latest": ["lookback"],
     "/devices/{}/metrics/{}/range": ["time_range", "aggregation", "interval"],
+    "/groups": ["kind", "name", "parent_id", "rollup", "by", "limit", "offset"],
+    "/groups/{}": [],
+    "/groups/{}/devices": ["include", "metric", "state", "tag.k", "limit", "offset"],
     "/latest": ["device_ids", "metric_names", "group", "type", "bbox", "view", "lookback"],
     "/aggregated": [
         "metric_name", "aggregation_type", "interval", "start_time", "end_time", "device_id",
@@ -147,9 +150,11 @@ READS = {
     "/keys": ["limit", "offset"],
     "/keys/{}": [],
     "/stats": [],
-    "/changes": ["after", "device_ids", "metric_names", "tags", "tag.k", "limit", "wait"],
+    "/changes": [
+        "after", "device_ids", "metric_names", "groups", "tags", "tag.k", "limit", "wait",
+    ],
     "/export/csv": [
-        "device_ids", "metric_names", "start_time", "end_time", "after",
+        "device_ids", "metric_names", "groups", "start_time", "end_time", "after",
         "settle_s", "raw",
     ],
 }  # fmt: skip
