@@ -101,7 +101,6 @@ class Line:
 class Connection:
     """`paid_until_s` runs ahead of the clock by what was sent (GCRA).
 
-    held       places of subscriptions that have not joined yet
     is_paid    the flush under way was counted
     is_queued  it waits for its turn
     is_slow    its outlet was not clear, and has not said otherwise yet
@@ -112,7 +111,6 @@ class Connection:
 
     __slots__ = (
         "heard_s",
-        "held",
         "held",
         "id",
         "interval_s",
@@ -142,7 +140,6 @@ class Connection:
         self.paid_until_s = 0.0
         self.lines: list[Line] = []
         self.held: dict[str, Place] = {}
-        self.held: dict[str, Place] = {}
         self.is_paid = self.is_queued = self.is_slow = False
         self.is_closing = self.is_gone = self.is_mute = False
         self.seen_s = self.heard_s = 0.0
@@ -155,6 +152,11 @@ class Connection:
             return False
         self.paid_until_s = (paid_s if paid_s > now_s else now_s) + self.interval_s
         return True
+
+    @property
+    def is_single(self) -> bool:
+        """Whether its cursor is that of its only line."""
+        return len(self.lines) == 1 and not self.held
 
     @property
     def allowed_at_s(self) -> float:

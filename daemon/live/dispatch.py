@@ -268,7 +268,7 @@ class Dispatch:
         if not piece.count:
             return
         connection = line.connection
-        if len(connection.lines) == 1 and not connection.held:
+        if connection.is_single:
             message = self._message(piece)
         else:
             place = self._lowest(connection)
@@ -357,8 +357,6 @@ class Dispatch:
 
 def _may_send(connection: Connection, now_s: float) -> bool:
     """Whether a flush to all may go to it now, alone and as it is; counts it if so."""
-    if connection.is_slow or connection.is_queued:
-        return False
-    if len(connection.lines) != 1 or connection.held:
+    if connection.is_slow or connection.is_queued or not connection.is_single:
         return False
     return connection.takes_one(now_s)

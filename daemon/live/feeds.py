@@ -84,6 +84,7 @@ class Feed:
         self.principal = principal
         self.views = views
         self.key: FeedKey = ()
+        self.channel = interest.channels[0]
         self.tags = dict(interest.tags)
         self.lines: dict[Line, None] = {}
         self.lagging = 0

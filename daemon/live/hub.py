@@ -155,9 +155,12 @@ class Hub:
         """Follow from `after`, which the ring covers, or from the head; the caller has told the
         client so.
 
-        A key that is there already is replaced.
+        A channel that the key has already is replaced.
         """
-        self.part(connection, key)
+        connection.held.pop(key, None)
+        for line in list(connection.lines):
+            if line.key == key and line.feed.channel in interest.channels:
+                self._remove(line)
         for channel in interest.channels:
             feed = self._feed(interest.of(channel), connection.principal)
             line = Line(connection, feed, key=key)
@@ -167,6 +170,7 @@ class Hub:
 
     def part(self, connection: Connection, key: str) -> None:
         """Unsubscribe; an unknown key is no error."""
+        connection.held.pop(key, None)
         for line in [line for line in connection.lines if line.key == key]:
             self._remove(line)
 
