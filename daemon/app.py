@@ -57,6 +57,8 @@ async def serve(config: Config) -> None:
         parts = build(config, database, port=port)
         stack.callback(parts.services.health.close)
         await patiently(parts.housekeeping.prepare)
+        if parts.relay is not None:
+            await patiently(parts.relay.prepare)
         await patiently(parts.tail.load)
         await patiently(parts.services.groups.refresh)
         await _first_key(parts, port)

@@ -22,6 +22,9 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
+# A server of NATS may be named with its token: nats://token@host.
+_USER_ONLY = re.compile(r"((?:nats|tls|wss?)://)[^:/@,]+@")
+_SECRETS = ("password", "token")
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -103,6 +106,22 @@ class Compaction(Section):
     age: Duration = timedelta(minutes=5)
 
 
+class EventsSection(Section):
+    """How long the feed of events reaches back."""
+
+    keep: Duration = timedelta(days=90)
+
+
+class Nats(Section):
+    """Where flushes and events are published; an empty URL: nowhere."""
+
+    url: str = ""
+    user: str = ""
+    password: str = Field(default="", repr=False)
+    token: str = Field(default="", repr=False)
+    credentials_file: str = ""
+
+
 class Log(Section):
     """What is logged, and how."""
 
@@ -127,6 +146,8 @@ class Config(BaseSettings):
     http: Http = Http()
     journal: Journal = Journal()
     compaction: Compaction = Compaction()
+    events: EventsSection = EventsSection()
+    nats: Nats = Nats()
     log: Log = Log()
 
     @classmethod
@@ -148,11 +169,11 @@ class Config(BaseSettings):
         return self.database.url == "embedded"
 
     def shown(self) -> str:
-        """The settings as TOML-like lines, with the password of the database URL masked."""
+        """The settings as TOML-like lines, with passwords and tokens masked."""
         lines = []
         for section, values in self.model_dump(mode="json").items():
             lines.append(f"[{section}]")
-            lines += [f"{name} = {_masked(value)!r}" for name, value in values.items()]
+            lines += [f"{name} = {_masked(name, value)!r}" for name, value in values.items()]
         return "\n".join(lines)
 
     @property
@@ -197,8 +218,12 @@ def load_config(file: Path | None = None) -> Config:
     return config
 
 
-def _masked(value: Any) -> Any:
-    return _PASSWORD.sub(r"\1:***@", value) if isinstance(value, str) else value
+def _masked(name: str, value: Any) -> Any:
+    if name in _SECRETS and value:
+        return "***"
+    if not isinstance(value, str):
+        return value
+    return _USER_ONLY.sub(r"\1***@", _PASSWORD.sub(r"\1:***@", value))
 
 
 def _said(error: Any) -> str:

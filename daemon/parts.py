@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from daemon.clock import Clock, SystemClock
 from daemon.config import Config
 from daemon.domain.block import Block
+from daemon.domain.errors import DomainError
 from daemon.live.head import Head
 from daemon.live.latest import Latest
 from daemon.live.presence import Presence
@@ -23,6 +24,7 @@ from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.reads import make_reads
+from daemon.service.relaying import RELAY, Relaying
 from daemon.service.retention import Keep, Retention
 from daemon.service.stats import Stats
 from daemon.service.tail import Tail
@@ -39,6 +41,7 @@ from daemon.store.stats import StatsStore
 from daemon.transport.services import Services
 from daemon.workers.housekeeping import HOUSEKEEPING, Housekeeping
 from daemon.workers.lease import Lease
+from daemon.workers.relay import Relay
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class Parts:
     tail: Tail
     ingest: Ingest
     housekeeping: Housekeeping
+    relay: Relay | None
     services: Services
 
 
@@ -81,6 +85,9 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     services.health.process = {"number": process, "of": config.server.processes}
     services.health.add_section("data_ingestion", ingest.numbers)
     services.health.add_section("time_series_db", lambda: _history_numbers(tail))
+    relay = _relay(config, database, tail, Lease(database, RELAY, holder=writer, clock=clock))
+    if relay is not None:
+        services.health.add_dependency("nats", lambda: relay.is_up)
     return Parts(
         config,
         clock,
@@ -91,6 +98,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
         tail,
         ingest,
         _housekeeping(config, database, clock, writer=writer),
+        relay,
         services,
     )
 
@@ -161,9 +169,25 @@ def _history_numbers(tail: Tail) -> dict[str, int]:
 def _housekeeping(
     config: Config, database: Database, clock: Clock, *, writer: UUID
 ) -> Housekeeping:
-    keep = Keep(config.journal.keep, config.journal.keep_bytes, config.ingest.batch_answers_keep)
+    journal, batches_keep = config.journal, config.ingest.batch_answers_keep
+    keep = Keep(journal.keep, journal.keep_bytes, batches_keep, config.events.keep)
     lease = Lease(database, HOUSEKEEPING, holder=writer, clock=clock)
     return Housekeeping(Retention(database, keep), lease, clock=clock)
+
+
+def _relay(config: Config, database: Database, tail: Tail, lease: Lease) -> Relay | None:
+    """The relay, if there is somewhere to publish. Raises DomainError without its extra."""
+    section = config.nats
+    if not section.url:
+        return None
+    try:
+        from daemon.delivery.nats import NatsLogin, NatsPublisher
+    except ImportError as error:
+        needed = "nats.url is set, which needs: pip install 'telemetryctl[nats]'"
+        raise DomainError(needed, code="extra_missing") from error
+    publisher = NatsPublisher(NatsLogin(**section.model_dump()))
+    relaying = Relaying(database, journal=tail.journal, tail=tail)
+    return Relay(relaying, publisher, lease, clock=SystemClock())
 
 
 def _ingest_limits(config: Config) -> IngestLimits:

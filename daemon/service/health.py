@@ -61,6 +61,7 @@ class Health:
         self._is_up = False
         self._probed_at_s = float("-inf")
         self._latency_ms = 0.0
+        self._dependencies: dict[str, Callable[[], bool]] = {}
         self._is_started = False
         self._is_draining = False
         self.process = {"number": 1, "of": 1}
@@ -96,6 +97,10 @@ class Health:
         """No more requests should be sent here."""
         self._is_draining = True
 
+    def add_dependency(self, name: str, is_up: Callable[[], bool]) -> None:
+        """Show something that others need of this daemon, while it goes on without it."""
+        self._dependencies[name] = is_up
+
     def add_section(self, name: str, section: Section) -> None:
         """Give the numbers of one part of `SECTIONS`."""
         self._sections[name] = section
@@ -118,7 +123,9 @@ class Health:
             reasons.append("the daemon is starting")
         if self._is_draining:
             reasons.append("the daemon is stopping")
-        return HealthView(is_up, not reasons, {"database": "up" if is_up else "down"}, reasons)
+        found = {"database": is_up} | {name: check() for name, check in self._dependencies.items()}
+        dependencies = {name: "up" if is_up else "down" for name, is_up in found.items()}
+        return HealthView(is_up, not reasons, dependencies, reasons)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Whether each part works, without a number: for everybody."""

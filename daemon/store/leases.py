@@ -41,6 +41,12 @@ async def take(
     return Grant(name, holder, row["lease_epoch"]), row["position"]
 
 
+async def begin(database: Database, name: str, *, position: int) -> None:
+    """Let a follower begin behind this position, unless it has begun."""
+    async with database.connection("control", writing=True) as connection:
+        await connection.execute(SQL["begin"], name, position)
+
+
 async def release(database: Database, grant: Grant) -> None:
     """Let another take it at once; nothing happens when the lease is lost already."""
     async with database.connection("control") as connection:

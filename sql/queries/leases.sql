@@ -6,6 +6,10 @@ update telemetry.consumer c
  where c.name = $1::text and (c.holder is null or c.holder = $2::uuid or c.lease_expires_at < clock_timestamp())
 returning c.lease_epoch, c.position;
 
+-- begin --
+-- Let $1 follow from $2 on, unless it follows already.
+insert into telemetry.consumer (name, position) values ($1::text, $2::int8) on conflict (name) do nothing;
+
 -- release --
 -- Give the lease $1 back, if $2 holds it in epoch $3.
 update telemetry.consumer c

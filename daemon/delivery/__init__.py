@@ -1,0 +1,1 @@
+"""How what happened leaves for other systems, one file per kind."""

@@ -1,0 +1,147 @@
+"""Publishes flushes and events to NATS in their order, at least once, in one process of the fleet.
+While NATS is away it waits; ingest knows nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from daemon import faults
+from daemon.clock import Clock
+from daemon.domain.cloud_events import CloudEvent
+from daemon.domain.errors import DomainError, LeaseLost
+from daemon.log import get_logger
+from daemon.service.relaying import Relaying
+from daemon.store.leases import Grant
+from daemon.workers.lease import Lease
+
+TURN_S = 0.05
+STANDBY_S = 1.0
+"""How often a process that does not hold the lease asks for it."""
+RETRY_MIN_S = 0.5
+RETRY_MAX_S = 5.0
+
+log = get_logger()
+
+
+class Publisher(Protocol):
+    """A way to other systems."""
+
+    @property
+    def is_connected(self) -> bool: ...
+    async def connect(self) -> None: ...
+    async def publish(self, events: Sequence[CloudEvent]) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Relay:
+    """One per process; only the holder of the lease publishes."""
+
+    def __init__(
+        self, relaying: Relaying, publisher: Publisher, lease: Lease, *, clock: Clock
+    ) -> None:
+        self._relaying = relaying
+        self._publisher = publisher
+        self._lease = lease
+        self._clock = clock
+        self._begun: Grant | None = None
+        self._position = 0
+        self._retry_s = RETRY_MIN_S
+        self._down_since_s: float | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether this process reaches the other side."""
+        return self._publisher.is_connected
+
+    async def prepare(self) -> None:
+        """Begin here, the first time: before this process says it is ready."""
+        await self._relaying.prepare()
+
+    async def run(self) -> None:
+        """Work until cancelled, then give the lease back."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._lease.keep())
+                while True:
+                    await asyncio.sleep(await self._turn())
+        finally:
+            await self._publisher.close()
+            await self._lease.release()
+
+    async def _turn(self) -> float:
+        """One look; returns how long to wait for the next, in seconds."""
+        try:
+            await self._reach()
+            is_busy = await self.run_once()
+        except LeaseLost:
+            self._lease.drop()
+        except DomainError as error:
+            return self._wait_longer(error)
+        except Exception:
+            log.error("relay_failed", exc_info=True)
+            return RETRY_MAX_S
+        else:
+            self._note_up()
+            if is_busy:
+                return 0.0
+            return TURN_S if self._lease.grant else STANDBY_S
+        return STANDBY_S
+
+    async def _reach(self) -> None:
+        """Connect; who can't leaves the work to another process. Raises TryLater."""
+        try:
+            await self._publisher.connect()
+        except DomainError:
+            if self._lease.grant is not None:
+                await self._lease.release()
+            raise
+
+    def _wait_longer(self, error: DomainError) -> float:
+        if self._down_since_s is None:
+            self._down_since_s = self._clock.monotonic_s()
+            log.error("relay_down", code=error.error_code, reason=error.detail)
+        wait_s, self._retry_s = self._retry_s, min(2 * self._retry_s, RETRY_MAX_S)
+        return wait_s
+
+    def _note_up(self) -> None:
+        if self._down_since_s is not None:
+            down_s = self._clock.monotonic_s() - self._down_since_s
+            log.info("relay_up", down_s=round(down_s, 1))
+        self._down_since_s = None
+        self._retry_s = RETRY_MIN_S
+
+    async def run_once(self) -> bool:
+        """Publish what comes next and move the position; False when there is nothing.
+
+        False also while another process holds the lease. Raises LeaseLost and TryLater; then what
+        was published is published again, with the same ids.
+        """
+        grant = await self._ready()
+        if grant is None:
+            return False
+        try:
+            page = await self._relaying.page(self._position)
+            if page is None:
+                return False
+            await self._publisher.publish(page.events)
+            faults.point(faults.Point.RELAY_BEFORE_POSITION)
+            await self._relaying.move(grant, position=self._position, to=page.to)
+        except BaseException:
+            # How far it came is unknown: the next turn asks the database.
+            self._begun = None
+            raise
+        self._position = page.to
+        return True
+
+    async def _ready(self) -> Grant | None:
+        """The grant, with the position of its epoch."""
+        grant = await self._lease.hold()
+        if grant is None or grant != self._begun:
+            position = await self._lease.take()
+            grant = self._lease.grant
+            if position is None or grant is None:
+                return None
+            self._position, self._begun = position, grant
+        return grant
