@@ -30,7 +30,7 @@ def episodes_of(rule: Rule, samples: Sequence[Sample]) -> list[Episode]:
             if over_us is not None:
                 found.append(Episode(fired_us, over_us))
                 fired_us = None
-        if fired_us is None and _fires(rule, samples[: at + 1], found):
+        if fired_us is None and fires(rule, samples[: at + 1], found):
             fired_us = sample.time_us
     return found if fired_us is None else [*found, Episode(fired_us, None)]
 
@@ -45,7 +45,8 @@ def _holds(rule: Rule, samples: Sequence[Sample]) -> bool:
     return sum(_breaches(rule, s, bound=rule.threshold) for s in inside) >= rule.trigger_count
 
 
-def _fires(rule: Rule, samples: Sequence[Sample], before: Sequence[Episode]) -> bool:
+def fires(rule: Rule, samples: Sequence[Sample], before: Sequence[Episode]) -> bool:
+    """Whether the newest sample raises an alert, with none open and these behind."""
     t = samples[-1].time_us
     if before and t - before[-1].fired_us < rule.cooldown_us:
         return False
@@ -69,6 +70,6 @@ def _over_us(rule: Rule, samples: Sequence[Sample], fired_us: int) -> int | None
             if sample.time_us > last_us + rule.resolve_after_us:
                 break
             last_us = sample.time_us
-    end_us = last_us + rule.resolve_after_us
+    end_us = max(fired_us, last_us + rule.resolve_after_us)
     is_over = newest.time_us >= end_us and newest.time_us != last_us
     return end_us if rule.auto_resolve and is_over else None

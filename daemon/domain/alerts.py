@@ -192,7 +192,7 @@ def _settle_open(run: _Run, sample: Sample, previous: Any) -> None:
     alert, rule = run.state.open, run.rule
     if alert is None or alert.by_silence:
         return
-    deadline_us = alert.last_breach_us + rule.resolve_after_us
+    deadline_us = _deadline_us(alert, rule)
     is_breach = breaches(rule, sample.value, previous=previous, is_open=True)
     keeps_through_silence = rule.no_data is not NoData.OK
     is_over = sample.time_us > deadline_us or (sample.time_us == deadline_us and not is_breach)
@@ -203,6 +203,12 @@ def _settle_open(run: _Run, sample: Sample, previous: Any) -> None:
         run.change(open=None)
     elif is_breach:
         run.change(open=replace(alert, last_breach_us=sample.time_us))
+
+
+def _deadline_us(alert: OpenAlert, rule: Rule) -> int:
+    """When it is over unless a breach comes; an alert that fired for breaches of long ago, at the
+    end of a cooldown, is not over before it began."""
+    return max(alert.fired_us, alert.last_breach_us + rule.resolve_after_us)
 
 
 def _why_over(state: PairState, sample: Sample, deadline_us: int, rule: Rule) -> Reason:
@@ -253,7 +259,7 @@ def _take_tick(run: _Run, tick: Tick) -> None:
         if due_us is not None and clock_us > due_us:
             _fire_by_silence(run, due_us)
         return
-    deadline_us = alert.last_breach_us + rule.resolve_after_us
+    deadline_us = _deadline_us(alert, rule)
     if alert.by_silence or not rule.auto_resolve or clock_us <= deadline_us:
         return
     if rule.no_data is NoData.OK:
@@ -330,44 +336,33 @@ def timeline(
     return state, found
 
 
-def judge_late(
-    state: PairState, rule: Rule, samples: Sequence[Sample], *, known: Sequence[Episode]
-) -> tuple[PairState, list[Transition]]:
-    """What a late or corrected sample changes: episodes that nobody knew of, and how long the open
-    one was breached.
+def rebuild(
+    rule: Rule, samples: Iterable[Sample], *, alert: OpenAlert | None, last_fired_us: int | None
+) -> PairState:
+    """The state behind these stored samples, in order, without deciding anything anew.
 
-    `samples` are all stored ones from `rule.memory_us` before the late one up to the newest, in
-    order; `known` are the alerts of the pair that were raised. What was raised is never taken back.
+    They reach back `rule.memory_us`; `alert` and `last_fired_us` are as the alerts' table has them.
     """
-    first_us = samples[0].time_us
-    before = [e.fired_us for e in known if e.fired_us < first_us]
-    start = PairState(last_fired_us=max(before, default=None))
-    recomputed, found = timeline(rule, samples, start=start)
-    new = _unknown(found, known)
-    alert = state.open
-    if alert is not None and recomputed.open is not None:
-        newest_us = max(alert.last_breach_us, recomputed.open.last_breach_us)
-        alert = replace(alert, last_breach_us=newest_us)
-    elif alert is None and any(t.to is Change.FIRED for t in new):
-        alert = recomputed.open
-    fired = [t.at_us for t in new if t.to is Change.FIRED]
-    last_us = max([*fired, *(e.fired_us for e in known)], default=state.last_fired_us)
-    return replace(recomputed, open=alert, last_fired_us=last_us, gaps_us=state.gaps_us), new
+    known_us = alert.last_breach_us if alert is not None else None
+    start = PairState(known_us, known_us or 0, open=alert, last_fired_us=last_fired_us)
+    run = _Run(rule, start)
+    for sample in samples:
+        previous = run.state.value
+        _extend_open(run, sample, previous)
+        is_breach = breaches(rule, sample.value, previous=previous)
+        run.change(
+            newest_us=sample.time_us,
+            arrived_us=sample.arrived_us,
+            value=sample.value,
+            gaps_us=_gaps_after(run.state, sample, rule),
+        )
+        _count_breach(run, sample.time_us, is_breach=is_breach)
+    return run.state
 
 
-def _unknown(found: Sequence[Transition], known: Sequence[Episode]) -> list[Transition]:
-    """The transitions of episodes that overlap no known one."""
-    new: list[Transition] = []
-    is_new = False
-    for at, transition in enumerate(found):
-        if transition.to is Change.FIRED:
-            end_us = next((t.at_us for t in found[at + 1 :] if t.to is Change.RESOLVED), None)
-            is_new = not any(_overlap(transition.at_us, end_us, e) for e in known)
-        if is_new:
-            new.append(transition)
-    return new
-
-
-def _overlap(fired_us: int, resolved_us: int | None, episode: Episode) -> bool:
-    starts_before_end = episode.resolved_us is None or fired_us <= episode.resolved_us
-    return starts_before_end and (resolved_us is None or episode.fired_us <= resolved_us)
+def _extend_open(run: _Run, sample: Sample, previous: Any) -> None:
+    alert = run.state.open
+    if alert is None or alert.by_silence or sample.time_us <= alert.last_breach_us:
+        return
+    if breaches(run.rule, sample.value, previous=previous, is_open=True):
+        run.change(open=replace(alert, last_breach_us=sample.time_us))

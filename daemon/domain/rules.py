@@ -101,9 +101,19 @@ class Rule:
     to_value: Any = None
 
     @property
+    def remembers(self) -> bool:
+        """Whether a sample that does not breach can fire for those before it."""
+        return self.kind is RuleKind.THRESHOLD and bool(self.window_us or self.hold_us)
+
+    @property
     def memory_us(self) -> int:
-        """How far back a sample can matter to a decision."""
-        return max(self.window_us, self.hold_us, self.resolve_after_us)
+        """How far back samples matter to a decision; with a hold time also `memory_before`."""
+        return max(self.window_us + self.hold_us, self.resolve_after_us)
+
+    @property
+    def memory_before(self) -> int:
+        """How many samples before that matter: the run may have begun with them, long ago."""
+        return self.trigger_count if self.hold_us else 0
 
 
 def breaches(rule: Rule, value: Any, *, previous: Any = None, is_open: bool = False) -> bool:

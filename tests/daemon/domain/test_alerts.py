@@ -22,10 +22,10 @@ from daemon.domain.alerts import (
     Tick,
     Transition,
     is_idle,
-    judge_late,
     step,
     timeline,
 )
+from daemon.domain.late_samples import judge_late
 from daemon.domain.rules import Condition, NoData, Rule, RuleKind, breaches, condition_key
 
 S = 1_000_000
@@ -188,20 +188,34 @@ class TestLate:
         state, _ = timeline(self.RULE, samples((0, 95.0), (30, 95.0), (50, 1.0)))
         stored = samples((0, 95.0), (10, 95.0), (30, 95.0), (50, 1.0))
 
-        state, new = judge_late(state, self.RULE, stored, known=[])
+        late = judge_late(state, self.RULE, stored, known=[])
 
-        assert [(t.to, t.at_us) for t in new] == [(Change.FIRED, 30 * S)]
-        assert state.open is not None
+        assert late.past == ()
+        assert late.fired is not None
+        assert late.fired.at_us == 30 * S
+        assert late.state.open is not None
+
+    def test_an_alert_that_was_over_unseen_is_told_as_past(self) -> None:
+        state, _ = timeline(self.RULE, samples((0, 95.0), (30, 95.0), (900, 1.0)))
+        stored = samples((0, 95.0), (10, 95.0), (30, 95.0), (900, 1.0))
+
+        late = judge_late(state, self.RULE, stored, known=[])
+
+        [past] = late.past
+        assert (past.fired.at_us, past.resolved.at_us) == (30 * S, 330 * S)
+        assert late.fired is None
+        assert late.state.open is None
 
     def test_what_was_raised_is_not_raised_again(self) -> None:
         said = [(0, 95.0), (10, 95.0), (30, 95.0), (50, 1.0)]
         state, _ = timeline(self.RULE, samples(*said))
         stored = samples((0, 95.0), (10, 95.0), (20, 95.0), (30, 95.0), (50, 1.0))
 
-        after, new = judge_late(state, self.RULE, stored, known=[Episode(30 * S, None)])
+        known = [Episode(30 * S, None)]
+        late = judge_late(state, self.RULE, stored, known=known)
 
-        assert new == []
-        assert after.open == state.open
+        assert (late.past, late.fired, late.closed) == ((), None, None)
+        assert late.state.open == state.open
 
     def test_an_older_sample_is_refused_by_step(self) -> None:
         state, _ = timeline(HOT, samples((10, 1.0)))
