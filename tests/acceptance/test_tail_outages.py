@@ -1,0 +1,160 @@
+"""The tail through everything that happens to a connection: the union of its output is the table,
+each point once, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from daemons import DaemonProcess, start_daemon
+from databases import fresh_database
+from servers import PostgresServer
+from stream_proxies import stream_proxy
+from tails import Tail, keys, send, stored, tailing
+
+METRIC = "n"
+
+
+@contextmanager
+def load(daemon: DaemonProcess, *, devices: int = 5, pause_s: float = 0.01) -> Iterator[None]:
+    """Points of several devices, one after the other, until the block ends; what the daemon does
+    not take is not sent again."""
+    is_over = threading.Event()
+
+    def run() -> None:
+        with daemon.http() as http:
+            number = 0
+            while not is_over.is_set():
+                number += 1
+                try:
+                    send(http, f"d{number % devices}", METRIC, [number, number + 0.5])
+                except (httpx.HTTPError, AssertionError):
+                    time.sleep(0.05)
+                time.sleep(pause_s)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join(60)
+
+
+def assert_shows_the_table(tail: Tail, daemon: DaemonProcess) -> None:
+    """All that was committed since the first point shown, in the very order, nothing twice."""
+    expected = stored(daemon, metric=METRIC)
+    shown = keys(tail.points)
+    first = expected.index(shown[0])
+    tail.wait_for_lines(len(expected) - first)
+    assert keys(tail.points) == expected[first:]
+
+
+class TestProxies:
+    @pytest.mark.parametrize("transport", ["ws", "sse", "poll"])
+    def test_a_connection_that_is_dropped_is_resumed_without_loss(
+        self, daemon: DaemonProcess, transport: str
+    ) -> None:
+        with stream_proxy(daemon.url) as proxy, load(daemon):
+            chosen = ["-m", METRIC, "--transport", transport]
+            with tailing(daemon, *chosen, url=proxy.url) as tail:
+                tail.wait_for_lines(50)
+                proxy.cut()
+                tail.wait_for_word("connection lost; resuming in")
+                tail.wait_for_word("none lost")
+                shown = len(tail.out)
+                tail.wait_for_lines(shown + 50)
+                tail.stop()
+        shown_keys = keys(tail.points)
+        expected = stored(daemon, metric=METRIC)
+        first = expected.index(shown_keys[0])
+
+        assert shown_keys == expected[first : first + len(shown_keys)]
+        assert "(attempt 1)" in "\n".join(tail.err)
+
+    def test_a_proxy_without_upgrades_gets_server_sent_events(self, daemon: DaemonProcess) -> None:
+        with stream_proxy(daemon.url) as proxy, load(daemon):
+            proxy.allows_websocket = False
+            with tailing(daemon, "-m", METRIC, url=proxy.url) as tail:
+                tail.wait_for_word("ws does not work here")
+                tail.wait_for_lines(50)
+                tail.stop()
+
+        assert any("/stream/telemetry" in line for line in proxy.requests)
+        assert not any("/changes" in line for line in proxy.requests)
+
+    def test_a_proxy_without_streams_is_polled(self, daemon: DaemonProcess) -> None:
+        with stream_proxy(daemon.url) as proxy, load(daemon):
+            proxy.allows_websocket = proxy.allows_sse = False
+            with tailing(daemon, "-m", METRIC, url=proxy.url) as tail:
+                tail.wait_for_word("sse does not work here")
+                tail.wait_for_lines(50)
+                tail.stop()
+
+        assert any("/changes" in line for line in proxy.requests)
+
+    def test_no_address_holds_the_key(self, daemon: DaemonProcess) -> None:
+        with stream_proxy(daemon.url) as proxy, load(daemon):
+            for transport in ("ws", "sse", "poll"):
+                with tailing(
+                    daemon, "-m", METRIC, "-n", "3", "--transport", transport, url=proxy.url
+                ) as tail:
+                    assert tail.end() == 0, tail.err
+            secret = daemon.key.encode()
+
+        assert all(secret not in line.encode() for line in proxy.requests)
+        assert all(b"authorization: bearer " + secret in head.lower() for head in proxy.heads)
+
+
+class TestRestarts:
+    @pytest.mark.parametrize("how", ["stop", "kill"])
+    def test_a_daemon_that_restarts_is_found_again_without_loss(
+        self, postgres: PostgresServer, how: str
+    ) -> None:
+        dsn = asyncio.run(fresh_database(postgres))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = str(listener.getsockname()[1])
+        daemon = start_daemon(dsn, server__port=port)
+        try:
+            with tailing(daemon, "-m", METRIC) as tail:
+                with load(daemon):
+                    tail.wait_for_lines(50)
+                    daemon.stop() if how == "stop" else daemon.kill()
+                    daemon = start_daemon(dsn, home=daemon.home, key=daemon.key, server__port=port)
+                    tail.wait_for_word("none lost", within_s=60)
+                    tail.wait_for_lines(len(tail.out) + 50)
+                assert_shows_the_table(tail, daemon)
+                assert tail.stop(signal.SIGINT) == 130
+        finally:
+            daemon.stop()
+
+
+class TestGaps:
+    @pytest.mark.parametrize("transport", ["ws", "sse", "poll"])
+    @pytest.mark.parametrize("strict", [False, True])
+    def test_a_place_of_another_database_is_a_gap(
+        self, daemon: DaemonProcess, tmp_path: Path, transport: str, *, strict: bool
+    ) -> None:
+        state = tmp_path / "s.json"
+        chosen = ["-d", "gap", "--state", str(state), "--transport", transport]
+        with tailing(daemon, *chosen, "--for", "500ms") as first:
+            assert first.end() == 0
+        text = state.read_text()
+        cursor = text.split('"cursor": "')[1].split('"')[0]
+        state.write_text(text.replace(cursor, f"0ld-{cursor.split('-')[1]}"))
+
+        with tailing(daemon, *chosen, "--for", "2s", *(["--strict"] if strict else [])) as tail:
+            code = tail.end()
+
+        said = "\n".join(tail.err)
+        assert code == (7 if strict else 0), said
+        assert "gap 0ld-" in said
+        assert "(epoch)" in said

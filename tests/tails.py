@@ -1,0 +1,153 @@
+"""A running `telemetryctl tail`: its lines as they come, its end, and points to feed it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from command_line import PROGRAM
+from daemons import DaemonProcess
+
+WITHIN_S = 30.0
+
+
+@dataclass
+class Tail:
+    """`out` and `err` are the lines so far."""
+
+    process: subprocess.Popen[str]
+    out: list[str] = field(default_factory=list)
+    err: list[str] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def wait_for_lines(self, count: int, *, within_s: float = WITHIN_S) -> list[str]:
+        """So many lines of stdout, at least."""
+        self._wait(lambda: len(self.out) >= count, f"{count} lines", within_s)
+        return self.out
+
+    def wait_for_word(self, text: str, *, times: int = 1, within_s: float = WITHIN_S) -> None:
+        """The text on stderr."""
+        self._wait(lambda: "\n".join(self.err).count(text) >= times, repr(text), within_s)
+
+    def _wait(self, is_there: Any, what: str, within_s: float) -> None:
+        deadline_s = time.monotonic() + within_s
+        while not is_there():
+            is_over = self.process.poll() is not None and not any(
+                t.is_alive() for t in self.threads
+            )
+            if time.monotonic() > deadline_s or (is_over and not is_there()):
+                raise AssertionError(
+                    f"no {what}; exit {self.process.poll()}; {len(self.out)} lines, the last"
+                    f" {self.out[-3:]}; stderr {self.err}"
+                )
+            time.sleep(0.01)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code, once everything it wrote is read."""
+        self.process.send_signal(number)
+        return self.end()
+
+    def end(self, *, within_s: float = WITHIN_S) -> int:
+        """Its exit code, when it ends by itself."""
+        code = self.process.wait(within_s)
+        for thread in self.threads:
+            thread.join(10)
+        return code
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The lines of `-o jsonl`; what a kill cut off is left out."""
+        found = []
+        for line in self.out:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                assert line is self.out[-1], line
+        return found
+
+
+@contextmanager
+def tailing(
+    daemon: DaemonProcess, *arguments: str, environ: Mapping[str, str] | None = None, url: str = ""
+) -> Iterator[Tail]:
+    """Run `tail` with these arguments; `-o jsonl` unless they say something else."""
+    command = [PROGRAM, "tail", *arguments]
+    if "-o" not in arguments and "--template" not in arguments:
+        command += ["-o", "jsonl"]
+    environment = daemon.environment | {"TZ": "UTC", "LANG": "C.UTF-8"} | dict(environ or {})
+    if url:
+        environment |= {"TELEMETRYCTL_SERVER": url, "TELEMETRYCTL_TOKEN": daemon.key}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    tail = Tail(process)
+    for stream, lines in ((process.stdout, tail.out), (process.stderr, tail.err)):
+        thread = threading.Thread(target=_read, args=(stream, lines), daemon=True)
+        thread.start()
+        tail.threads.append(thread)
+    try:
+        yield tail
+    finally:
+        if process.poll() is None:
+            process.kill()
+        tail.end()
+
+
+def _read(stream: Any, lines: list[str]) -> None:
+    with stream:
+        for line in stream:
+            lines.append(line.removesuffix("\n"))
+
+
+def is_listening(tail: Tail, daemon: DaemonProcess, *, device: str = "probe") -> None:
+    """Return once the tail shows what is sent now: it has found its place."""
+    with daemon.http() as http:
+        for number in range(300):
+            send(http, device, "ping", [number])
+            if tail.out:
+                return
+            time.sleep(0.1)
+    raise AssertionError(f"the tail shows nothing; stderr {tail.err}")
+
+
+def send(http: httpx.Client, device: str, metric: str, values: list[Any], **extra: Any) -> None:
+    """Store values a millisecond apart, ending now; returns when they are committed."""
+    now_us = time.time_ns() // 1000
+    points = [
+        {"timestamp": iso(now_us - 1000 * (len(values) - n)), "metric_name": metric, "value": v}
+        | extra
+        for n, v in enumerate(values)
+    ]
+    answer = http.post(f"/devices/{device}/telemetry/batch", json={"data_points": points})
+    assert answer.status_code == 200, answer.text
+
+
+def iso(time_us: int) -> str:
+    seconds, micros = divmod(time_us, 1_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
+
+
+def stored(daemon: DaemonProcess, *, metric: str) -> list[tuple[str, str, Any]]:
+    """Every stored point of a metric in commit order: (device, timestamp, value)."""
+    found: list[tuple[str, str, Any]] = []
+    cursor = ""
+    with daemon.http() as http:
+        while True:
+            params = {"limit": "10000", "metric_names": metric, "after": cursor}
+            page = http.get("/changes", params=params).json()
+            found += keys(page["data_points"])
+            if not page["data_points"]:
+                return found
+            cursor = page["cursor"]
+
+
+def keys(points: list[dict[str, Any]]) -> list[tuple[str, str, Any]]:
+    return [(p["device_id"], p["timestamp"], p["value"]) for p in points]
