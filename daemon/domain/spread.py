@@ -28,7 +28,7 @@ def coded(column: npt.NDArray[np.integer[Any]]) -> tuple[list[int], npt.NDArray[
 
 def spread(texts: list[bytes], codes: npt.NDArray[np.int64]) -> list[bytes]:
     """The text of each row."""
-    if len(texts) == 1:
-        return texts * len(codes)
+    if texts.count(texts[0]) == len(texts):
+        return texts[:1] * len(codes)
     rows: list[bytes] = np.array(texts, object)[codes].tolist()
     return rows

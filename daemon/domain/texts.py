@@ -19,6 +19,8 @@ from daemon.domain.series_name import SeriesName
 SECOND_US = 1_000_000
 DAY_S = 86_400
 DAY_RUNS_MAX = 64
+FEW_INTEGERS = 8
+"""One number in so many, or fewer, that is an integer is shortened by itself."""
 
 
 def time_texts(times_us: npt.NDArray[np.int64]) -> list[bytes]:
@@ -109,9 +111,15 @@ def _write_digits(
 def number_texts(numbers: npt.NDArray[np.float64]) -> list[bytes]:
     """Shortest JSON text of each number, `25` rather than `25.0`; `null` for NaN and infinities."""
     column = np.ascontiguousarray(numbers)
-    whole = orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY)
-    # A trailing comma lets one replacement reach the last number too.
-    return (whole[1:-1] + b",").replace(b".0,", b",").split(b",")[:-1]
+    whole = orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    integers = np.flatnonzero(column == np.rint(column))
+    if FEW_INTEGERS * len(integers) > len(column):
+        # A trailing comma lets one replacement reach the last number too.
+        return (whole + b",").replace(b".0,", b",").split(b",")[:-1]
+    texts = whole.split(b",") if len(column) else []
+    for row in integers.tolist():
+        texts[row] = texts[row].removesuffix(b".0")
+    return texts
 
 
 def value_texts(block: Block, names: Mapping[int, SeriesName]) -> list[bytes]:

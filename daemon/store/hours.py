@@ -22,6 +22,8 @@ HOURS = (1 << HOUR_BITS) - 1
 _ROW = np.dtype([("keys", ">i8"), ("counts", ">i4"), ("values", ">f8")])
 
 Column = Literal["count", "sum", "min", "max", "first", "last"]
+# Numbers, since the database compares this for each row.
+_CODES: dict[Column, int] = {"count": 0, "sum": 1, "min": 2, "max": 3, "first": 4, "last": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ async def read_hours(
     if len(series_ids) and start_hour < end_hour:
         async with database.connection("query") as connection:
             packed = await connection.fetchval(
-                SQL["read_hours"], series_ids.tolist(), start_hour, end_hour, column
+                SQL["read_hours"], series_ids.tolist(), start_hour, end_hour, _CODES[column]
             )
     if packed is None:
         return Hours(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))

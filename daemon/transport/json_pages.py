@@ -99,8 +99,9 @@ def _buckets_parts(found: PooledBuckets) -> list[bytes]:
 def _around(before: dict[str, Any], points: list[bytes], after: dict[str, Any]) -> bytes:
     start = orjson.dumps(before)[:-1]
     comma = b"," if before else b""
-    rest = orjson.dumps(after)[1:]
-    return b"".join((start, comma, b'"data_points":', *points, b",", rest))
+    points[0] = start + comma + b'"data_points":' + points[0]
+    points[-1] += b"," + orjson.dumps(after)[1:]
+    return b"".join(points)
 
 
 def json_bytes(body: bytes) -> Response:

@@ -29,3 +29,7 @@ def test_each_row_gets_the_text_of_its_value(values: list[int]) -> None:
     texts = spread([b"%d" % value for value in distinct], codes)
 
     assert texts == [b"%d" % value for value in values]
+
+
+def test_rows_whose_values_have_one_text_all_get_it() -> None:
+    assert spread([b"same", b"same"], np.array([1, 0, 1])) == [b"same"] * 3
