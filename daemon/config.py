@@ -122,6 +122,22 @@ class Nats(Section):
     credentials_file: str = ""
 
 
+class Streams(Section):
+    """What a stream may get, and how far one may lag."""
+
+    messages_per_s: float = Field(default=10.0, gt=0)
+    messages_burst: int = Field(default=100, ge=1)
+    messages_per_minute: int = Field(default=1_000, ge=1)
+    ring_points_max: int = Field(default=1_000_000, ge=1)
+    ring_bytes_max: Size = 128 * 2**20
+    ring_entries_max: int = Field(default=50_000, ge=1)
+    pending_flushes_max: int = Field(default=1_000, ge=1)
+    slow_grace: Duration = timedelta(seconds=10)
+    connections_max: int = Field(default=100, ge=0)
+    connects_per_hour: int = Field(default=100, ge=0)
+    subscription_life: Duration = timedelta(seconds=60)
+
+
 class Log(Section):
     """What is logged, and how."""
 
@@ -148,6 +164,7 @@ class Config(BaseSettings):
     compaction: Compaction = Compaction()
     events: EventsSection = EventsSection()
     nats: Nats = Nats()
+    streams: Streams = Streams()
     log: Log = Log()
 
     @classmethod

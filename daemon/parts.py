@@ -9,12 +9,18 @@ from daemon.clock import Clock, SystemClock
 from daemon.config import Config
 from daemon.domain.block import Block
 from daemon.domain.errors import DomainError
+from daemon.live.connection import Budget
+from daemon.live.dispatch import HubLimits
 from daemon.live.head import Head
+from daemon.live.hub import Hub
 from daemon.live.latest import Latest
 from daemon.live.presence import Presence
 from daemon.live.registry import Registry
+from daemon.live.ring import Ring, RingLimits
 from daemon.live.traffic import Traffic
+from daemon.live.views import Views
 from daemon.service.catalog import Catalog
+from daemon.service.catch_up import CatchUp
 from daemon.service.devices import Devices
 from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
@@ -23,11 +29,16 @@ from daemon.service.health import Health
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
+from daemon.service.rates import Rates
 from daemon.service.reads import make_reads
 from daemon.service.relaying import RELAY, Relaying
 from daemon.service.retention import Keep, Retention
 from daemon.service.stats import Stats
+from daemon.service.stream_limits import StreamLimits
+from daemon.service.streams import Streams
+from daemon.service.subscriptions import Subscriptions
 from daemon.service.tail import Tail
+from daemon.service.tickets import Tickets
 from daemon.store.devices import DeviceStore
 from daemon.store.events import EventStore
 from daemon.store.groups import GroupStore
@@ -38,6 +49,9 @@ from daemon.store.metrics import MetricStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
 from daemon.store.stats import StatsStore
+from daemon.store.subscriptions import SubscriptionStore
+from daemon.store.tickets import TicketStore
+from daemon.transport.reception import StreamParts
 from daemon.transport.services import Services
 from daemon.workers.housekeeping import HOUSEKEEPING, Housekeeping
 from daemon.workers.lease import Lease
@@ -55,6 +69,8 @@ class Parts:
     journal: JournalStore
     traffic: Traffic
     tail: Tail
+    hub: Hub
+    streams: StreamParts
     ingest: Ingest
     housekeeping: Housekeeping
     relay: Relay | None
@@ -67,6 +83,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     journal, series = JournalStore(database, writer=writer), SeriesStore(database)
     tail = Tail(journal, series, Registry(), Head(), Latest())
     traffic = Traffic(clock)
+    hub = _hub(config, tail, clock)
 
     def on_commit(seq: int, block: Block) -> None:
         tail.apply_own(seq, block)
@@ -84,6 +101,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     services = _services(database, tail, traffic, clock, port=port)
     services.health.process = {"number": process, "of": config.server.processes}
     services.health.add_section("data_ingestion", ingest.numbers)
+    services.health.add_section("streams", hub.numbers)
     services.health.add_section("time_series_db", lambda: _history_numbers(tail))
     relay = _relay(config, database, tail, Lease(database, RELAY, holder=writer, clock=clock))
     if relay is not None:
@@ -96,10 +114,51 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
         journal,
         traffic,
         tail,
+        hub,
+        _streams(config, database, hub, services),
         ingest,
         _housekeeping(config, database, clock, writer=writer),
         relay,
         services,
+    )
+
+
+def _hub(config: Config, tail: Tail, clock: Clock) -> Hub:
+    """The hub, fed by the tail."""
+    section = config.streams
+    ring = Ring(
+        RingLimits(section.ring_points_max, section.ring_bytes_max, section.ring_entries_max)
+    )
+    limits = HubLimits(section.pending_flushes_max, section.slow_grace.total_seconds())
+    hub = Hub(Views(tail.registry, tail.latest, clock), ring=ring, limits=limits)
+    tail.publish, tail.preload = hub.publish, hub.preload
+    return hub
+
+
+def _streams(config: Config, database: Database, hub: Hub, services: Services) -> StreamParts:
+    """What the doors to the streams call."""
+    section, clock, changes = config.streams, services.clock, services.reads.changes
+    budget = Budget(section.messages_per_s, section.messages_burst, section.messages_per_minute)
+    streams = Streams(
+        hub,
+        changes=changes,
+        catch_up=CatchUp(database, changes=changes, events=EventStore(database)),
+        keys=services.keys,
+        clock=clock,
+    )
+    streams.budget = budget
+    services.subscriptions.life_s = section.subscription_life.total_seconds()
+    limits = StreamLimits(
+        clock, open_max=section.connections_max, hourly_max=section.connects_per_hour
+    )
+    return StreamParts(
+        streams=streams,
+        subscriptions=services.subscriptions,
+        tickets=services.tickets,
+        keys=services.keys,
+        limits=limits,
+        clock=clock,
+        origins=config.http.cors_origins,
     )
 
 
@@ -126,10 +185,11 @@ def _services(
         await reload()
         await groups.refresh()
 
+    keys = Keys(KeyStore(database), clock=clock, members=membership)
     return Services(
         clock=clock,
         traffic=traffic,
-        keys=Keys(KeyStore(database), clock=clock, members=membership),
+        keys=keys,
         metrics=Metrics(MetricStore(database), clock=clock, registry_reload=reload),
         devices=Devices(
             DeviceStore(database),
@@ -149,8 +209,11 @@ def _services(
             presence=presence,
             traffic=traffic,
         ),
+        rates=Rates(tail, traffic=traffic, clock=clock),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
+        subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
+        tickets=Tickets(TicketStore(database), keys=keys),
         port=port,
     )
 

@@ -19,10 +19,13 @@ from daemon.log import get_logger
 from daemon.parts import Parts
 from daemon.service.groups import REFRESH_EVERY_S
 from daemon.store.pool import PoolLimits
+from daemon.store.subscriptions import TELLS
 from daemon.transport.http import build_api
 from daemon.transport.ingest import IngestRoutes
+from daemon.transport.origin import with_cors
 from daemon.transport.server import Server, admit_no_more, make_server
-from daemon.workers import follower, listener
+from daemon.transport.stream_doors import StreamDoors
+from daemon.workers import follower, listener, subscription_keeper
 from daemon.workers.repeat import repeat
 
 log = get_logger()
@@ -39,6 +42,8 @@ GOODBYE_S = 0.25
 """How long kept connections have for their last request."""
 LAST_CALL_S = 0.05
 """How long connections that stand in the queue of the port have to be accepted."""
+STREAMS_GONE_S = 3.0
+"""How long streams have to take their last message; then they are cut."""
 END_MARGIN_S = 15.0
 """What a drain may take beyond its delay and timeout, before the process is killed."""
 
@@ -72,7 +77,9 @@ async def run(
     app = IngestRoutes(
         build_api(services), ingest=parts.ingest, keys=services.keys, traffic=parts.traffic
     )
-    server = make_server(app, drain_timeout_s=parts.config.server.drain_timeout_s)
+    doors = StreamDoors(app, parts=parts.streams)
+    outside = with_cors(doors, origins=parts.config.http.cors_origins)
+    server = make_server(outside, drain_timeout_s=parts.config.server.drain_timeout_s)
     async with asyncio.TaskGroup() as tasks:
         loops = [tasks.create_task(loop) for loop in (*_loops(parts), *company.loops)]
         siblings = [tasks.create_task(sibling) for sibling in company.siblings]
@@ -101,7 +108,11 @@ def _loops(parts: Parts) -> list[Loop]:
     return [
         parts.ingest.run(),
         follower.run(parts.tail),
-        listener.run(parts.database, parts.tail),
+        parts.hub.run(),
+        parts.streams.streams.run(),
+        subscription_keeper.run(services.subscriptions),
+        listener.run(parts.database, parts.tail.wake),
+        listener.run(parts.database, services.subscriptions.tell, channel=TELLS),
         repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
         repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
         *([parts.relay.run()] if parts.relay else []),
@@ -121,6 +132,8 @@ async def _close_the_port(server: Server, listening: socket.socket) -> None:
 async def _finish(parts: Parts, server: Server, serving: asyncio.Task[None]) -> None:
     """Answer what is under way, and commit what was accepted."""
     settings = parts.config.server
+    # Sockets have no answer that ends, so they are told to go.
+    await parts.streams.streams.shutdown(within_s=STREAMS_GONE_S)
     server.should_exit = True
     await asyncio.wait([serving], timeout=settings.drain_timeout_s + 5)
     await parts.ingest.drain(timeout_s=settings.drain_timeout_s)
@@ -211,7 +224,7 @@ def connections_of(config: Config) -> int:
     """How many connections one process may open: its pools, and for LISTEN and the health probe."""
     limits = pool_limits(config)
     pools = limits.ingest_connections + limits.query_connections + limits.control_connections
-    return pools + 2
+    return pools + 3
 
 
 def end_wait_s(config: Config) -> float:

@@ -26,9 +26,12 @@ from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
+from daemon.service.rates import Rates
 from daemon.service.reads import make_reads
 from daemon.service.stats import Stats
+from daemon.service.subscriptions import Subscriptions
 from daemon.service.tail import Tail
+from daemon.service.tickets import Tickets
 from daemon.store.devices import DeviceStore
 from daemon.store.events import EventStore
 from daemon.store.groups import GroupStore
@@ -39,6 +42,8 @@ from daemon.store.metrics import MetricStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
 from daemon.store.stats import StatsStore
+from daemon.store.subscriptions import SubscriptionStore
+from daemon.store.tickets import TicketStore
 from daemon.transport.http import build_api
 from daemon.transport.services import Services
 
@@ -120,10 +125,11 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         await tail.reload_catalog()
         await groups.refresh()
 
+    keys = Keys(KeyStore(database), clock=clock, members=membership)
     return Services(
         clock=clock,
         traffic=traffic,
-        keys=Keys(KeyStore(database), clock=clock, members=membership),
+        keys=keys,
         metrics=Metrics(MetricStore(database), clock=clock, registry_reload=tail.reload_catalog),
         devices=Devices(
             DeviceStore(database),
@@ -143,7 +149,10 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
             presence=presence,
             traffic=traffic,
         ),
+        rates=Rates(tail, traffic=traffic, clock=clock),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
+        subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
+        tickets=Tickets(TicketStore(database), keys=keys),
         port=8218,
     )

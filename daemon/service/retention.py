@@ -23,6 +23,9 @@ EXPIRE_ROWS_MAX = 2_000
 # Transactions of one kind in one run; the next run goes on.
 EXPIRE_TURNS_MAX = 500
 DAEMONS_KEEP = timedelta(hours=1)
+# Ended subscriptions and tickets: a process that could not reach the database for so long may still
+# hold a socket of one.
+STREAMS_KEEP = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,12 @@ class Retention:
         done["batches"] = await self._expire(grant, "expire_batches", batches_us, EXPIRE_ROWS_MAX)
         events_us = now_us - _us(self._keep.events)
         done["events"] = await self._expire(grant, "expire_events", events_us, EXPIRE_ROWS_MAX)
+        done["subscriptions"] = await self._expire(
+            grant, "expire_subscriptions", now_us - _us(STREAMS_KEEP), EXPIRE_ROWS_MAX
+        )
+        done["tickets"] = await self._expire(
+            grant, "expire_tickets", now_us - _us(STREAMS_KEEP), EXPIRE_ROWS_MAX
+        )
         await store.expire(self._database, grant, "expire_daemons", now_us - _us(DAEMONS_KEEP))
         return done
 

@@ -79,7 +79,13 @@ class StreamLimits:
         if subject is None:
             return
         subject.open -= 1
-        if forget and subject.connects_s:
+        if forget:
+            self.forget_connect(name)
+
+    def forget_connect(self, name: str) -> None:
+        """The newest of its connects was none."""
+        subject = self._subjects.get(name)
+        if subject is not None and subject.connects_s:
             subject.connects_s.pop()
 
 
@@ -98,6 +104,12 @@ class Slot:
     def take_back(self) -> None:
         """It was no new stream after all: it authenticated, or it resumed."""
         self._leave(stays_counted=False)
+
+    def was_resume(self) -> None:
+        """It goes on where another stream ended, so it was no new one."""
+        if self.name is not None and self.is_counted:
+            self.is_counted = False
+            self.limits.forget_connect(self.name)
 
     def _leave(self, *, stays_counted: bool) -> None:
         if self.name is not None:

@@ -5,6 +5,7 @@ They live some time without a socket; what one asks for is checked in service/st
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -34,15 +35,16 @@ class Subscriptions:
     def __init__(self, store: SubscriptionStore, *, clock: Clock, life_s: float = 60.0) -> None:
         self._store = store
         self._clock = clock
-        self._life_s = life_s
+        self.life_s = life_s
         self._held: dict[str, list[Callable[[], None]]] = {}
+        self._told = asyncio.Event()
 
     async def create(self, by: Principal, wanted: dict[str, Any]) -> str:
         """Store a subscription and return its id. Raises Conflict over OF_A_KEY_MAX."""
         now_us = self._clock.now_us()
         subscription_id = new_id("sub", now_us=now_us)
         row = SubscriptionRow(subscription_id, by.key_id, wanted, as_datetime(now_us))
-        if not await self._store.insert(row, life_s=self._life_s, at_most=OF_A_KEY_MAX):
+        if not await self._store.insert(row, life_s=self.life_s, at_most=OF_A_KEY_MAX):
             raise Conflict(
                 f"this key has {OF_A_KEY_MAX} subscriptions already", code="too_many_subscriptions"
             )
@@ -88,7 +90,7 @@ class Subscriptions:
         if subscription_id in self._held:
             return
         try:
-            await self._store.hold([subscription_id], life_s=self._life_s)
+            await self._store.hold([subscription_id], life_s=self.life_s)
         except DomainError as error:
             # It ends by itself, somewhat earlier or later.
             log.info("subscription_not_released", code=error.error_code)
@@ -103,7 +105,21 @@ class Subscriptions:
     @property
     def _hold_s(self) -> float:
         """A process that dies is not heard of any more: then the life begins at its last word."""
-        return self._life_s + HOLD_EVERY_S
+        return self.life_s + HOLD_EVERY_S
+
+    def tell(self) -> None:
+        """A NOTIFY came: one was cancelled somewhere."""
+        self._told.set()
+
+    async def wait_until_told(self, timeout_s: float) -> bool:
+        """Return when `tell` was called, True, or after the timeout."""
+        try:
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                await self._told.wait()
+        except TimeoutError:
+            return False
+        self._told.clear()
+        return True
 
     async def keep(self) -> None:
         """Say which are held here, and close the sockets of those that are gone.

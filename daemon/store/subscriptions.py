@@ -56,9 +56,7 @@ class SubscriptionStore:
     async def hold(self, subscription_ids: Collection[str], *, life_s: float) -> set[str]:
         """Move their end to `life_s` from now; returns those that there are."""
         async with self._database.transaction("control") as connection:
-            rows = await connection.fetch(
-                SQL["hold_subscriptions"], list(subscription_ids), life_s
-            )
+            rows = await connection.fetch(SQL["hold_subscriptions"], list(subscription_ids), life_s)
         return {row["subscription_id"] for row in rows}
 
     async def present(self, subscription_ids: Collection[str]) -> set[str]:

@@ -30,7 +30,10 @@ from daemon.transport.routes import (
     latest,
     metrics,
     query,
+    rates,
     stats,
+    subscriptions,
+    tickets,
 )
 from daemon.transport.routing import on_error
 from daemon.transport.services import Services
@@ -43,11 +46,14 @@ API_ROUTERS: tuple[APIRouter, ...] = (
     metrics.router,
     # Before devices: its paths are longer.
     stats.router,
+    rates.router,
     devices.router,
     groups.router,
     query.router,
     latest.router,
     changes.router,
+    subscriptions.router,
+    tickets.router,
     export.router,
     keys.router,
     events.router,

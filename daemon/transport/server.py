@@ -8,9 +8,14 @@ import ctypes
 import socket
 import struct
 from collections.abc import Iterator
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from daemon.transport.sse import ABORT
+from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -18,6 +23,14 @@ _CLOSE = (b"connection", b"close")
 _SO_ATTACH_FILTER = 26
 _BPF_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
 """One instruction: return 0, the number of bytes that are kept (linux/filter.h)."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """HTTP/1.1 with a way to cut a connection whose answer nobody takes."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        cast("dict[str, Any]", self.scope)["extensions"] = {ABORT: self.transport.abort}
 
 
 class Server(uvicorn.Server):
@@ -98,8 +111,12 @@ def make_server(app: ASGIApp, *, drain_timeout_s: float) -> Server:
     return Server(
         uvicorn.Config(
             app,
-            http="httptools",
-            ws="none",
+            interface="asgi3",
+            http=HttpProtocol,
+            ws=WebSocketProtocol,
+            ws_max_size=MESSAGE_BYTES_MAX,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -17,8 +17,11 @@ from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
+from daemon.service.rates import Rates
 from daemon.service.reads import Reads
 from daemon.service.stats import Stats
+from daemon.service.subscriptions import Subscriptions
+from daemon.service.tickets import Tickets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +40,11 @@ class Services:
     groups: Groups
     group_states: GroupStates
     stats: Stats
+    rates: Rates
     health: Health
     reads: Reads
+    subscriptions: Subscriptions
+    tickets: Tickets
     port: int = 0
 
 

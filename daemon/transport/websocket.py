@@ -19,6 +19,7 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 
 from daemon.domain.allowance import Allowance
+from daemon.live.connection import Connection
 from daemon.live.message import Message
 from daemon.log import get_logger
 
@@ -29,9 +30,6 @@ MESSAGE_BYTES_MAX = 64 * 1024
 """A larger message is answered with close code 1009."""
 EARLY_BYTES_MAX = MESSAGE_BYTES_MAX
 """What a client may send before its handshake is answered; over it the connection is cut."""
-PING_EVERY_S = 30.0
-DEAD_AFTER_S = 60.0
-"""Without any sign of the client for so long it is taken for dead."""
 ABORT_AFTER_S = 5.0
 """A socket that does not take its close frame in this time is cut."""
 ABORT_FLOOD_AFTER_S = 1.0
@@ -48,7 +46,7 @@ SMALL_FRAMES = (5.0, 60)
 """Control frames and fragments a second, and at once; nobody honest needs that many."""
 FRAGMENTS_MAX = 64
 REASON_BYTES_MAX = 120
-GOING_AWAY, TOO_FAST, RESTART = 1001, 4029, 1012
+TOO_FAST, RESTART = 4029, 1012
 _PING = b"\x89\x00"
 
 log = get_logger()
@@ -87,7 +85,8 @@ def tune(transport: BaseTransport) -> None:
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection; it is also the Outlet that the hub writes to.
 
-    `on_clear` is called when it becomes clear again, `on_tick` every PING_EVERY_S while it lives.
+    `on_clear` is called when it becomes clear again. `connection` is the hub's, once there is one:
+    it learns when the client was heard of, and sends heartbeats.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.logger = _QUIET
         self.conn.debug = False
         self.on_clear: Callable[[], None] = _nothing
-        self.on_tick: Callable[[], None] = _nothing
+        self.connection: Connection | None = None
         self.close_code: int | None = None
         """The code that this side closed with."""
         self._is_paused = False
@@ -117,9 +116,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     # -- the outlet --------------------------------------------------------------------------
 
     def write(self, message: Message) -> None:
-        """Hand over a message; one that is closing takes none."""
-        if not self.close_sent and not self.disconnected:
-            self.transport.write(message.websocket)
+        """Hand over a message; one that is closing takes none. A heartbeat is a ping, too."""
+        if self.close_sent or self.disconnected:
+            return
+        if message.kind == "ping":
+            self.transport.write(_PING)
+        self.transport.write(message.websocket)
 
     @property
     def is_clear(self) -> bool:
@@ -166,6 +168,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._seen_s = self.loop.time()
+        if self.connection is not None:
+            self.connection.seen_s = self._seen_s
         if self._is_deaf or self.disconnected:
             return
         if self.handshake_initiated and not self.handshake_complete:
@@ -176,7 +180,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         except Exception as error:
             # Whatever a frame did to the parser ends its connection and nothing else.
             log.warning("websocket_cut", error=type(error).__name__)
-            self._cut()
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -201,7 +205,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.end(RESTART, "restart", abort_after_s=SHUTDOWN_ABORT_AFTER_S)
             self._cut_after(SHUTDOWN_ABORT_AFTER_S)
         else:
-            self._cut()
+            self.abort()
 
     # -- what comes in -----------------------------------------------------------------------
 
@@ -217,27 +221,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Frames that come before the handshake is answered wait for it."""
         self._early.append(data)
         if sum(map(len, self._early)) > EARLY_BYTES_MAX:
-            self._cut()
+            self.abort()
 
     def start_keepalive(self) -> None:
-        """The handshake is answered."""
-        self._seen_s = self.loop.time()
-        self.ping_timer = self.loop.call_later(PING_EVERY_S, self._keep_alive)
+        """The handshake is answered. The hub sends the pings."""
         early, self._early = self._early, []
         if early:
             self.data_received(b"".join(early))
-
-    def _keep_alive(self) -> None:
-        self.ping_timer = None
-        if self.close_sent or self.disconnected:
-            return
-        if self.loop.time() - self._seen_s >= DEAD_AFTER_S:
-            self.end(GOING_AWAY, "no sign of life", abort_after_s=ABORT_AFTER_S)
-            return
-        if self.is_clear:
-            self.transport.write(_PING)
-        self.ping_timer = self.loop.call_later(PING_EVERY_S, self._keep_alive)
-        self.on_tick()
 
     def handle_cont(self, event: Frame) -> None:
         self._fragments += 1
@@ -331,9 +321,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return
         if self._abort_timer is not None:
             self._abort_timer.cancel()
-        self._abort_timer = self.loop.call_later(seconds, self._cut)
+        self._abort_timer = self.loop.call_later(seconds, self.abort)
 
-    def _cut(self) -> None:
+    def abort(self) -> None:
+        """End the socket now, whatever is unsent."""
         self._is_deaf = True
         self.close_sent = True
         self.stop_keepalive()
@@ -349,7 +340,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.disconnected:
             return
         if not self.handshake_complete:
-            self._cut()
+            self.abort()
         elif not self.close_sent:
             self.end(RESTART, "", abort_after_s=ABORT_AFTER_S)
         elif self._abort_timer is None:

@@ -105,6 +105,22 @@ with expired as (
 )
 delete from telemetry.event e using expired x where e.seq = x.seq;
 
+-- expire_subscriptions --
+-- Remove up to $2 subscriptions that ended before $1.
+delete from telemetry.subscription s
+ using (select x.subscription_id from telemetry.subscription x
+         where x.expires_at < telemetry.from_us($1::int8)
+         order by x.expires_at limit $2::int4 for update skip locked) e
+ where s.subscription_id = e.subscription_id;
+
+-- expire_tickets --
+-- Remove up to $2 tickets that ended before $1.
+delete from telemetry.ticket t
+ using (select x.ticket_hash from telemetry.ticket x
+         where x.expires_at < telemetry.from_us($1::int8)
+         order by x.expires_at limit $2::int4 for update skip locked) e
+ where t.ticket_hash = e.ticket_hash;
+
 -- expire_daemons --
 -- Forget daemons that were last seen before $1.
 delete from telemetry.daemon d where d.seen_at < telemetry.from_us($1::int8);

@@ -1,0 +1,79 @@
+"""Finds out who asks for a stream, whether there is room, and what is wanted; all doors ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from daemon.clock import Clock
+from daemon.domain.errors import Unauthenticated
+from daemon.domain.tokens import digest_of
+from daemon.domain.wanted import Wanted, read_wanted
+from daemon.service.keys import Credential, Keys
+from daemon.service.stream_limits import Slot, StreamLimits
+from daemon.service.streams import Streams, Visitor
+from daemon.service.subscriptions import Subscriptions
+from daemon.service.tickets import Tickets
+from daemon.transport.stream_requests import Door, Query, Shown, wanted_in
+
+SCOPE = "read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamParts:
+    """What the doors call."""
+
+    streams: Streams
+    subscriptions: Subscriptions
+    tickets: Tickets
+    keys: Keys
+    limits: StreamLimits
+    clock: Clock
+    origins: Collection[str] = ()
+
+
+class Reception:
+    """One for all doors of a process."""
+
+    def __init__(self, parts: StreamParts) -> None:
+        self.parts = parts
+
+    async def identify(self, shown: Shown, door: Door, *, address: str) -> Visitor:
+        """Raises Unauthenticated (counted against the address), RateLimited, StoreUnavailable."""
+        try:
+            if shown.ticket is not None:
+                return await self._by_ticket(shown.ticket, door)
+            principal = None if shown.token is None else self.parts.keys.cached(shown.token)
+            if principal is None:
+                principal = await self.parts.keys.authenticate(shown.token, address=address)
+        except Unauthenticated:
+            # Over its limit the address hears that instead, and learns nothing of its guess.
+            self.parts.limits.open_of_address(address).close()
+            raise
+        return Visitor(principal, Credential(principal.key_id, digest_of(shown.token or "")))
+
+    async def _by_ticket(self, ticket: str, door: Door) -> Visitor:
+        principal = await self.parts.tickets.use(
+            ticket, subscription_id=door.subscription_id, channel=door.channel
+        )
+        return Visitor(principal, Credential(principal.key_id, None))
+
+    def admit(self, visitor: Visitor, *, cursor: str | None) -> Slot:
+        """A place for one more stream. Raises Forbidden, RateLimited."""
+        visitor.principal.require(SCOPE)
+        is_resume = self.parts.streams.has(cursor)
+        return self.parts.limits.open_of_key(visitor.principal, is_resume=is_resume)
+
+    async def wanted(
+        self, door: Door, visitor: Visitor, query: Query, *, cursor: str | None
+    ) -> Wanted | None:
+        """What the door is for; None where the client will say it.
+
+        Raises UnknownSubscription, Malformed, Invalid, StoreUnavailable.
+        """
+        if door.channel is not None:
+            return wanted_in(query, channel=door.channel, cursor=cursor)
+        if door.subscription_id is None:
+            return None
+        said = await self.parts.subscriptions.find(door.subscription_id, by=visitor.principal)
+        return read_wanted(said | {"resume": cursor or said.get("resume")})
