@@ -1,4 +1,5 @@
-"""Two hours of a city's buses, replayed into a daemon of your own and shown as they arrive.
+"""Two hours of a city's buses, replayed into a daemon of your own and shown as they arrive: first
+as a table, then line by line by `telemetryctl tail`.
 
 Everything lives in a scratch folder that is gone afterwards: database, key, settings.
 `DURATION=20s` ends it after that time, Ctrl-C at once.
@@ -42,6 +43,8 @@ BUSES_SHOWN = 12
 SPARK_INTERVAL_S = 300
 REPLAY_S = 60.0  # how long the replay takes when no DURATION says it
 REPLAY_SHARE = 0.7  # of DURATION; the rest is for the start and a last look
+TABLE_SHARE = 0.5  # of the replay; the other half is seen by the tail
+TAIL = ["tail", "-m", "speed", "--every", "500ms", "--quiet"]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 REDRAW_S = 1.0
@@ -105,7 +108,9 @@ Process = subprocess.Popen[bytes]
 
 
 @contextmanager
-def running(command: list[str], *, env: dict[str, str], log: Path) -> Iterator[Process]:
+def running(
+    command: list[str], *, env: dict[str, str], log: Path, is_shown: bool = False
+) -> Iterator[Process]:
     """A process in a group of its own; afterwards the whole group is gone."""
     process = None
     try:
@@ -114,7 +119,7 @@ def running(command: list[str], *, env: dict[str, str], log: Path) -> Iterator[P
                 [sys.executable, "-m", *command],
                 env=env,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=None if is_shown else output,
                 stderr=output,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
@@ -254,6 +259,38 @@ def _value(found: dict[str, Any], metric: str) -> Any:
 # --- the run --------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class Demo:
+    """What runs: a daemon, and the replay that sends to it."""
+
+    folder: Path
+    env: dict[str, str]
+    daemon: Process
+    rate: int
+    stack: ExitStack
+    replay: Process | None = None
+
+    def check(self) -> None:
+        """Raises DemoFailed when something ended that should not have."""
+        if self.daemon.poll() is not None:
+            raise DemoFailed(f"telemetryd stopped:\n{tail(self.folder / 'telemetryd.log')}")
+        if self.replay is not None and self.replay.poll():
+            raise DemoFailed(f"the replay failed:\n{tail(self.folder / 'import.log')}")
+
+    @property
+    def is_replaying(self) -> bool:
+        return self.replay is not None and self.replay.poll() is None
+
+    def send(self) -> None:
+        """Begin the replay, its newest fix being of this moment."""
+        maps = [part for text in MAPS for part in ("--map", text)]
+        command = ["telemetryctl", "import", str(FLEET), *maps, "--define", "--shift-to", "now"]
+        log = self.folder / "import.log"
+        self.replay = self.stack.enter_context(
+            running([*command, "--rate", f"{self.rate}/s"], env=self.env, log=log)
+        )
+
+
 def run(duration_s: float | None) -> None:
     """Start, replay, show. Returns after the duration; Ctrl-C comes as KeyboardInterrupt."""
     fleet = read_fleet()
@@ -263,25 +300,39 @@ def run(duration_s: float | None) -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
         env = environment(folder)
-        log, import_log = folder / "telemetryd.log", folder / "import.log"
-        sys.stdout.write("starting telemetryd on an embedded PostgreSQL in a scratch folder\n")
-        sys.stdout.flush()
+        log = folder / "telemetryd.log"
+        _say("starting telemetryd on an embedded PostgreSQL in a scratch folder")
         daemon = stack.enter_context(running(["daemon", "serve"], env=env, log=log))
         client = stack.enter_context(connect(daemon, env, log))
         rate = max(round(fleet.fixes * POINTS_PER_FIX / max(replay_s, 1)), 1)
-        maps = [part for text in MAPS for part in ("--map", text)]
-        command = ["telemetryctl", "import", str(FLEET), *maps, "--define", "--shift-to", "now"]
-        replay = stack.enter_context(
-            running([*command, "--rate", f"{rate}/s"], env=env, log=import_log)
-        )
+        demo = Demo(folder, env, daemon, rate, stack)
+        demo.send()
+        table_end_s = min(time.monotonic() + replay_s * TABLE_SHARE, end_s)
         view = View(client, fleet, began_s)
+        while time.monotonic() < table_end_s:
+            demo.check()
+            view.show(is_replaying=demo.is_replaying)
+            time.sleep(max(min(REDRAW_S, table_end_s - time.monotonic()), 0))
+        watch_tail(demo, end_s=end_s)
+
+
+def watch_tail(demo: Demo, *, end_s: float) -> None:
+    """Points as they come, until the end; a replay that is over begins anew."""
+    _say(f"\nand now: telemetryctl {' '.join(TAIL)}\n")
+    log = demo.folder / "tail.log"
+    with running(["telemetryctl", *TAIL], env=demo.env, log=log, is_shown=True) as shown:
         while time.monotonic() < end_s:
-            if daemon.poll() is not None:
-                raise DemoFailed(f"telemetryd stopped:\n{tail(log)}")
-            if replay.poll():
-                raise DemoFailed(f"the replay failed:\n{tail(import_log)}")
-            view.show(is_replaying=replay.poll() is None)
-            time.sleep(max(min(REDRAW_S, end_s - time.monotonic()), 0))
+            demo.check()
+            if shown.poll() is not None:
+                raise DemoFailed(f"the tail ended:\n{tail(log)}")
+            if not demo.is_replaying and end_s == float("inf"):
+                demo.send()
+            time.sleep(max(min(0.2, end_s - time.monotonic()), 0))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

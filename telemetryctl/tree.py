@@ -103,7 +103,8 @@ app = typer.Typer(
     cls=LazyGroup,
     name=PROGRAM,
     help="Send, read and export telemetry.",
-    epilog="\b\nTopics: telemetryctl help exit-codes|environment|formats|time|cron|systemd|auth",
+    epilog="\b\nTopics, with telemetryctl help: exit-codes environment formats time cron systemd"
+    " streams auth",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

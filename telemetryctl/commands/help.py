@@ -73,6 +73,33 @@ ExecStart=/usr/bin/telemetryctl export csv ...
 SuccessExitStatus=3
 RestartForceExitStatus=75
 """,
+    "streams": """\
+telemetryctl tail shows each point once, in the order in which points were stored.
+
+--since 1h      history first, then what comes; the two meet without a hole or a double point
+-n 100, --for 30s, --until 18:00, --idle 60s    what ends it; else Ctrl-C (exit 130)
+--until in the past, with --since, is history alone
+--every 500ms   of each device and metric the newest in each span
+--state FILE    the position, saved after printing: the next run goes on there. Killed with -9 it
+                may repeat its last lines; it never misses one
+--strict        exit 7 when the server no longer has what follows the position
+--transport     auto: WebSocket, where that does not pass server-sent events, else polling
+--template      a Python format string: '{timestamp} {device_id} {value:.1f} {tags.room}'
+
+What its lines on stderr mean:
+-- 10:14:31 connection lost; resuming in 3 s (attempt 1) --
+                      then after 6, 12, 24, 48 and 60 s, up to a fifth more or less; after ten
+                      attempts it polls every 30 s, and goes back to the stream when that works
+-- 10:14:34 resumed; 41 points caught up, none lost --
+-- 10:14:34 gap A .. B lost (expired) --
+                      the journal was trimmed beyond the position; (epoch): it is another database
+-- 10:14:34 ws does not work here (...); using sse --
+                      a proxy lets no WebSocket through. nginx needs
+                      proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;
+                      proxy_set_header Connection "upgrade"; proxy_read_timeout 90s;
+
+A tail that can't reach the server at first ends with 75; later it goes on trying.
+""",
     "auth": """\
 The key is taken from the first of these that has one:
 
@@ -97,7 +124,7 @@ def help_(
     *,
     topic: Annotated[list[str] | None, typer.Argument(help="A topic or a command.")] = None,
 ) -> None:
-    """Explain a topic (exit-codes environment formats time cron systemd auth) or a command."""
+    """Explain a command, or exit-codes environment formats time cron systemd streams auth."""
     words = topic or []
     if words == ["exit-codes"]:
         session.console.write(exit_codes_text())
