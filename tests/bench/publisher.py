@@ -47,15 +47,16 @@ def singles(devices: list[int], token: str) -> Iterator[tuple[float, bytes]]:
             yield stamp, request("POST", path, token=token, body=_point(stamp).encode())
 
 
-def bulks(devices: list[int], token: str, each: int) -> Iterator[tuple[float, bytes]]:
+def columns(devices: list[int], token: str, each: int) -> Iterator[tuple[float, bytes]]:
     """One point of each of `each` devices a request."""
     names = [device_id(device) for device in devices]
     while True:
         for at in range(0, len(names), each):
-            stamp = _now_s()
-            point = _point(stamp)
-            body = ",".join(f'"{name}":[{point}]' for name in names[at : at + each])
-            yield stamp, request("POST", "/bulk", token=token, body=f"{{{body}}}".encode())
+            stamp, at_us = _now_s(), time.time_ns() // 1000
+            rest = f'"metric_name":"{METRIC}","timestamps":[{at_us}],"values":[{stamp:.6f}]'
+            series = ",".join(f'{{"device_id":"{name}",{rest}}}' for name in names[at : at + each])
+            body = f'{{"series":[{series}]}}'.encode()
+            yield stamp, request("POST", "/columns", token=token, body=body)
 
 
 def _now_s() -> float:
@@ -77,7 +78,9 @@ async def run(spec: dict[str, Any]) -> None:
     publishers = []
     for devices in lanes:
         each = spec.get("each", 1)
-        made = singles(devices, spec["token"]) if each == 1 else bulks(devices, spec["token"], each)
+        made = (
+            singles(devices, spec["token"]) if each == 1 else columns(devices, spec["token"], each)
+        )
         publisher = Publisher(made, tally, pace_s)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await loop.create_connection(lambda p=publisher: p, "127.0.0.1", spec["port"])  # type: ignore[misc]
