@@ -30,6 +30,7 @@ class Membership:
         self._children: dict[str, list[str]] = {}
         self._own: dict[str, frozenset[str]] = {}
         self._all: dict[str, frozenset[str]] = {}
+        self._unions: dict[tuple[str, ...], frozenset[str]] = {}
         self._named: dict[tuple[str, ...], frozenset[str]] = {}
         self._devices_named: dict[tuple[str, ...], frozenset[str]] = {}
         self._holding: dict[tuple[str, ...], frozenset[str]] = {}
@@ -46,7 +47,8 @@ class Membership:
         for node in self._nodes.values():
             if node.parent_id is not None:
                 self._children.setdefault(node.parent_id, []).append(node.group_id)
-        for known in (self._all, self._named, self._devices_named, self._holding):
+        self._all.clear()
+        for known in (self._unions, self._named, self._devices_named, self._holding):
             known.clear()
         self.version = version
 
@@ -79,8 +81,15 @@ class Membership:
 
     def members(self, group_ids: Iterable[str]) -> frozenset[str]:
         """Devices of any of these groups; one that is gone has none."""
-        sets = [self.devices_of(group_id) for group_id in group_ids]
-        return sets[0] if len(sets) == 1 else NOBODY.union(*sets)
+        wanted = tuple(group_ids)
+        if len(wanted) == 1:
+            return self.devices_of(wanted[0])
+        known = self._unions.get(wanted)
+        if known is None:
+            self._bound(self._unions)
+            known = NOBODY.union(*(self.devices_of(group_id) for group_id in wanted))
+            self._unions[wanted] = known
+        return known
 
     def resolve(self, names: Sequence[str], *, by: Principal) -> tuple[str, ...]:
         """The ids of groups given by id or name. Raises Invalid `unknown_group`.
@@ -106,7 +115,7 @@ class Membership:
         known = self._devices_named.get(patterns)
         if known is None:
             self._bound(self._devices_named)
-            known = self.members(self._groups_named(patterns))
+            known = self.members(sorted(self._groups_named(patterns)))
             self._devices_named[patterns] = known
         return known
 
