@@ -156,11 +156,12 @@ def test_two_runs_with_one_state_do_not_overlap(cli: CommandLine) -> None:
     assert "another export is at work" in done.err
 
 
-def test_a_state_of_another_selection_is_refused(cli: CommandLine) -> None:
+@pytest.mark.parametrize("other", [["-m", "other"], ["-m", "m", "--group", "g"]])
+def test_a_state_of_another_selection_is_refused(cli: CommandLine, other: list[str]) -> None:
     options = ["--incremental", "--state", str(cli.home / "s.json"), "-O", str(cli.home / "a.csv")]
     with rough_server([export_answer(ROWS, "X-Next-Cursor: e-3")]) as server:
         cli.run("export", "csv", *options, "-m", "m", "--server", server.url)
-        done = cli.run("export", "csv", *options, "-m", "other", "--server", server.url)
+        done = cli.run("export", "csv", *options, *other, "--server", server.url)
 
     assert done.code == 2
     assert "other devices or metrics" in done.err
