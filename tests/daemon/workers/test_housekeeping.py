@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from event_builder import an_event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +19,10 @@ from daemon.domain.errors import LeaseLost
 from daemon.domain.kinds import Kind
 from daemon.domain.rollup import HOUR_US
 from daemon.service.retention import Keep, Retention
+from daemon.store.events import EventStore
 from daemon.store.housekeeping import drop_partition, list_detached, list_partitions
 from daemon.store.journal import JournalStore
+from daemon.store.leases import begin
 from daemon.store.pool import Database
 from daemon.store.rollups import read_rollups
 from daemon.store.series import SeriesStore
@@ -107,6 +110,46 @@ async def test_an_hour_that_a_follower_still_needs_stays(database: Database) -> 
     await a_housekeeping(database, Keep(journal_bytes=0)).run_once(SystemClock().now_us())
 
     assert name in await names(database)
+
+
+async def test_an_hour_that_only_the_relay_needs_goes_when_it_is_old(database: Database) -> None:
+    name = await an_old_hour(database, hours_ago=60, blocks=2)
+    await an_old_hour(database, hours_ago=40)
+    await begin(database, "relay", position=0)
+    await all_followers_at(database, 3)
+    await execute(database, "update telemetry.consumer set position = 0 where name = 'relay'")
+
+    await a_housekeeping(database).run_once(SystemClock().now_us())
+
+    assert name not in await names(database)
+    assert ManualHour(SystemClock().now_us() // HOUR_US - 40).name in await names(database)
+
+
+async def test_what_goes_is_known_before_it_is_gone(database: Database) -> None:
+    await an_old_hour(database, hours_ago=60, blocks=2)
+    await all_followers_at(database, 2)
+
+    await a_housekeeping(database).run_once(SystemClock().now_us())
+
+    journal = JournalStore(database, writer=uuid4())
+    assert await journal.bounds() == (2, 2)
+
+
+async def test_old_events_go_and_the_feed_knows(database: Database) -> None:
+    events = EventStore(database)
+    old = [await events.insert(an_event()) for _ in range(3)]
+    young = await events.insert(an_event())
+    await execute(
+        database,
+        "update telemetry.event set created_at = created_at - interval '91 days' where seq <= $1",
+        old[-1].seq,
+    )
+
+    done = await a_housekeeping(database).run_once(SystemClock().now_us())
+
+    assert done["events"] == 3
+    assert await events.newest(limit=10) == [young]
+    assert (await events.bounds())[0] == old[-1].seq
 
 
 async def test_a_young_hour_stays_although_it_was_read(database: Database) -> None:
