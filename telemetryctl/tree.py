@@ -43,6 +43,7 @@ COMMANDS: dict[str, Entry] = {
     "device": _entry("device", "Who sends.", is_group=True, aliases=("devices",)),
     "group": _entry("group", "Sets of devices.", is_group=True, aliases=("groups",)),
     "metric": _entry("metric", "What values mean.", is_group=True, aliases=("metrics",)),
+    "event": _entry("event", "What happened.", is_group=True, aliases=("events",)),
     "key": _entry("key", "API keys.", is_group=True, aliases=("keys",)),
     "simulate": _entry("simulate", "Send plausible data of made-up devices."),
     "completion": _entry("completion", "Print the completion script of a shell."),

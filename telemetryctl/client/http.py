@@ -224,6 +224,20 @@ class Client(Wire):
                 return problem.problem
             raise
 
+    # Events.
+
+    def list_events(self, **filters: Any) -> Document:
+        """GET /events with `after, type, severity, limit, wait`."""
+        return self._get("/events", params=filters)
+
+    def get_event(self, event_id: str) -> Document:
+        """GET /events/{event_id}."""
+        return self._get(f"/events/{_segment(event_id)}")
+
+    def create_event(self, event: Mapping[str, Any]) -> Document:
+        """POST /events; with a `dedup_id` it may be sent again."""
+        return self._post("/events", body=event, is_idempotent="dedup_id" in event)
+
     # Keys and access.
 
     def create_key(self, body: Mapping[str, Any]) -> Document:

@@ -86,6 +86,11 @@ class Renderer:
         """The same, for rows that continue others."""
         return replace(self, has_headers=False)
 
+    def line(self, row: Row, *, columns: Sequence[Column]) -> None:
+        """Write one row for eyes, without waiting for those that a table would align it with."""
+        cells = [self._cell_for_eyes(row, column) for column in self._columns(columns)]
+        self.console.write("  ".join(cells).rstrip() + "\n")
+
     def ids(self, rows: Iterable[Row], *, key: str) -> None:
         """Write ids only, one a line (or NUL-ended), for xargs."""
         for row in rows:
