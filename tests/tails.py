@@ -107,11 +107,11 @@ def _read(stream: Any, lines: list[str]) -> None:
             lines.append(line.removesuffix("\n"))
 
 
-def is_listening(tail: Tail, daemon: DaemonProcess, *, device: str = "probe") -> None:
+def is_listening(tail: Tail, daemon: DaemonProcess, *, device: str, **extra: Any) -> None:
     """Return once the tail shows what is sent now: it has found its place."""
     with daemon.http() as http:
         for number in range(300):
-            send(http, device, "ping", [number])
+            send(http, device, "ping", [number], **extra)
             if tail.out:
                 return
             time.sleep(0.1)
@@ -119,15 +119,24 @@ def is_listening(tail: Tail, daemon: DaemonProcess, *, device: str = "probe") ->
 
 
 def send(http: httpx.Client, device: str, metric: str, values: list[Any], **extra: Any) -> None:
-    """Store values a millisecond apart, ending now; returns when they are committed."""
-    now_us = time.time_ns() // 1000
+    """Store values with stamps of now, no two the same; returns when they are committed."""
+    stamps = [_next_stamp() for _ in values]
     points = [
-        {"timestamp": iso(now_us - 1000 * (len(values) - n)), "metric_name": metric, "value": v}
-        | extra
-        for n, v in enumerate(values)
+        {"timestamp": iso(time_us), "metric_name": metric, "value": value} | extra
+        for time_us, value in zip(stamps, values, strict=True)
     ]
     answer = http.post(f"/devices/{device}/telemetry/batch", json={"data_points": points})
     assert answer.status_code == 200, answer.text
+
+
+_stamped_us = [0]
+_stamping = threading.Lock()
+
+
+def _next_stamp() -> int:
+    with _stamping:
+        _stamped_us[0] = max(_stamped_us[0] + 1, time.time_ns() // 1000)
+        return _stamped_us[0]
 
 
 def iso(time_us: int) -> str:
