@@ -66,6 +66,7 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
         "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
     }
     document_ingest(openapi)
+    document_streams(openapi)
     for operations in openapi["paths"].values():
         for operation in operations.values():
             _document_problems(operation)
@@ -99,6 +100,51 @@ def document_ingest(openapi: dict[str, Any]) -> None:
                 }
             },
         }
+
+
+def document_streams(openapi: dict[str, Any]) -> None:
+    """Add the streams over HTTP; WebSockets are not described by OpenAPI."""
+    openapi["paths"].setdefault(f"{PREFIX}/stream/{{channel}}", {})["get"] = {
+        "tags": ["streams"],
+        "summary": "Follow a channel: server-sent events, or a WebSocket when upgraded",
+        "operationId": "follow_stream",
+        "x-scope": "read",
+        "security": SECURITY,
+        "parameters": [
+            _text("channel", "path", "telemetry, latest, or events"),
+            _text("device_ids", "query", "up to 100 names separated by commas, or repeated"),
+            _text("metric_names", "query", "names separated by commas, or repeated"),
+            _text("groups", "query", "groups by id or name, separated by commas, or repeated"),
+            _text("max_frequency", "query", "at most one message in so many ms, 100 to 10000"),
+            _text("cursor", "query", "where to go on from"),
+            _text("ticket", "query", "a ticket, instead of a key"),
+            _text("Last-Event-ID", "header", "where to go on from; it wins over the cursor"),
+        ],
+        "responses": {
+            "200": {
+                "description": "Events until either side ends: `welcome`, `subscribed`, `update`, "
+                "`snapshot`, `event`, `warning`, `gap`, `heartbeat`, `error`, `shutdown`.",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            "406": _problem("The client does not take text/event-stream."),
+            "429": _problem("Too many streams are open, or were opened in the last hour."),
+        },
+    }
+
+
+def _text(name: str, place: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+def _problem(description: str) -> dict[str, Any]:
+    schema = {"schema": {"$ref": f"{_REF}Problem"}}
+    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: schema}}
 
 
 def _ingest_parameters(path: str) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def test_a_route_without_a_scope_can_not_be_made() -> None:
 
 def is_here(path: str) -> bool:
     """Served by the application under test; the hot routes stand in front of it in the daemon."""
-    return not path.endswith(("/telemetry", "/batch", "/bulk", "/columns"))
+    return not path.endswith(("/telemetry", "/batch", "/bulk", "/columns", "/stream/{channel}"))
 
 
 async def test_every_operation_asks_for_a_credential_before_it_reads(control: Control) -> None:

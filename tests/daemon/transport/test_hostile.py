@@ -36,6 +36,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "change_group": {},
     "create_key": {"name": "k", "scopes": ["read"]},
     "rotate_key": {},
+    "subscribe": {},
+    "make_ticket": {},
     "query": {
         "metrics": ["m"], "start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-02T00:00:00Z"
     },
@@ -45,7 +47,7 @@ BODIES: dict[str, dict[str, Any]] = {
 async def operations(control: Control) -> tuple[dict[str, Any], list[tuple[str, str, Any]]]:
     """The document and every operation that the application serves itself."""
     document = (await control.client.get("/api/openapi.json")).json()
-    hot = {"write_point", "write_batch", "write_bulk", "write_columns"}
+    hot = {"write_point", "write_batch", "write_bulk", "write_columns", "follow_stream"}
     return document, [
         (method, path, operation)
         for path, methods in document["paths"].items()
