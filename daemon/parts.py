@@ -101,7 +101,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     services = _services(database, tail, traffic, clock, port=port)
     services.health.process = {"number": process, "of": config.server.processes}
     services.health.add_section("data_ingestion", ingest.numbers)
-    services.health.add_section("streams", hub.numbers)
+    services.health.add_section("real_time_stream", hub.numbers)
     services.health.add_section("time_series_db", lambda: _history_numbers(tail))
     relay = _relay(config, database, tail, Lease(database, RELAY, holder=writer, clock=clock))
     if relay is not None:
