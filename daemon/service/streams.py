@@ -238,7 +238,8 @@ class Streams:
         self, stream: Stream, key: str, channels: Sequence[str], *, recovered: bool = False
     ) -> None:
         said = {"subscription_id": key, "recovered": recovered, "channels": list(channels)}
-        self.say(stream, "subscribed", said)
+        # Behind this place what comes is new, so a client can tell when it has caught up.
+        self.say(stream, "subscribed", said | {"head": str(self._hub.head)})
 
     def _covers(self, after: Cursor) -> bool:
         head = self._hub.head

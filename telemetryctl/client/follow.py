@@ -14,7 +14,7 @@ from telemetryctl.failures import TryLater
 WAKE_S = 1.0
 """Whoever reads the events gets a turn at least this often."""
 LEVEL_AFTER_S = 0.3
-"""So long without a frame after a resume means that everything missed has come."""
+"""So long without a frame after a resume means that everything missed has come, too."""
 SLOW_CONSUMER = "slow_consumer"
 
 
@@ -241,8 +241,8 @@ class Follower:
             return False
         if self.door is self.poll:
             return self.poll.is_level
-        if catching.head:
-            return place_of(self.cursor) >= place_of(catching.head)
+        if catching.head and place_of(self.cursor) >= place_of(catching.head):
+            return True
         return frame is None and silent_s >= LEVEL_AFTER_S
 
     def _told(self) -> Notice:
