@@ -23,6 +23,7 @@ from daemon.store.subscriptions import TELLS
 from daemon.transport.http import build_api
 from daemon.transport.ingest import IngestRoutes
 from daemon.transport.origin import with_cors
+from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, admit_no_more, make_server
 from daemon.transport.stream_doors import StreamDoors
 from daemon.workers import follower, listener, subscription_keeper
@@ -79,7 +80,10 @@ async def run(
     )
     doors = StreamDoors(app, parts=parts.streams)
     outside = with_cors(doors, origins=parts.config.http.cors_origins)
-    server = make_server(outside, drain_timeout_s=parts.config.server.drain_timeout_s)
+    points = QuickPoints(parts.ingest, services.keys, parts.traffic)
+    server = make_server(
+        outside, drain_timeout_s=parts.config.server.drain_timeout_s, points=points
+    )
     async with asyncio.TaskGroup() as tasks:
         loops = [tasks.create_task(loop) for loop in (*_loops(parts), *company.loops)]
         siblings = [tasks.create_task(sibling) for sibling in company.siblings]

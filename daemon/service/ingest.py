@@ -132,9 +132,10 @@ class Ingest:
         size = len(block) * POINT_BYTES + _objects_bytes(block)
         return await self._enqueue(block, size, batch, catalog_version)
 
-    async def commit_plain(self, point: PlainPoint) -> int:
-        """The same for a point that came alone, right after `plain_series`. Raises as `commit`."""
-        return await self._enqueue(point, POINT_BYTES, None, self.catalog_version)
+    def commit_plain(self, point: PlainPoint) -> asyncio.Future[int]:
+        """The same for a point that came alone, right after `plain_series`. Raises Busy at once,
+        and the future what else `commit` does."""
+        return self._enqueue(point, POINT_BYTES, None, self.catalog_version)
 
     def plain_series(
         self, device_id: str, metric_name: str, *, time_us: int, number: float

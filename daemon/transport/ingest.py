@@ -28,7 +28,6 @@ from daemon.domain.errors import (
     Malformed,
     StoreUnavailable,
 )
-from daemon.domain.plain import PlainPoint
 from daemon.domain.points import Draft, Refusal
 from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest
@@ -37,7 +36,7 @@ from daemon.transport import columns, decode
 from daemon.transport.auth import authenticate
 from daemon.transport.bodies import ClientGone, decompress, read_body
 from daemon.transport.errors import answer_of
-from daemon.transport.plain import decode_plain
+from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.request_id import request_id
 from daemon.transport.wire import Request
 
@@ -67,46 +66,46 @@ class IngestRoutes:
 
     def __init__(self, app: ASGIApp, *, ingest: Ingest, keys: Keys, traffic: Traffic) -> None:
         self._app = app
-        self._ingest = ingest
-        self._keys = keys
-        self._traffic = traffic
+        self.ingest = ingest
+        self.keys = keys
+        self.traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        found = _route(scope["raw_path"])
+        found = route_of(scope["raw_path"])
         if found is None:
             await self._app(scope, receive, send)
             return
         route, device_id = found
         own_id = request_id(scope["headers"])
-        began_s = self._ingest.clock.monotonic_s()
+        began_s = self.ingest.clock.monotonic_s()
         try:
             status, body, headers = 200, await self._answer(route, device_id, scope, receive), []
         except ClientGone:
             return
         except Exception as error:
-            self._ingest.counters.failed_requests += 1
+            self.ingest.counters.failed_requests += 1
             answer = answer_of(error, request_id=own_id)
             status, body, headers = answer.status, answer.body, answer.raw_headers()
         if not headers:
             headers = [_JSON, (b"content-length", str(len(body)).encode())]
         headers += [(b"x-request-id", own_id.encode()), _NOSNIFF]
-        now_s = self._ingest.clock.monotonic_s()
-        self._traffic.count_request(status=status, duration_s=now_s - began_s, now_s=now_s)
+        now_s = self.ingest.clock.monotonic_s()
+        self.traffic.count_request(status=status, duration_s=now_s - began_s, now_s=now_s)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, route: Route, device_id: str, scope: Scope, receive: Receive) -> bytes:
-        self._ingest.counters.requests += 1
+        self.ingest.counters.requests += 1
         encoding = length = None
         for name, value in scope["headers"]:
             if name == b"content-encoding":
                 encoding = value.decode("latin-1").strip().lower()
             elif name == b"content-length":
                 length = value
-        principal = await authenticate(scope, self._keys)
+        principal = await authenticate(scope, self.keys)
         principal.require("ingest")
         body = await read_body(receive, content_length=length)
         encoding = None if encoding in (None, "", "identity") else encoding
@@ -121,7 +120,7 @@ class IngestRoutes:
         """Store one point; a refused one is a 422."""
         metric_name = await self._store_plain(call)
         if metric_name is not None:
-            return _stored(call, metric_name)
+            return stored_answer(call.device_id, metric_name)
         draft = decode.decode_point(call.body, call.device_id)
         admission = (await self._store(call, [draft]))[0]
         if admission.refusals:
@@ -131,33 +130,28 @@ class IngestRoutes:
                 code=first.code,
                 errors=[{"pointer": "", "code": first.code, "detail": first.detail}],
             )
-        return _stored(call, draft.metrics[0])
+        return stored_answer(call.device_id, draft.metrics[0], is_dry_run=call.dry_run)
 
     async def _store_plain(self, call: Call) -> str | None:
         """Store a point that needs no second look, and return its metric; None leaves it undone."""
         if call.dry_run or not call.principal.sees_everything:
             return None
-        body = decode_plain(call.body)
-        if body is None:
+        queued = queue_plain(self.ingest, call.device_id, call.body)
+        if queued is None:
             return None
-        series_id = self._ingest.plain_series(
-            call.device_id, body.metric_name, time_us=body.time_us, number=body.number
-        )
-        if series_id is None:
-            return None
-        point = PlainPoint(series_id, body.time_us, body.number, body.context)
+        metric_name, done = queued
         try:
-            await self._ingest.commit_plain(point)
+            await done
         except CatalogStale:
             # Nothing was written; the long way reloads the catalogue.
             return None
         self._count(call.principal, 1)
-        return body.metric_name
+        return metric_name
 
     async def batch(self, call: Call) -> bytes:
         """Store up to 1,000 points of one device."""
         request = decode.decode_batch(
-            call.body, call.device_id, self._ingest.catalog.registry.metrics_of(call.device_id)
+            call.body, call.device_id, self.ingest.catalog.registry.metrics_of(call.device_id)
         )
 
         def answer(admissions: list[Admission]) -> dict[str, Any]:
@@ -231,7 +225,7 @@ class IngestRoutes:
             b"",
         )
         for _ in range(2):
-            stored = await self._ingest.stored(key)
+            stored = await self.ingest.stored(key)
             if stored is not None:
                 return _checked(orjson.loads(stored.answer) | {"duplicate": True})
 
@@ -246,7 +240,7 @@ class IngestRoutes:
             except BatchStored:
                 continue
             finally:
-                self._ingest.release(key)
+                self.ingest.release(key)
         raise StoreUnavailable("the same batch_id is being stored elsewhere")
 
     async def _store(
@@ -260,14 +254,14 @@ class IngestRoutes:
         moved on."""
         _check_patterns(call.principal, drafts)
         for _ in range(CATALOG_TRIES_MAX):
-            version = self._ingest.catalog_version
-            admissions = [await self._ingest.admit(d, dry_run=call.dry_run) for d in drafts]
-            self._ingest.counters.refused_points += sum(len(a.refusals) for a in admissions)
+            version = self.ingest.catalog_version
+            admissions = [await self.ingest.admit(d, dry_run=call.dry_run) for d in drafts]
+            self.ingest.counters.refused_points += sum(len(a.refusals) for a in admissions)
             blocks = [a.block for a in admissions if a.block is not None]
             if not blocks or call.dry_run:
                 return admissions
             try:
-                await self._ingest.commit(
+                await self.ingest.commit(
                     blocks,
                     catalog_version=version,
                     batch=None if record is None else record(admissions),
@@ -276,28 +270,15 @@ class IngestRoutes:
                 return admissions
             except CatalogStale:
                 # Unless somebody has read it anew meanwhile.
-                if self._ingest.catalog_version == version:
-                    await self._ingest.reload()
+                if self.ingest.catalog_version == version:
+                    await self.ingest.reload()
         raise StoreUnavailable("the catalogue changes too often just now")
 
     def _count(self, principal: Principal, points: int) -> None:
-        self._traffic.count_sender(principal.key_id, label=principal.name, points=points)
+        self.traffic.count_sender(principal.key_id, label=principal.name, points=points)
 
 
-def _stored(call: Call, metric_name: str) -> bytes:
-    return orjson.dumps(
-        {
-            "success": True,
-            "message": "Data point is valid"
-            if call.dry_run
-            else "Data point ingested successfully",
-            "device_id": call.device_id,
-            "metric_name": metric_name,
-        }
-    )
-
-
-def _route(raw_path: bytes) -> tuple[Route, str] | None:
+def route_of(raw_path: bytes) -> tuple[Route, str] | None:
     """The route of a path and the device id in it; None when the path is not an ingest route."""
     if not raw_path.startswith(PREFIX):
         return None

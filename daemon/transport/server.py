@@ -8,12 +8,13 @@ import ctypes
 import socket
 import struct
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from daemon.transport.quick_points import QuickConnection, QuickPoints
 from daemon.transport.sse import ABORT
 from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
 
@@ -25,7 +26,7 @@ _BPF_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
 """One instruction: return 0, the number of bytes that are kept (linux/filter.h)."""
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(QuickConnection):
     """HTTP/1.1 with a way to cut a connection whose answer nobody takes."""
 
     def on_message_begin(self) -> None:
@@ -105,14 +106,16 @@ def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:
     return bound
 
 
-def make_server(app: ASGIApp, *, drain_timeout_s: float) -> Server:
+def make_server(
+    app: ASGIApp, *, drain_timeout_s: float, points: QuickPoints | None = None
+) -> Server:
     """A server for `serve(sockets=[...])`; on exit it waits `drain_timeout_s` for answers under
-    way."""
+    way. With `points`, plain ones do not go through the app."""
     return Server(
         uvicorn.Config(
             app,
             interface="asgi3",
-            http=HttpProtocol,
+            http=cast(Any, partial(HttpProtocol, points=points)),
             ws=WebSocketProtocol,
             ws_max_size=MESSAGE_BYTES_MAX,
             ws_per_message_deflate=False,
