@@ -32,6 +32,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_metric": {"name": "m", "data_type": "numeric"},
     "change_metric": {},
     "change_device": {},
+    "create_event": {"type": "x"},
     "create_group": {"name": "g", "kind": "k"},
     "change_group": {},
     "create_key": {"name": "k", "scopes": ["read"]},
