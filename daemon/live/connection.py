@@ -66,7 +66,7 @@ class Line:
     skip    how much of a flush without places inside (conflated, newest values) is sent
     target  the end of the flush that is under way, None between flushes
     round   the newest flush of the feed that it got while level
-    taken   how many of all rows of the feed it has got or lost
+    taken   how many of all rows of the feed it has got or lost; None while it is ahead of them
     snapshot  devices still to be shown before updates, with how many are done in `shown`
     """
 
@@ -92,7 +92,7 @@ class Line:
         self.skip = 0
         self.target: int | None = None
         self.round = 0
-        self.taken = 0
+        self.taken: int | None = 0
         self.flushed_s = 0.0
         self.snapshot: list[str] | None = None
         self.shown = 0

@@ -90,7 +90,7 @@ class Dispatch:
         places = [self.place_of(line) for line in connection.lines]
         return min([*places, *connection.held.values()], default=(self.swept, 0))
 
-    def lag(self, line: Line, place: Place, *, taken: int) -> None:
+    def lag(self, line: Line, place: Place, *, taken: int | None) -> None:
         """From now on it has a place of its own."""
         feed = line.feed
         feed.lines.pop(line, None)
@@ -213,7 +213,7 @@ class Dispatch:
         if line.place > (self.swept, 0):
             # It comes from a daemon that is ahead of this one.
             return now_s + AHEAD_POLL_S
-        if line.taken < 0:
+        if line.taken is None:
             line.taken = feed.taken_at(line.place)
         feed.trim(self.ring, touches_max=self.limits.pending_flushes_max)
         if feed.lost(line):
@@ -295,7 +295,7 @@ class Dispatch:
         assert line.place is not None
         start = line.place
         line.place, line.skip, line.target = (feed.floor, 0), 0, None
-        line.taken += lost
+        line.taken = (line.taken or 0) + lost
         self.tell_loss(line.connection, start, line.place, points=lost)
         if isinstance(feed, LatestFeed):
             line.snapshot, line.shown = feed.devices(), 0

@@ -12,7 +12,7 @@ from daemon.domain.events import Event, event_json, sees_event
 from daemon.domain.interest import Interest
 from daemon.domain.json_points import context_of, instant
 from daemon.domain.latest import as_value
-from daemon.live.feeds import PIECE_BYTES, Feed, NewestFeed, Piece
+from daemon.live.feeds import Feed, NewestFeed, Piece
 from daemon.live.ring import Place
 from daemon.live.views import Views
 
@@ -37,7 +37,7 @@ class LatestFeed(Feed):
         size, count = 0, 0
         series_ids = self._touched(place, target)
         at = skip
-        while at < len(series_ids) and size < PIECE_BYTES // 2:
+        while at < len(series_ids) and size < self.views.message_bytes_max // 2:
             series_id = series_ids[at]
             at += 1
             fields = self._news_of(series_id, is_level=is_level)
@@ -77,7 +77,7 @@ class LatestFeed(Feed):
         self._shown.clear()
         found: dict[str, dict[str, Fields]] = {}
         size, count, at = 0, 0, start
-        while at < len(devices) and size < PIECE_BYTES // 2:
+        while at < len(devices) and size < self.views.message_bytes_max // 2:
             device_id = devices[at]
             at += 1
             for metric_name, series_id in self.views.registry.metrics_of(device_id).items():

@@ -21,9 +21,6 @@ from daemon.live.message import Message
 from daemon.live.ring import Entry, Place, Ring, RowList
 from daemon.live.views import Views
 
-PIECE_BYTES = 99_000
-"""Data of one message; with the envelope it stays under the contract's 100 KB (R-081)."""
-PIECE_POINTS = 1_000
 COMPACT_ROWS = 20_000
 """Over so many rows waiting for an interval to end, the newest of each series are kept only."""
 FeedKey = tuple[Any, ...]
@@ -195,12 +192,15 @@ class Feed:
 
     def pending(self, line: Line) -> int:
         """Rows that the line has not got."""
-        return self.rows_total - line.taken
+        return self.rows_total - self._taken(line)
 
     def lost(self, line: Line) -> int:
         """Rows that the line has not got, and can't get any more."""
         oldest = self.news[0].before if self.news else self.rows_total
-        return max(0, oldest - line.taken)
+        return max(0, oldest - self._taken(line))
+
+    def _taken(self, line: Line) -> int:
+        return self.rows_total if line.taken is None else line.taken
 
     def trim(self, ring: Ring, *, touches_max: int) -> None:
         """Let go of what has left the ring, and of the oldest over the bound."""
@@ -254,7 +254,7 @@ class Feed:
         del skip, is_level
         chosen, is_all = self._chosen(place, target)
         texts = self._texts(chosen)
-        count = _fitting(texts)
+        count = _fitting(texts, self.views.message_bytes_max)
         end = (target, 0)
         if count < len(texts) or not is_all:
             end = _end_of(chosen, count)
@@ -263,9 +263,9 @@ class Feed:
         return Piece(self.kind, data, count=count, place=end)
 
     def _chosen(self, place: Place, target: int) -> tuple[list[Chosen], bool]:
-        """Up to PIECE_POINTS rows behind the place, and whether these are all."""
+        """As many rows as one message may have behind the place, and whether these are all."""
         chosen: list[Chosen] = []
-        room = PIECE_POINTS
+        room = self.views.message_points_max
         for entry, rows in self._rows_between(place, target):
             if len(rows) > room:
                 if room:
@@ -321,9 +321,9 @@ class NewestFeed(Feed):
         """Inside a flush the place stays where it began: what comes is in no order of places."""
         del is_level
         block = self._newest(place, target)
-        rows = np.arange(skip, min(len(block), skip + PIECE_POINTS))
+        rows = np.arange(skip, min(len(block), skip + self.views.message_points_max))
         texts = point_texts(block.take(rows), self.views.names)
-        count = _fitting(texts)
+        count = _fitting(texts, self.views.message_bytes_max)
         is_last = skip + count >= len(block)
         data = b'{"data_points":[' + b",".join(texts[:count]) + b"]}"
         if is_last:
@@ -365,11 +365,10 @@ def _rows_from(rows: RowList, offset: int) -> RowList:
     return rows[rows >= offset]
 
 
-def _fitting(texts: list[bytes]) -> int:
-    """How many of the texts make one message; at least one."""
-    if sum(map(len, texts)) + len(texts) <= PIECE_BYTES:
+def _fitting(texts: list[bytes], room: int) -> int:
+    """How many of the texts make one message of `room` bytes; at least one."""
+    if sum(map(len, texts)) + len(texts) <= room:
         return len(texts)
-    room = PIECE_BYTES
     for at, text in enumerate(texts):
         room -= len(text) + 1
         if room < 0:

@@ -199,7 +199,7 @@ class Hub:
             feed.floor = dispatch.swept
         if place[0] < feed.floor:
             feed.extend(self.ring, place, self.index.matcher(feed))
-        dispatch.lag(line, place, taken=-1 if place > head else feed.taken_at(place))
+        dispatch.lag(line, place, taken=None if place > head else feed.taken_at(place))
         dispatch.queue(line.connection)
 
     def _remove(self, line: Line) -> None:

@@ -12,6 +12,10 @@ from daemon.live.message import Message, frame
 from daemon.live.registry import Registry
 from daemon.live.ring import Place
 
+MESSAGE_BYTES_MAX = 99_000
+"""Data of one message; with the envelope it stays under the contract's 100 KB (R-081)."""
+MESSAGE_POINTS_MAX = 1_000
+
 
 class Names(dict[int, SeriesName]):
     """What series are called, looked up when first asked for."""
@@ -37,6 +41,8 @@ class Views:
         self.clock = clock
         self.names = Names(registry)
         self.version = 0
+        self.message_bytes_max = MESSAGE_BYTES_MAX
+        self.message_points_max = MESSAGE_POINTS_MAX
         self._seen = (-1, "", -1)
 
     def refresh(self) -> bool:
