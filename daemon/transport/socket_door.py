@@ -18,7 +18,6 @@ from daemon.transport.auth import address_of
 from daemon.transport.reception import Reception
 from daemon.transport.request_id import request_id_of
 from daemon.transport.stream_errors import (
-    TOO_FAST,
     UNKNOWN,
     NoSuchStream,
     close_code_of,
@@ -176,8 +175,7 @@ class SocketDoor:
             refusal = RateLimited("too many messages; this one was not looked at", retry_after_s=1)
             self._parts.streams.say(visit.stream, "error", error_of(refusal))
         else:
-            visit.outlet.deafen()
-            visit.outlet.close(TOO_FAST, "too many messages")
+            visit.outlet.close_flooded("too many messages")
 
     # -- out ---------------------------------------------------------------------------------
 

@@ -47,6 +47,10 @@ SMALL_FRAMES = (5.0, 60)
 FRAGMENTS_MAX = 64
 REASON_BYTES_MAX = 120
 TOO_FAST, RESTART = 4029, 1012
+_BAD_HANDSHAKE = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 14\r\nConnection: close\r\n\r\nbad handshake\n"
+)
 _PING = b"\x89\x00"
 
 log = get_logger()
@@ -177,6 +181,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return
         try:
             super().data_received(data)
+            if self.conn.handshake_exc is not None and not self.handshake_initiated:
+                self._refuse_handshake()
         except Exception as error:
             # Whatever a frame did to the parser ends its connection and nothing else.
             log.warning("websocket_cut", error=type(error).__name__)
@@ -217,6 +223,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         else:
             self._cut_after(ABORT_AFTER_S)
 
+    def _refuse_handshake(self) -> None:
+        """It has a body, or a header that is too long; uvicorn would leave it without an answer."""
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(_BAD_HANDSHAKE)
+        self.transport.close()
+        self._cut_after(ABORT_AFTER_S)
+
     def _keep_early(self, data: bytes) -> None:
         """Frames that come before the handshake is answered wait for it."""
         self._early.append(data)
@@ -232,7 +245,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_cont(self, event: Frame) -> None:
         self._fragments += 1
         if self._fragments > FRAGMENTS_MAX or not self._may_take_small_frame():
-            self._close_flooded()
+            self.close_flooded("too many frames")
             return
         super().handle_cont(event)
 
@@ -247,7 +260,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_ping(self) -> None:
         if not self._may_take_small_frame():
             self.conn.data_to_send()
-            self._close_flooded()
+            self.close_flooded("too many frames")
         elif self.is_clear:
             super().handle_ping()
         else:
@@ -256,19 +269,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_pong(self, event: Frame) -> None:
         if not self._may_take_small_frame():
-            self._close_flooded()
+            self.close_flooded("too many frames")
 
     def _may_take_small_frame(self) -> bool:
         return self._small_frames.take(self._seen_s)
 
-    def _close_flooded(self) -> None:
-        if not self._is_deaf:
-            self._is_deaf = True
-            self.end(TOO_FAST, "too many frames", abort_after_s=ABORT_FLOOD_AFTER_S)
-
-    def deafen(self) -> None:
-        """Read nothing more of this client; its connection is about to be closed."""
+    def close_flooded(self, reason: str) -> None:
+        """Read nothing more of this client, and close soon."""
         self._is_deaf = True
+        self.end(TOO_FAST, reason, abort_after_s=ABORT_FLOOD_AFTER_S)
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text":
@@ -277,6 +286,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             except UnicodeDecodeError:
                 self.frames = []
                 self.end(1007, "the text is not UTF-8", abort_after_s=ABORT_AFTER_S)
+                self._is_deaf = True
+                self.transport.close()
                 return
         super().send_receive_event_to_app()
 
