@@ -103,7 +103,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     services.health.add_section("data_ingestion", ingest.numbers)
     services.health.add_section("real_time_stream", hub.numbers)
     services.health.add_section("time_series_db", lambda: _history_numbers(tail))
-    relay = _relay(config, database, tail, Lease(database, RELAY, holder=writer, clock=clock))
+    relay = _relay(config, database, tail, hub, Lease(database, RELAY, holder=writer, clock=clock))
     if relay is not None:
         services.health.add_dependency("nats", lambda: relay.is_up)
     return Parts(
@@ -238,7 +238,7 @@ def _housekeeping(
     return Housekeeping(Retention(database, keep), lease, clock=clock)
 
 
-def _relay(config: Config, database: Database, tail: Tail, lease: Lease) -> Relay | None:
+def _relay(config: Config, database: Database, tail: Tail, hub: Hub, lease: Lease) -> Relay | None:
     """The relay, if there is somewhere to publish. Raises DomainError without its extra."""
     section = config.nats
     if not section.url:
@@ -249,7 +249,7 @@ def _relay(config: Config, database: Database, tail: Tail, lease: Lease) -> Rela
         needed = "nats.url is set, which needs: pip install 'telemetryctl[nats]'"
         raise DomainError(needed, code="extra_missing") from error
     publisher = NatsPublisher(NatsLogin(**section.model_dump()))
-    relaying = Relaying(database, journal=tail.journal, tail=tail)
+    relaying = Relaying(database, journal=tail.journal, tail=tail, ring=hub.ring)
     return Relay(relaying, publisher, lease, clock=SystemClock())
 
 

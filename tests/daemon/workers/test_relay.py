@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 import structlog
@@ -18,6 +18,7 @@ from stacks import NOW_US, Stack, a_stack
 from daemon.clock import SystemClock
 from daemon.delivery.nats import NatsLogin, NatsPublisher
 from daemon.domain.errors import LeaseLost
+from daemon.live.ring import Ring, RingLimits
 from daemon.service import relaying
 from daemon.service.relaying import RELAY, Relaying
 from daemon.store.events import EventStore
@@ -42,12 +43,12 @@ async def stack(database: Database) -> AsyncIterator[Stack]:
 
 @asynccontextmanager
 async def a_relay(
-    database: Database, stack: Stack, server: NatsServer, *, holder: UUID | None = None
+    database: Database, stack: Stack, server: NatsServer, *, ring: Ring | None = None
 ) -> AsyncIterator[Relay]:
     clock = SystemClock()
     publisher = NatsPublisher(NatsLogin(server.url))
-    lease = Lease(database, RELAY, holder=holder or uuid4(), clock=clock)
-    follows = Relaying(database, journal=stack.journal, tail=stack.tail)
+    lease = Lease(database, RELAY, holder=uuid4(), clock=clock)
+    follows = Relaying(database, journal=stack.journal, tail=stack.tail, ring=ring or Ring())
     relay = Relay(follows, publisher, lease, clock=clock)
     await relay.prepare()
     await publisher.connect()
@@ -110,6 +111,27 @@ async def test_a_flush_names_a_hundred_devices_at_most(
     assert found.headers["ce-type"] == "telemetry.data.received"
     assert found.headers["ce-id"] == found.id == found.body["cursor"]
     assert found.headers["ce-source"] == f"urn:telemetry:{stack.registry.epoch}"
+
+
+@pytest.mark.parametrize("entries", [1, 100])
+async def test_blocks_in_memory_are_told_as_those_of_the_journal(
+    database: Database, stack: Stack, server: NatsServer, entries: int
+) -> None:
+    ring = Ring(RingLimits(entries=entries))
+    ring.begin(stack.tail.position)
+    stack.tail.publish = ring.append
+    ring.pinned = 1_000
+    async with a_relay(database, stack, server, ring=ring) as relay:
+        for at in range(5):
+            await send(stack, 3, first=at)
+        last = await tell(database, stack)
+        await drained(relay)
+
+    found = await stream_of(server, until=last)
+
+    assert [m.body["devices"] for m in found[:-1]] == [
+        [f"d{at + n:04}" for n in range(3)] for at in range(5)
+    ]
 
 
 async def test_pages_follow_each_other(
