@@ -73,7 +73,8 @@ def _nothing() -> None:
 
 def tune(transport: BaseTransport) -> None:
     """Bounds on what one slow reader holds, in this process and in the kernel."""
-    if isinstance(transport, asyncio.WriteTransport):
+    # Not `isinstance`: uvloop's transports are none of asyncio's classes.
+    if hasattr(transport, "set_write_buffer_limits"):
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
     plain = transport.get_extra_info("socket")
     if plain is None:
