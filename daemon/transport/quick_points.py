@@ -33,6 +33,12 @@ LENGTH_DIGITS_MAX = 4
 _SPECIAL = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"origin"})
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _CLOSE = (b"connection", b"close")
+_ACCEPTED = (
+    b"content-type: application/json\r\ncontent-length: %d\r\n"
+    b"x-request-id: %b\r\nx-content-type-options: nosniff\r\n"
+)
+# A member of an enumeration takes as long to be found as the answer to be written.
+_OK = int(HTTPStatus.OK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class QuickPoints:
     def count(self, held: Held, *, status: int) -> None:
         counters, principal = self.ingest.counters, held.principal
         counters.requests += 1
-        if status == HTTPStatus.OK:
+        if status == _OK:
             self.traffic.count_sender(principal.key_id, label=principal.name, points=1)
         else:
             counters.failed_requests += 1
@@ -177,25 +183,17 @@ class QuickConnection(HttpToolsProtocol):
     def _refuse(self, held: Held, error: BaseException) -> None:
         own_id = _id_of(held)
         answer = answer_of(error, request_id=own_id)
-        status = HTTPStatus(answer.status)
-        headers = [(b"x-request-id", own_id.encode()), _NOSNIFF, *answer.raw_headers()]
-        self._write(held, f"{status.value} {status.phrase}".encode(), headers, answer.body)
-        held.points.count(held, status=status)
+        headers = [*answer.raw_headers(), (b"x-request-id", own_id.encode()), _NOSNIFF]
+        status = f"{answer.status} {HTTPStatus(answer.status).phrase}".encode()
+        self._write(held, status, _lines(headers), answer.body)
+        held.points.count(held, status=answer.status)
 
     def _accept(self, held: Held) -> None:
         body = stored_answer(held.sender.device_id, held.metric_name)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", _id_of(held).encode()),
-            _NOSNIFF,
-        ]
-        self._write(held, b"200 OK", headers, body)
-        held.points.count(held, status=HTTPStatus.OK)
+        self._write(held, b"200 OK", _ACCEPTED % (len(body), _id_of(held).encode()), body)
+        held.points.count(held, status=_OK)
 
-    def _write(
-        self, held: Held, status: bytes, headers: list[tuple[bytes, bytes]], body: bytes
-    ) -> None:
+    def _write(self, held: Held, status: bytes, lines: bytes, body: bytes) -> None:
         """Answer as the server's own cycle would, and let the connection go on."""
         cycle = held.cycle
         if cycle.disconnected:
@@ -203,13 +201,17 @@ class QuickConnection(HttpToolsProtocol):
         own = self.server_state.default_headers
         closes = not cycle.keep_alive or _CLOSE in own
         if closes and _CLOSE not in own:
-            headers.append(_CLOSE)
-        lines = [b"%b: %b\r\n" % header for header in (*own, *headers)]
-        self.transport.write(b"".join((b"HTTP/1.1 ", status, b"\r\n", *lines, b"\r\n", body)))
+            lines += _lines([_CLOSE])
+        parts = (b"HTTP/1.1 ", status, b"\r\n", _lines(own), lines, b"\r\n", body)
+        self.transport.write(b"".join(parts))
         cycle.response_started = cycle.response_complete = True
         if closes:
             self.transport.close()
         cycle.on_response()
+
+
+def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def _id_of(held: Held) -> str:
