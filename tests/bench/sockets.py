@@ -14,6 +14,7 @@ import struct
 import time
 from array import array
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 VALUE = re.compile(rb'"value":([0-9.]+)')
@@ -22,7 +23,7 @@ UPDATE = b'{"type":"update"'
 SLOW_RECEIVE_BYTES = 4096
 HEAD_BYTES = 160
 """Enough of a frame to hold its cursor."""
-CLOSED, CLOSE_WAIT = 7, 8
+ESTABLISHED = "01"
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _HANDSHAKE_END = b"\r\n\r\n"
@@ -57,9 +58,12 @@ class Subscriber(asyncio.Protocol):
         self.kinds: list[str] = []
         self.close_code = 0
         self.is_lost = False
-        self.plain: socket.socket | None = None
         self._rest = b""
         self._is_open = False
+
+    @property
+    def is_ready(self) -> bool:
+        return self.ready.done() and not self.ready.cancelled() and not self.ready.exception()
 
     @property
     def cursor(self) -> str:
@@ -179,16 +183,17 @@ async def connect(subscriber: Subscriber, *, port: int, source: str, is_slow: bo
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_RECEIVE_BYTES)
     plain.bind((source, 0))
     await loop.sock_connect(plain, ("127.0.0.1", port))
-    subscriber.plain = plain
     await loop.create_connection(lambda: subscriber, sock=plain)
     await subscriber.ready
 
 
-def is_closed(plain: socket.socket | None) -> bool:
-    """Whether the other side has ended it, also when nobody reads (tcp(7), TCP_INFO: its state)."""
-    if plain is None:
-        return False
-    try:
-        return plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in (CLOSED, CLOSE_WAIT)
-    except OSError:
-        return True
+def established(port: int, source: str) -> list[int]:
+    """Unsent bytes of each connection that the server on this port has open to an address (proc(5),
+    /proc/net/tcp)."""
+    at, peer = f":{port:04X}", socket.inet_aton(source)[::-1].hex().upper() + ":"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [
+        int(line[4].split(":")[0], 16)
+        for line in lines
+        if line[1].endswith(at) and line[2].startswith(peer) and line[3] == ESTABLISHED
+    ]
