@@ -26,7 +26,10 @@ INTERESTS: tuple[dict[str, Any], ...] = (
     {"devices": ["d2", "d3"], "metrics": ["m"]},
     {"metrics": ["n"]},
 )
-PACED: tuple[dict[str, Any], ...] = ({"max_frequency_ms": 150}, {"devices": ["d1"], "max_frequency_ms": 300})
+PACED: tuple[dict[str, Any], ...] = (
+    {"max_frequency_ms": 150},
+    {"devices": ["d1"], "max_frequency_ms": 300},
+)
 
 Step = tuple[Any, ...]
 series = st.integers(1, SERIES)
