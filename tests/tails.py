@@ -16,7 +16,7 @@ import httpx
 from command_line import PROGRAM
 from daemons import DaemonProcess
 
-WITHIN_S = 30.0
+WITHIN_S = 45.0
 
 
 @dataclass

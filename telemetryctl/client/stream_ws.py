@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import ssl
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from telemetryctl import __version__
 from telemetryctl.client.doors import (
@@ -43,6 +43,7 @@ class WebSocketDoor:
     name: str = "ws"
     _connection: ClientConnection | None = field(default=None, repr=False)
     _early: list[Frame] = field(default_factory=list, repr=False)
+    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def open(self, after: str) -> Frame:
         self.close()
@@ -52,22 +53,21 @@ class WebSocketDoor:
             return self._subscribed()
         except BaseException as error:
             self.close()
-            raise _meaning(error) from error
+            _raise_meaning(error)
 
     def receive(self, timeout_s: float) -> Frame | None:
         if self._early:
             return self._early.pop(0)
         try:
             return self._next(timeout_s)
-        except BaseException as error:
-            raise _meaning(error) from error
+        except Exception as error:
+            _raise_meaning(error)
 
     def close(self) -> None:
         self._early.clear()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(Exception):
-                connection.close()
+        self._connection = None
+        with suppress(Exception):
+            self._stack.close()
 
     def _connect(self) -> ClientConnection:
         # Another server at another address must not get the key, so no redirect is followed.
@@ -86,7 +86,7 @@ class WebSocketDoor:
         logger.propagate = False
         logger.addHandler(logging.NullHandler())
         try:
-            connection = Direct(
+            opening = Direct(
                 url,
                 additional_headers=headers,
                 user_agent_header=f"telemetryctl/{__version__}",
@@ -99,9 +99,10 @@ class WebSocketDoor:
                 proxy=None if self.endpoint.is_loopback else True,
                 ssl=_tls(self.endpoint) if scheme == "https" else None,
                 logger=logger,
-            ).connect()
+            )
+            connection = self._stack.enter_context(opening)
         except Exception as error:
-            raise _meaning(error) from error
+            _raise_meaning(error)
         self.endpoint.log(f"GET {url} 101", 1)
         return connection
 
@@ -135,6 +136,13 @@ def _json(text: str | bytes) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise Lost("something arrived that is no frame") from error
+
+
+def _raise_meaning(error: BaseException) -> NoReturn:
+    meaning = _meaning(error)
+    if meaning is error:
+        raise error
+    raise meaning from error
 
 
 def _meaning(error: BaseException) -> BaseException:
