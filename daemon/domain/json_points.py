@@ -13,12 +13,15 @@ from typing import Any
 import orjson
 
 from daemon.domain.block import Block, Int64s
+from daemon.domain.kinds import Kind
 from daemon.domain.series_name import SeriesName
 from daemon.domain.spread import coded, spread
-from daemon.domain.texts import time_texts, value_texts
+from daemon.domain.texts import object_text, time_texts, value_texts
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # UTC; the Z is written by hand.
 _OPEN = b'{"timestamp":"'
+FEW_ROWS = 8
+"""Up to so many rows are written one by one."""
 
 
 def points_json(block: Block, names: Mapping[int, SeriesName]) -> bytes:
@@ -44,12 +47,31 @@ def points_parts(block: Block, names: Mapping[int, SeriesName]) -> list[bytes]:
 
 def point_texts(block: Block, names: Mapping[int, SeriesName]) -> list[bytes]:
     """The JSON object of each row: what streams put together anew for every reader."""
-    if not len(block):
-        return []
+    if len(block) <= FEW_ROWS:
+        return _few_texts(block, names)
     middles, values, tails, codes = _columns(block, names)
     ends = spread([_closed(tail) for tail in tails], codes)
     columns = zip(time_texts(block.times_us), middles, values, ends, strict=True)
     return [b"%b%b%b%b%b" % (_OPEN, *column) for column in columns]
+
+
+def _few_texts(block: Block, names: Mapping[int, SeriesName]) -> list[bytes]:
+    """The same row by row: columns pay from some rows on."""
+    texts = []
+    ids, times, numbers = block.series_ids.tolist(), block.times_us.tolist(), block.numbers.tolist()
+    context_of = [-1] * len(ids) if block.context_of is None else block.context_of.tolist()
+    for row, series_id in enumerate(ids):
+        name, context = names[series_id], context_of[row]
+        if row in block.objects:
+            value = object_text(block.objects[row])
+        elif name.kind == Kind.BOOLEAN:
+            value = b"true" if numbers[row] else b"false"
+        else:
+            value = orjson.dumps(numbers[row]).removesuffix(b".0")
+        tail = _tail(block.contexts[context] if context >= 0 else b"{}", name.unit)
+        time = instant(times[row]).encode()
+        texts.append(b"%b%b%b%b%b" % (_OPEN, time, _middle(name), value, _closed(tail)))
+    return texts
 
 
 def _columns(

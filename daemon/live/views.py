@@ -44,6 +44,7 @@ class Views:
         self.message_bytes_max = MESSAGE_BYTES_MAX
         self.message_points_max = MESSAGE_POINTS_MAX
         self._seen = (-1, "", -1)
+        self._text_ms, self._text = -1, ""
 
     def refresh(self) -> bool:
         """Whether the catalogue or the groups are others than at the last call."""
@@ -67,7 +68,11 @@ class Views:
         return Cursor(self.registry.epoch, *place)
 
     def now_text(self) -> str:
-        return instant(self.clock.now_us())
+        """The time to the millisecond."""
+        now_ms = self.clock.now_us() // 1000
+        if now_ms != self._text_ms:
+            self._text_ms, self._text = now_ms, instant(now_ms * 1000)
+        return self._text
 
     def frame(self, kind: str, *, place: Place, data: bytes) -> Message:
         return frame(kind, timestamp=self.now_text(), cursor=self.cursor(place), data=data)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.domain.block import Block
+from daemon.domain.json_points import point_texts, points_json
 from daemon.domain.kinds import Kind
 from daemon.domain.series_name import SeriesName
-from daemon.domain.json_points import points_json
 
 NAMES = {
     1: SeriesName("bus-1", "speed", Kind.NUMERIC),
@@ -114,3 +114,15 @@ def test_what_is_not_finite_is_null() -> None:
     block = Block(np.full(2, 1, np.int32), np.arange(2), np.array([np.inf, np.nan]))
 
     assert [p["value"] for p in json.loads(points_json(block, NAMES))] == [None, None]
+
+
+@given(rows, st.booleans())
+def test_the_text_of_a_row_does_not_depend_on_how_many_there_are(
+    points: list[tuple[int, int, float, int, Any]], has_contexts: bool
+) -> None:
+    block = a_block(points, has_contexts=has_contexts)
+
+    alone = [point_texts(block.take(np.array([row])), NAMES)[0] for row in range(len(block))]
+
+    assert point_texts(block, NAMES) == alone
+    assert b"[" + b",".join(alone) + b"]" == points_json(block, NAMES)
