@@ -309,7 +309,9 @@ class Streams:
             # Another daemon gave the cursor, and this one has not read so far.
             while after.seq > self._hub.head.seq:
                 await asyncio.sleep(0.02)
+        pages = 0
         while not self._covers(after):
+            pages += 1
             async with self._readers:
                 page = await self._catch_up.page(asked, after, upto=self._hub.head.seq)
             for piece in self._catch_up.pieces(asked, after, page):
@@ -318,6 +320,7 @@ class Streams:
             after = page.cursor
             stream.connection.held[key] = (after.seq, after.offset)
         del stream.connection.held[key]
+        log.info("stream_caught_up", connection_id=stream.connection.id, pages=pages)
         self._hub.join(stream.connection, key, asked.interest, after=after)
 
     def _write(self, stream: Stream, key: str, piece: Piece) -> None:

@@ -1,0 +1,422 @@
+"""Streams of real daemons: resume between doors, restarts and processes; ends that were meant and
+those that were not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket as sockets
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from daemons import API, DaemonProcess, started
+from databases import fresh_database
+from servers import PostgresServer
+from stream_clients import (
+    STREAM,
+    Frame,
+    a_raw_socket,
+    a_socket,
+    close_code,
+    events,
+    frame_of,
+    handshake,
+    points_of,
+    subscribed,
+    write,
+)
+
+pytestmark = pytest.mark.anyio
+CHANNEL = STREAM + "/telemetry"
+
+
+@pytest.fixture
+async def own(dsn: str) -> AsyncIterator[DaemonProcess]:
+    """A daemon whose ring holds next to nothing, so that a resume reads the journal."""
+    daemon = await started(dsn, streams__ring_entries_max="2", streams__subscription_life="2s")
+    yield daemon
+    daemon.kill()
+
+
+async def ask(daemon: DaemonProcess, method: str, path: str, **options: Any) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {daemon.key}"}
+    async with httpx.AsyncClient(base_url=daemon.url + API, headers=headers, timeout=30) as http:
+        return await http.request(method, path, **options)
+
+
+async def position(daemon: DaemonProcess) -> str:
+    """The cursor of `/changes` now."""
+    answer = await ask(daemon, "GET", "/changes", params={"limit": 10_000})
+    return str(answer.json()["cursor"])
+
+
+async def write_columns(daemon: DaemonProcess, device: str, values: range) -> None:
+    now_ms = round(time.time() * 1000) - len(values)
+    series = {
+        "device_id": device, "metric_name": "m", "values": list(values),
+        "timestamps": [now_ms + at for at in range(len(values))],
+    }  # fmt: skip
+    answer = await ask(daemon, "POST", "/columns", json={"series": [series]})
+    assert answer.status_code == 200, answer.text
+
+
+def values_of(points: list[dict[str, Any]]) -> list[float]:
+    return [point["value"] for point in points]
+
+
+# -- resume --------------------------------------------------------------------------------------
+
+
+async def test_a_cursor_of_one_door_goes_on_at_every_other(daemon: DaemonProcess) -> None:
+    await write(daemon, "r", 0)
+    async with a_socket(daemon) as socket:
+        await subscribed(socket, devices=["r"])
+        await write(daemon, "r", 1, 2)
+        of_socket = (await frame_of(socket, "update"))["cursor"]
+    of_changes = await position(daemon)
+    await write(daemon, "r", 3, 4)
+
+    for cursor in (of_socket, of_changes):
+        path = f"{CHANNEL}?device_ids=r&cursor={cursor}"
+        async with (
+            a_socket(daemon) as in_band,
+            a_socket(daemon, path) as by_path,
+            events(daemon, "/telemetry?device_ids=r", headers={"Last-Event-ID": cursor}) as sent,
+        ):
+            answer = await subscribed(in_band, devices=["r"], resume=cursor)
+            count = 4 if cursor == of_changes else 3
+            expected = [3, 4] if cursor == of_changes else [2, 3, 4][-count:]
+            got = [values_of(await points_of(one, len(expected))) for one in (in_band, by_path)]
+            _, _, frame = await sent.next("update")
+
+            assert answer["data"]["recovered"] is True
+            assert answer["cursor"] == cursor
+            assert got == [expected, expected]
+            assert values_of(frame["data"]["data_points"]) == expected
+            polled = await ask(
+                daemon, "GET", "/changes", params={"after": cursor, "device_ids": "r"}
+            )
+            assert values_of(polled.json()["data_points"]) == expected
+
+
+async def test_what_left_the_ring_is_read_from_the_journal(own: DaemonProcess) -> None:
+    await write(own, "old", 0)
+    cursor = await position(own)
+    await write(own, "old", *range(1, 30))
+    await write(own, "other", *range(10))
+    async with a_socket(own) as socket:
+        answer = await subscribed(socket, devices=["old"], resume=cursor)
+        points = await points_of(socket, 29)
+        await write(own, "old", 30)
+        points += await points_of(socket, 1)
+
+    assert answer["data"]["recovered"] is True
+    assert values_of(points) == list(range(1, 31))
+    assert own.wait_for("stream_caught_up")["pages"] >= 1
+
+
+async def test_a_large_block_comes_in_messages_that_each_resume_inside_it(
+    own: DaemonProcess,
+) -> None:
+    await write(own, "big", -1)
+    cursor = await position(own)
+    await write_columns(own, "big", range(5_000))
+    for _ in range(4):
+        await write(own, "other", 0)
+    async with a_socket(own) as socket:
+        await subscribed(socket, devices=["big"], resume=cursor)
+        frames: list[Frame] = []
+        while sum(len(frame["data"]["data_points"]) for frame in frames) < 5_000:
+            frames.append(await frame_of(socket, "update"))
+    seen = len(frames[0]["data"]["data_points"])
+    async with a_socket(own) as socket:
+        await subscribed(socket, devices=["big"], resume=frames[0]["cursor"])
+        rest = await points_of(socket, 5_000 - seen)
+
+    assert len(frames) > 4
+    assert "." in frames[0]["cursor"]
+    assert all(len(json.dumps(frame, separators=(",", ":"))) <= 102_400 for frame in frames)
+    whole = [point for frame in frames for point in frame["data"]["data_points"]]
+    assert values_of(whole) == list(range(5_000))
+    assert values_of(rest) == list(range(seen, 5_000))
+
+
+async def test_points_and_events_of_the_past_come_in_one_order(own: DaemonProcess) -> None:
+    cursor = await position(own)
+    for number in range(6):
+        await write(own, "mixed", number)
+        name = {"name": f"metric_{number}", "data_type": "numeric"}
+        assert (await ask(own, "POST", "/metrics", json=name)).status_code == 201
+    async with a_socket(own) as socket:
+        channels = ["telemetry", "events"]
+        await subscribed(socket, channels=channels, resume=cursor)
+        seen: list[str] = []
+        cursors: list[str] = []
+        while len(seen) < 12:
+            frame = await frame_of(socket, "update", "event")
+            cursors.append(frame["cursor"])
+            if frame["type"] == "update":
+                seen += [f"point {int(v)}" for v in values_of(frame["data"]["data_points"])]
+            else:
+                seen.append(f"event {frame['data']['subject']}")
+
+    assert seen == [text for n in range(6) for text in (f"point {n}", f"event metric_{n}")]
+    places = [tuple(map(int, c.split("-")[1].split("."))) for c in cursors]
+    assert places == sorted(places)
+
+
+async def test_while_one_subscription_catches_up_no_cursor_skips_what_it_lacks(
+    own: DaemonProcess,
+) -> None:
+    await write(own, "past", 0)
+    cursor = await position(own)
+    await write(own, "past", *range(1, 40))
+    async with a_socket(own) as socket:
+        await subscribed(socket, devices=["live"])
+        writing = asyncio.ensure_future(write(own, "live", *range(40)))
+        await subscribed(socket, devices=["past"], resume=cursor)
+        seen: dict[str, list[float]] = {"live": [], "past": []}
+        frames: list[Frame] = []
+        while len(seen["live"]) < 40 or len(seen["past"]) < 39:
+            frames.append(await frame_of(socket, "update"))
+            for point in frames[-1]["data"]["data_points"]:
+                seen[point["device_id"]].append(point["value"])
+        await writing
+
+    assert seen == {"live": list(range(40)), "past": list(range(1, 40))}
+    got = 0
+    for frame in frames:
+        points = frame["data"]["data_points"]
+        got += sum(point["device_id"] == "past" for point in points)
+        if got >= 39:
+            break
+        changes = await ask(
+            own, "GET", "/changes", params={"after": frame["cursor"], "device_ids": "past"}
+        )
+        assert len(changes.json()["data_points"]) >= 39 - got
+
+
+async def test_a_cursor_of_another_epoch_is_a_gap(daemon: DaemonProcess) -> None:
+    await write(daemon, "e", 1)
+    now = await position(daemon)
+    other = "0" * 8 + "-" + now.split("-")[1]
+    async with a_socket(daemon) as socket:
+        answer = await subscribed(socket, devices=["e"], resume=other)
+        gap = await frame_of(socket, "gap")
+        points = await points_of(socket, 1)
+
+    assert answer["data"]["recovered"] is False
+    assert (gap["data"]["from"], gap["data"]["reason"]) == (other, "epoch")
+    assert values_of(points) == [1]
+
+
+async def test_a_resume_outlives_a_restart_and_finds_the_other_daemon(dsn: str) -> None:
+    first = await started(dsn)
+    await write(first, "again", 0)
+    async with a_socket(first) as socket:
+        await subscribed(socket, devices=["again"])
+        await write(first, "again", 1)
+        cursor = (await frame_of(socket, "update"))["cursor"]
+        stopping = asyncio.ensure_future(asyncio.to_thread(first.stop))
+        code, frames = await close_code(socket)
+    assert await stopping == 0
+    second = await started(dsn, home=first.home, key=first.key)
+    third = await started(dsn, key=first.key)
+    await write(third, "again", 2)
+    for daemon in (second, third):
+        async with a_socket(daemon) as socket:
+            answer = await subscribed(socket, devices=["again"], resume=cursor)
+            assert answer["data"]["recovered"] is True
+            assert values_of(await points_of(socket, 1)) == [2]
+
+    assert code == 1012
+    assert frames[-1]["type"] == "shutdown"
+    assert frames[-1]["cursor"] == cursor
+
+
+# -- subscriptions -------------------------------------------------------------------------------
+
+
+async def test_a_subscription_waits_for_its_socket_and_then_is_gone(own: DaemonProcess) -> None:
+    wanted = {"device_ids": ["s"]}
+    made = (await ask(own, "POST", "/subscribe", json=wanted)).json()
+    path = made["websocket_url"]
+    async with a_socket(own, path) as socket:
+        await frame_of(socket, "subscribed")
+        # Longer than it would live without a socket.
+        await asyncio.sleep(3)
+        await write(own, "s", 1)
+        assert values_of(await points_of(socket, 1)) == [1]
+    await write(own, "s", 2)
+    async with a_socket(own, path) as socket:
+        assert (await frame_of(socket, "subscribed"))["data"]["recovered"] is False
+    await asyncio.sleep(2.5)
+    async with a_socket(own, path) as socket:
+        code, _ = await close_code(socket)
+
+    assert code == 4004
+
+
+async def test_a_subscription_is_cancelled_in_whichever_process_its_socket_is(dsn: str) -> None:
+    one = await started(dsn)
+    other = await started(dsn, key=one.key)
+    made = (await ask(one, "POST", "/subscribe", json={"device_ids": ["d"]})).json()
+    async with a_socket(other, made["websocket_url"]) as socket:
+        await frame_of(socket, "subscribed")
+        began_s = time.monotonic()
+        await ask(one, "DELETE", f"/subscribe/{made['subscription_id']}")
+        code, _ = await close_code(socket)
+
+    assert code == 4004
+    assert time.monotonic() - began_s < 8
+
+
+# -- the end of keys and daemons -----------------------------------------------------------------
+
+
+async def test_streams_of_a_revoked_and_of_an_expired_key_end(daemon: DaemonProcess) -> None:
+    keys = []
+    for lifetime in (None, 4):
+        wanted = {"name": "k", "scopes": ["read"], "tier": "enterprise", "expires_in": lifetime}
+        keys.append((await ask(daemon, "POST", "/keys", json=wanted)).json())
+    async with (
+        a_socket(daemon, key=keys[0]["key"]) as revoked,
+        a_socket(daemon, key=keys[1]["key"]) as expired,
+        events(daemon, key=keys[0]["key"]) as sent,
+        a_socket(daemon) as other,
+    ):
+        await subscribed(other)
+        await ask(daemon, "DELETE", f"/keys/{keys[0]['key_id']}")
+        (first, frames), (second, _) = await asyncio.gather(
+            close_code(revoked, within_s=10), close_code(expired, within_s=14)
+        )
+        _, _, said = await sent.next("error")
+        with pytest.raises(EOFError):
+            await sent.next()
+        await write(daemon, "goes-on", 1)
+        assert await points_of(other, 1)
+
+    assert (first, second) == (4001, 4001)
+    assert frames[-1]["error"]["code"] == said["error"]["code"] == "AUTH_REQUIRED"
+
+
+async def test_a_drain_waits_for_no_stream(dsn: str) -> None:
+    daemon = await started(dsn)
+    async with a_socket(daemon) as socket, events(daemon) as sent:
+        await subscribed(socket)
+        mute = await a_raw_socket(daemon, CHANNEL, limit=1_024)
+        began_s = time.monotonic()
+        stopping = asyncio.ensure_future(asyncio.to_thread(daemon.stop))
+        (code, frames), (event, place, said) = await asyncio.gather(
+            close_code(socket), sent.next("shutdown")
+        )
+        assert await stopping == 0
+        mute.close()
+
+    assert time.monotonic() - began_s < 12
+    assert (code, frames[-1]["type"], event) == (1012, "shutdown", "shutdown")
+    assert frames[-1]["cursor"] == said["cursor"] == place
+
+
+# -- limits --------------------------------------------------------------------------------------
+
+
+async def test_a_key_has_so_many_streams_open_and_so_many_new_ones(dsn: str) -> None:
+    daemon = await started(dsn, streams__connections_max="3", streams__connects_per_hour="6")
+    wanted = {"name": "k", "scopes": ["read"], "tier": "pro"}
+    key = (await ask(daemon, "POST", "/keys", json=wanted)).json()["key"]
+    async with a_socket(daemon, key=key), a_socket(daemon, key=key), a_socket(daemon, key=key):
+        async with a_socket(daemon, key=key) as socket:
+            code, frames = await close_code(socket)
+        async with events(daemon, key=key) as sent:
+            refused = sent.response
+    cursor = await position(daemon)
+    for _ in range(5):
+        async with a_socket(daemon, f"{CHANNEL}?cursor={cursor}", key=key) as socket:
+            await frame_of(socket, "subscribed")
+        async with a_socket(daemon, key=key) as socket:
+            await frame_of(socket, "welcome")
+            # It says in-band that it resumes.
+            await subscribed(socket, resume=cursor)
+    for _ in range(3):
+        async with a_socket(daemon, key=key) as socket:
+            await frame_of(socket, "welcome")
+    async with a_socket(daemon, key=key) as socket:
+        seventh, said = await close_code(socket)
+    async with a_socket(daemon) as socket:
+        await frame_of(socket, "welcome")
+
+    assert (code, frames[-1]["error"]["code"]) == (4029, "RATE_LIMIT_EXCEEDED")
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 0
+    assert seventh == 4029
+    assert 3_000 < said[-1]["error"]["retryAfter"] <= 3_601
+
+
+async def test_wrong_keys_count_against_their_address(dsn: str) -> None:
+    daemon = await started(dsn, streams__connects_per_hour="3")
+    codes = []
+    for _ in range(5):
+        async with a_socket(daemon, key="tlm_live_wrong") as socket:
+            codes.append((await close_code(socket))[0])
+    async with a_socket(daemon) as socket:
+        await frame_of(socket, "welcome")
+
+    assert codes == [4001, 4001, 4001, 4029, 4029]
+
+
+# -- readers that do not read --------------------------------------------------------------------
+
+
+async def test_a_socket_that_never_reads_is_closed_and_its_resume_has_it_all(dsn: str) -> None:
+    daemon = await started(dsn, streams__slow_grace="1s")
+    await write(daemon, "flood", -1)
+    cursor = await position(daemon)
+    where = httpx.URL(daemon.url)
+    plain = sockets.socket()
+    plain.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4_096)
+    plain.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(plain, (where.host, where.port or 80))
+    await asyncio.get_running_loop().sock_sendall(
+        plain, handshake(daemon, f"{CHANNEL}?device_ids=flood")
+    )
+    async with a_socket(daemon) as reader:
+        await subscribed(reader, devices=["flood"])
+        for part in range(8):
+            await write_columns(daemon, "flood", range(part * 2_000, part * 2_000 + 2_000))
+        points = await points_of(reader, 16_000, within_s=20)
+    async with asyncio.timeout(20):
+        while not any(
+            line["event"] == "stream_closed" and line["code"] == 4008 for line in daemon.log
+        ):
+            await asyncio.sleep(0.1)
+    plain.close()
+    async with a_socket(daemon) as socket:
+        answer = await subscribed(socket, devices=["flood"], resume=cursor)
+        again = await points_of(socket, 16_000, within_s=20)
+
+    assert answer["data"]["recovered"] is True
+    assert sorted(values_of(points)) == sorted(values_of(again)) == list(range(16_000))
+
+
+async def test_other_origins_are_let_in_by_name(postgres: PostgresServer) -> None:
+    page = "https://ops.example.com"
+    daemon = await started(await fresh_database(postgres), http__cors_origins=json.dumps([page]))
+    async with a_socket(daemon, headers={"Origin": page}) as socket:
+        await frame_of(socket, "welcome")
+    async with events(daemon, headers={"Origin": page}) as sent:
+        allowed = sent.response.headers["access-control-allow-origin"]
+    async with httpx.AsyncClient(base_url=daemon.url + API) as http:
+        asked = {"Origin": page, "Access-Control-Request-Method": "POST",
+                 "Access-Control-Request-Headers": "authorization,content-type"}  # fmt: skip
+        preflight = await http.options("/tickets", headers=asked)
+        refused = await http.options("/tickets", headers=asked | {"Origin": page + ".evil"})
+
+    assert allowed == page
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == page
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+    assert "access-control-allow-origin" not in refused.headers
