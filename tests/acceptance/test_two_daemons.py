@@ -292,3 +292,23 @@ async def test_a_definition_changed_on_one_is_enforced_by_the_other(
     assert made.status_code == 201
     assert ok.status_code == 200
     assert (refused.status_code, refused.json()["code"]) == (422, "out_of_bounds")
+
+
+async def test_who_waits_at_one_daemon_learns_what_was_told_at_the_other(
+    postgres: PostgresServer,
+) -> None:
+    async with (
+        two_daemons(postgres) as (_, first, second),
+        a_client(first) as here,
+        a_client(second) as there,
+        asyncio.TaskGroup() as tasks,
+    ):
+        cursor = (await there.get("/events")).json()["cursor"]
+        query = {"after": cursor, "wait": 15}
+        waiting = tasks.create_task(there.get("/events", params=query))
+        await asyncio.sleep(0.3)
+        made = await here.post("/metrics", json={"name": "level", "data_type": "numeric"})
+        events = (await waiting).json()["events"]
+
+    assert made.status_code == 201
+    assert [(event["type"], event["subject"]) for event in events] == [("metric.defined", "level")]

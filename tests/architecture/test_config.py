@@ -70,3 +70,16 @@ def test_the_password_of_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert "ana:***@host" in shown
     assert "s3cret" not in shown
+
+
+def test_secrets_of_nats_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEMETRY_NATS__URL", "nats://t0ken@a:4222,nats://ana:s3cret@b:4222")
+    monkeypatch.setenv("TELEMETRY_NATS__PASSWORD", "p4ssword")
+    monkeypatch.setenv("TELEMETRY_NATS__TOKEN", "t1cket")
+
+    config = load_config(EXAMPLE)
+
+    assert "nats://***@a:4222,nats://ana:***@b:4222" in config.shown()
+    for secret in ("t0ken", "s3cret", "p4ssword", "t1cket"):
+        assert secret not in config.shown()
+    assert "p4ssword" not in repr(config)
