@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from daemon.domain.interest import Interest
 from daemon.domain.json_points import context_of, instant
 from daemon.domain.latest import as_value
 from daemon.live.feeds import Feed, NewestFeed, Piece
-from daemon.live.ring import Place
+from daemon.live.ring import Entry, Place, Ring
 from daemon.live.views import Views
 
 Fields = dict[str, Any]
@@ -115,6 +116,9 @@ class EventFeed(Feed):
     """Events, one a message, in their order."""
 
     kind = "event"
+
+    def _back(self, ring: Ring, seq: int) -> Iterator[Entry]:
+        return ring.after(seq, upto=self.floor)
 
     def wants_event(self, event: Event) -> bool:
         """Whether it is about what is asked for, and may be seen."""

@@ -219,7 +219,7 @@ class Feed:
         """Find the news back to `place` in the ring, which covers it."""
         found = [
             (entry, rows)
-            for entry in ring.after(place[0], upto=self.floor)
+            for entry in self._back(ring, place[0])
             if len(rows := rows_in(entry))
         ]
         before = self.news[0].before if self.news else self.rows_total
@@ -229,6 +229,12 @@ class Feed:
             items.append(News(entry, rows, before=before, touch=self.touches))
         self.news[:0] = reversed(items)
         self.floor = min(self.floor, place[0])
+
+    def _back(self, ring: Ring, seq: int) -> Iterator[Entry]:
+        """The entries between there and the news that may have something for it."""
+        if self.is_narrow:
+            return ring.holding(self.series_ids(), seq, upto=self.floor)
+        return ring.after(seq, upto=self.floor)
 
     def taken_at(self, place: Place) -> int:
         """What a line at this place has got of all rows."""

@@ -3,7 +3,7 @@ live/hub's."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from daemon.domain.block import Block
 from daemon.domain.events import Event
 from daemon.domain.json_points import point_texts
 from daemon.domain.series_name import SeriesName
+from daemon.live.runs import Ids, Runs
 
 Rows = npt.NDArray[np.intp]
 RowList = Rows | list[int]
@@ -46,6 +47,10 @@ class Entry:
     @property
     def points(self) -> int:
         return 0 if self.block is None else len(self.block)
+
+    @property
+    def series_ids(self) -> Ids | None:
+        return None if self.block is None else self.block.series_ids
 
     @property
     def size_bytes(self) -> int:
@@ -109,6 +114,7 @@ class Ring:
         self.pinned = 0
         self.points = 0
         self.bytes = 0
+        self._runs = Runs()
 
     def __len__(self) -> int:
         return len(self._entries) - self._start
@@ -118,6 +124,7 @@ class Ring:
         self._entries, self._seqs, self._start = [], [], 0
         self.floor = self.head = self.pinned = position
         self.points = self.bytes = 0
+        self._runs.begin(position)
 
     def append(self, entry: Entry) -> None:
         """Take the next entry, and let go of the oldest over a bound."""
@@ -158,6 +165,15 @@ class Ring:
                 return
             yield entry
             at += 1
+
+    def holding(self, series_ids: Ids, seq: int, *, upto: int) -> Iterator[Entry]:
+        """Those entries of `after` that may have points of these series; none of an event."""
+        runs = self._runs
+        runs.forget(self.floor)
+        runs.extend(self.after(runs.covered))
+        for found in runs.seqs_of(series_ids, after=max(seq, self.floor), upto=upto):
+            yield self._entries[bisect_left(self._seqs, found, lo=self._start)]
+        yield from self.after(max(seq, runs.covered), upto=upto)
 
     def settled(self, place: Place) -> Place:
         """The same place with the seq just before the block that its offset counts in."""
