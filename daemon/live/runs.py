@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-RUN_POINTS = 20_000
-RUN_BLOCKS = 256
+RUN_POINTS = 5_000
+RUN_BLOCKS = 64
 """So many points or blocks become a run; what is newer is looked through."""
 RUN_POINTS_MAX = 200_000
 """A larger run is not merged any more: it goes when its newest block has left the ring."""
-RUNS_PER_TURN = 2
+RUNS_PER_TURN = 4
 """Runs that one reader's question makes: each takes milliseconds, in which nobody is served."""
 
 Ids = npt.NDArray[np.int32]
