@@ -22,7 +22,12 @@ Work = Literal["ingest", "query", "control"]
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
     """Bounds of the pools; a request that gets no connection in `acquire_timeout_s` is answered
-    503."""
+    503.
+
+    A process that is stopped inside a transaction is thrown out of it after
+    `idle_in_transaction_s`, so that it holds no lock that others need: an event, or a change of
+    the catalogue, holds up every append until its commit.
+    """
 
     ingest_connections: int = 2
     query_connections: int = 8
@@ -30,6 +35,7 @@ class PoolLimits:
     connect_timeout_s: float = 3.0
     acquire_timeout_s: float = 2.0
     command_timeout_s: float = 30.0
+    idle_in_transaction_s: float = 10.0
     statement_cache_size: int = 256
 
 
@@ -60,6 +66,7 @@ class Database:
             "query": limits.query_connections,
             "control": limits.control_connections,
         }
+        idle_ms = round(limits.idle_in_transaction_s * 1000)
         for work, size in sizes.items():
             self._pools[work] = await asyncpg.create_pool(
                 self._dsn,
@@ -78,6 +85,7 @@ class Database:
                     "synchronous_commit": "on",
                     "timezone": "UTC",
                     "lock_timeout": "2000",
+                    "idle_in_transaction_session_timeout": str(idle_ms),
                 },
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from uuid import uuid4
 
 import asyncpg
@@ -10,10 +11,11 @@ import orjson
 import pytest
 from event_builder import NOON, an_event
 
+from daemon.domain.errors import OutcomeUnknown
 from daemon.domain.events import event_json
 from daemon.store.events import EventStore, append
 from daemon.store.journal import SQL, JournalRow, JournalStore
-from daemon.store.pool import Database
+from daemon.store.pool import Database, PoolLimits
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +102,34 @@ async def test_a_follower_never_meets_a_late_smaller_number(database: Database, 
     await asyncio.wait_for(asyncio.gather(follow(), *writers), 30)
 
     assert seen == [r.seq for r in await journal.read_entries(0, limit=1000)]
+
+
+async def test_who_is_stopped_before_its_commit_holds_up_the_others_for_a_while_only(
+    database: Database, dsn: str
+) -> None:
+    stopped = Database(dsn, limits=PoolLimits(idle_in_transaction_s=0.5))
+    await stopped.open()
+    journal = JournalStore(database, writer=uuid4())
+
+    async def stop_in_the_middle() -> None:
+        async with stopped.transaction("control") as connection:
+            await append(connection, an_event())
+            await asyncio.sleep(1.5)
+
+    async with asyncio.TaskGroup() as tasks:
+        stopping = tasks.create_task(raises(OutcomeUnknown, stop_in_the_middle()))
+        await asyncio.sleep(0.2)
+        await journal.append(b"x", points=1, catalog_version=1)
+        was_stopped = not stopping.done()
+    await stopped.close()
+
+    assert was_stopped
+    assert await EventStore(database).newest(limit=10) == []
+
+
+async def raises(error: type[Exception], wanted: Awaitable[None]) -> None:
+    with pytest.raises(error):
+        await wanted
 
 
 async def test_newest_and_between_filter_by_type_and_severity(database: Database) -> None:
