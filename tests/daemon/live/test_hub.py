@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -323,7 +324,7 @@ async def test_a_paced_subscription_gets_the_newest_value_of_each_series() -> No
         times += [value] * (len(listener.messages) - len(times))
 
     assert len(listener.messages) in (3, 4)
-    assert all(later - earlier >= 10 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 10 for earlier, later in pairwise(times))
     assert all(value % 100 == other % 100 for value, other in _pairs(listener.values()))
 
 
@@ -575,14 +576,15 @@ async def test_a_shutdown_tells_everybody_where_they_are() -> None:
     world = a_world()
     listener, _ = world.listen(devices=["d1"])
     stuck, _ = world.listen(devices=["d1"])
-    stuck.room = 0
-    world.publish((1, 1))
-    await world.turn()
+    stuck.room = 1
+    for value in range(2):
+        world.publish((1, value))
+        await world.turn()
     world.hub.shutdown()
 
     await world.turn()
 
     assert listener.frames()[-1]["type"] == "shutdown"
-    assert listener.frames()[-1]["cursor"] == "e1-1"
-    assert stuck.frames("shutdown")[0]["cursor"] == "e1-0"
+    assert listener.frames()[-1]["cursor"] == "e1-2"
+    assert stuck.frames("shutdown")[0]["cursor"] == "e1-1"
     assert [one.closed and one.closed[0] for one in (listener, stuck)] == [1012, 1012]
