@@ -150,6 +150,19 @@ class Dispatch:
         feed.since = None
         feed.settle()
 
+    def give_up(self, feed: Feed, target: int) -> None:
+        """What is new can't be written: whoever has not got it is told of a loss."""
+        since = feed.since
+        if since is None:
+            return
+        points = feed.rows_total - feed.taken_at(since)
+        for line in list(feed.lines):
+            if line.round < feed.round:
+                line.round = feed.round
+                self.tell_loss(line.connection, since, (target, 0), points=points)
+        feed.since = None
+        feed.settle()
+
     def _go_on_later(self, line: Line, piece: Piece, target: int) -> None:
         """The rest of this flush follows piece by piece; it is paid for."""
         self.lag(line, piece.place, taken=line.feed.taken_at(piece.place))

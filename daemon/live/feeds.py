@@ -13,7 +13,7 @@ import numpy.typing as npt
 from daemon.domain.access import Principal
 from daemon.domain.block import Block, concat
 from daemon.domain.interest import Interest
-from daemon.domain.json_points import point_texts
+from daemon.domain.json_points import FEW_ROWS, point_texts
 from daemon.domain.merge import EMPTY, winners
 from daemon.domain.tags import rows_carrying
 from daemon.live.connection import Line
@@ -218,9 +218,7 @@ class Feed:
     def extend(self, ring: Ring, place: Place, rows_in: Callable[[Entry], RowList]) -> None:
         """Find the news back to `place` in the ring, which covers it."""
         found = [
-            (entry, rows)
-            for entry in self._back(ring, place[0])
-            if len(rows := rows_in(entry))
+            (entry, rows) for entry in self._back(ring, place[0]) if len(rows := rows_in(entry))
         ]
         before = self.news[0].before if self.news else self.rows_total
         items = []
@@ -298,13 +296,18 @@ class Feed:
         texts: list[bytes] = []
         waiting: list[Block] = []
         for entry, rows in chosen:
-            if entry.wanted:
-                if waiting:
-                    texts += point_texts(concat(waiting), names)
-                    waiting = []
-                texts += entry.texts(rows, names)
-            elif entry.block is not None:
+            if entry.block is None:
+                continue
+            if not entry.wanted and len(rows) > FEW_ROWS:
                 waiting.append(entry.block.take(np.asarray(rows, np.intp)))
+                continue
+            if waiting:
+                texts += point_texts(concat(waiting), names)
+                waiting = []
+            if entry.wanted:
+                texts += entry.texts(rows, names)
+            else:
+                texts += point_texts(entry.block.take(np.asarray(rows, np.intp)), names)
         if waiting:
             texts += point_texts(concat(waiting), names)
         return texts

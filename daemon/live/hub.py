@@ -34,7 +34,7 @@ IDLE_AFTER_S = 300.0
 ABORT_AFTER_S = 5.0
 GOODBYE_S = 1.0
 """A shutdown is spread over at most this."""
-SLOW, RESTART, IDLE, DEAD = 4008, 1012, 1000, 1011
+SLOW, RESTART, IDLE, DEAD, FAILED = 4008, 1012, 1000, 1011, 1011
 """Close codes: contract 8, and RFC 6455, section 7.4.1."""
 
 
@@ -76,11 +76,6 @@ class Hub:
         """The next entry of the order; it is passed on by `run`."""
         self.ring.append(entry)
         self._wake.set()
-
-    def advance(self, position: int) -> None:
-        """Nothing is or will be between the newest entry and this position."""
-        if position > self.ring.head:
-            self.ring.advance(position)
 
     def covers(self, seq: int) -> bool:
         """Whether everything after `seq` can be had without the database."""
@@ -285,8 +280,13 @@ class Hub:
             entry.forget_texts()
 
     async def _deliver(self, feed: Feed, target: int) -> None:
-        for _ in self.dispatch.deliver(feed, target):
-            await self._breathe()
+        """One feed that fails is told as a loss; the others go on."""
+        try:
+            for _ in self.dispatch.deliver(feed, target):
+                await self._breathe()
+        except Exception:
+            log.error("feed_failed", channel=feed.channel, upto=target, exc_info=True)
+            self.dispatch.give_up(feed, target)
         await self._breathe()
 
     async def _breathe(self) -> None:
@@ -313,7 +313,11 @@ class Hub:
             dispatch.ready.update(dict.fromkeys(dispatch.due.pop(tick)))
         ready, dispatch.ready = dispatch.ready, {}
         for connection in ready:
-            dispatch.flush(connection)
+            try:
+                dispatch.flush(connection)
+            except Exception:
+                log.error("flush_failed", connection_id=connection.id, exc_info=True)
+                self.close(connection, FAILED, "what was asked for can't be sent")
             await self._breathe()
 
     # -- every second ------------------------------------------------------------------------

@@ -139,10 +139,6 @@ class Ring:
         ):
             self._forget()
 
-    def advance(self, position: int) -> None:
-        """Nothing more lies up to this position: numbers that were never used."""
-        self.head = max(self.head, position)
-
     def _forget(self) -> None:
         start = self._start
         oldest = self._entries[start]
