@@ -23,6 +23,8 @@ from daemon.store.events import SEQ_MAX, EventStore
 
 SCAN_EVENTS = 1_000
 """Events read at a time."""
+HIDDEN_EVENTS = 20
+"""Read beside those asked for: key events that may not be seen."""
 SCAN_EVENTS_MAX = 20_000
 """A page that finds too little among this many ends early, with a cursor to go on from."""
 WAITERS_MAX = 1_000
@@ -119,16 +121,16 @@ class Events:
         # Before the read: every event up to here is in what it finds.
         position = self._tail.position
         found: list[Event] = []
-        before, scanned = SEQ_MAX, 0
+        before, scanned, size = SEQ_MAX, 0, _page_size(by, limit)
         while len(found) < limit and scanned < SCAN_EVENTS_MAX:
             rows = await self._store.newest(
-                before, types=wanted.types, severities=wanted.severities, limit=SCAN_EVENTS
+                before, types=wanted.types, severities=wanted.severities, limit=size
             )
             found += [event for event in rows if sees_event(by, event)]
             if not scanned and rows:
                 position = max(position, rows[0].seq)
             scanned += len(rows)
-            if len(rows) < SCAN_EVENTS:
+            if len(rows) < size:
                 break
             before = rows[-1].seq
         return EventsPage(found[:limit], Cursor(self._epoch, position))
@@ -177,11 +179,11 @@ class Events:
     ) -> tuple[list[Event], Cursor, bool]:
         """Events behind the cursor, the cursor behind them, and whether that is all there is."""
         found: list[Event] = []
-        seq, scanned = cursor.seq, 0
+        seq, scanned, size = cursor.seq, 0, _page_size(by, limit)
         while scanned < SCAN_EVENTS_MAX:
             position = self._tail.position
             rows = await self._store.between(
-                seq, types=wanted.types, severities=wanted.severities, limit=SCAN_EVENTS
+                seq, types=wanted.types, severities=wanted.severities, limit=size
             )
             for event in rows:
                 if sees_event(by, event):
@@ -190,7 +192,7 @@ class Events:
                 if len(found) == limit:
                     return found, Cursor(cursor.epoch, seq), False
             scanned += len(rows)
-            if len(rows) < SCAN_EVENTS:
+            if len(rows) < size:
                 seq = max(seq, position)
                 end = cursor if seq == cursor.seq else Cursor(cursor.epoch, seq)
                 return found, end, True
@@ -219,6 +221,11 @@ class Events:
                 self._newest = await self._store.newest_seq()
                 self._looked_at = at
             return self._newest
+
+
+def _page_size(by: Principal, limit: int) -> int:
+    """How many to read at a time: who sees everything sees nearly all of what is read."""
+    return min(limit + HIDDEN_EVENTS, SCAN_EVENTS) if by.sees_everything else SCAN_EVENTS
 
 
 def _name_in(data: Mapping[str, Any], name: str) -> str | None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from control import API, Control, bearer
 
+from daemon.service import events
+
 pytestmark = pytest.mark.anyio
 EVENTS = f"{API}/events"
 
@@ -157,6 +159,25 @@ async def test_a_key_sees_events_of_what_it_sees(control: Control) -> None:
     assert newest["events"] == seen["events"]
     assert unseen.status_code == 404
     assert types_of(await feed(control, broad, after=start)) == ["note", "note", "named", "general"]
+
+
+async def test_what_is_hidden_is_passed_page_by_page(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "SCAN_EVENTS", 2)
+    monkeypatch.setattr(events, "SCAN_EVENTS_MAX", 4)
+    start = (await feed(control))["cursor"]
+    for subject in ("b1", "b1", "b1", "b1", "b1", "a1", "b1"):
+        await tell(control, "note", subject=subject, data={"device_id": subject})
+    narrow = await control.key("read", devices=["a*"])
+
+    first = await feed(control, narrow, after=start)
+    second = await feed(control, narrow, after=first["cursor"])
+    newest = await feed(control, narrow)
+
+    assert first["events"] == []
+    assert [e["subject"] for e in second["events"]] == ["a1"]
+    assert [e["subject"] for e in newest["events"]] == ["a1"]
 
 
 async def test_a_bound_key_tells_only_of_what_it_sees(control: Control) -> None:
