@@ -63,6 +63,8 @@ class Reader:
     connection: Connection
     start: Place
     wanted: dict[str, Any]
+    others: list[Reader] = field(default_factory=list)
+    """Further subscriptions of the same connection, to other devices."""
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Story:
 
     world: World
     paced: bool = False
+    is_several: bool = False
     values: int = 0
     rows: list[tuple[Place, Row]] = field(default_factory=list)
     readers: list[Reader] = field(default_factory=list)
@@ -125,6 +128,8 @@ class Story:
 
     def _join(self, which: int, back: int, offset: int) -> None:
         wanted = (PACED if self.paced else INTERESTS)[which % (2 if self.paced else 4)]
+        if self.is_several:
+            wanted = {"devices": ["d1"]}
         hub, listener = self.world.hub, Listener()
         head = hub.head.seq
         seq = max(hub.ring.floor, head - back)
@@ -134,6 +139,18 @@ class Story:
         after = None if back == 0 else Cursor(EPOCH, *start)
         hub.join(connection, "s", make_interest(**wanted), after=after)
         self.readers.append(Reader(listener, connection, start, wanted))
+
+        if self.is_several:
+            self._join_others(self.readers[-1], after)
+
+    def _join_others(self, reader: Reader, after: Cursor | None) -> None:
+        """The first from where the connection begins, the second from now."""
+        hub, connection = self.world.hub, reader.connection
+        for device, cursor in (("d2", after), ("d3", None)):
+            wanted: dict[str, Any] = {"devices": [device]}
+            hub.join(connection, device, make_interest(**wanted), after=cursor)
+            start = (hub.head.seq, 0) if cursor is None else reader.start
+            reader.others.append(Reader(reader.listener, connection, start, wanted))
 
     # -- what has to come --------------------------------------------------------------------
 
@@ -239,3 +256,46 @@ def test_a_paced_reader_gets_the_newest_of_each_series(story_steps: list[Step]) 
 
     for reader in story.readers:
         check_newest(story, reader)
+
+
+def check_several(story: Story, reader: Reader) -> None:
+    """Each subscription gets its rows in order; no cursor is behind what was not sent or told."""
+    lines = [story.expected(line) for line in (reader, *reader.others)]
+    for kind, cursor, values, data in told(reader):
+        if kind == "gap":
+            start, end = _place(data["from"]), _place(data["to"])
+            _lose(story, lines, span=(start, end), points=data["points"])
+        for value in values:
+            (line,) = (line for line in lines if line and line[0][1][1] == value)
+            del line[0]
+        for line in lines:
+            assert not line or not story.is_read(line[0][0], cursor)
+    assert lines == [[], [], []]
+
+
+def _lose(
+    story: Story, lines: list[list[tuple[Place, Row]]], *, span: tuple[Place, Place], points: int
+) -> None:
+    """Take the points of a gap from the subscription that lost them."""
+    start, end = span
+    for line in lines:
+        if not line or story.is_read(line[0][0], start):
+            continue
+        lost = [place for place, _ in line if story.is_read(place, end)]
+        if len(lost) == points:
+            del line[:points]
+            return
+    raise AssertionError("nobody lost so many points there")
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(stories)
+def test_no_cursor_of_several_subscriptions_is_ahead_of_any(story_steps: list[Step]) -> None:
+    world = a_world(ring=SMALL_RING, limits=HubLimits(pending_flushes_max=6, slow_grace_s=1e9))
+    world.hub.views.message_points_max = 2
+    story = Story(world, is_several=True)
+
+    run(story, story_steps)
+
+    for reader in story.readers:
+        check_several(story, reader)
