@@ -33,6 +33,11 @@ class HttpProtocol(QuickConnection):
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {ABORT: self.transport.abort}
 
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over; the parser leads back here, and nobody else takes it away."""
+        super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does when it is lost
+
 
 class Server(uvicorn.Server):
     """Serves until `should_exit`; the daemon handles signals itself, so that draining is in one

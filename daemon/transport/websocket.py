@@ -111,7 +111,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """The code that this side closed with."""
         self._is_paused = False
         self._is_rechecking = False
-        self._is_deaf = False
+        self._is_deaf = self._is_done = False
         self._early: list[bytes] = []
         self._fragments = 0
         self._small_frames = Allowance(*SMALL_FRAMES)
@@ -196,6 +196,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._abort_timer = None
         self._early.clear()
         self.frames.clear()
+        self._release()
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -349,14 +350,27 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             await self.app(self.scope, self.receive, self.send)
         except Exception as error:
             log.error("websocket_failed", error=type(error).__name__, exc_info=True)
+        self._is_done = True
         if self.disconnected:
-            return
-        if not self.handshake_complete:
+            self._release()
+        elif not self.handshake_complete:
             self.abort()
         elif not self.close_sent:
             self.end(RESTART, "", abort_after_s=ABORT_AFTER_S)
         elif self._abort_timer is None:
             self._cut_after(ABORT_AFTER_S)
+
+
+    def _release(self) -> None:
+        """Both the socket and the door are done: let go of what leads back here.
+
+        Otherwise each connection would wait for the next collection of all objects.
+        """
+        if not (self._is_done and self.disconnected):
+            return
+        self.on_clear, self.connection = _nothing, None
+        self.conn.parser.close()
+        cast("dict[str, object]", self.scope["extensions"]).clear()
 
 
 def _short(reason: str) -> str:
