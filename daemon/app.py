@@ -60,6 +60,7 @@ async def serve(config: Config) -> None:
         if parts.relay is not None:
             await patiently(parts.relay.prepare)
         await patiently(parts.tail.load)
+        await patiently(parts.evaluator.prepare)
         await patiently(parts.services.groups.refresh)
         await _first_key(parts, port)
         company = _company(parts, embedded, dsn)

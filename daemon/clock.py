@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Clock(Protocol):
@@ -47,3 +50,8 @@ def as_datetime(us: int) -> datetime:
     """Microseconds since 1970 as an aware UTC datetime, exactly."""
     seconds, micros = divmod(us, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+def as_us(at: datetime) -> int:
+    """An aware datetime as microseconds since 1970, exactly."""
+    return (at - _EPOCH) // _MICROSECOND

@@ -29,6 +29,8 @@ class Point(StrEnum):
     COMPACTION_BEFORE_POSITION = "compaction.before_position"
     COMPACTION_AFTER_COMMIT = "compaction.after_commit"
     MERGE_BEFORE_COMMIT = "merge.before_commit"
+    EVALUATION_BEFORE_COMMIT = "evaluation.before_commit"
+    EVALUATION_AFTER_COMMIT = "evaluation.after_commit"
     RELAY_BEFORE_POSITION = "relay.before_position"
     MIGRATION_BEFORE_COMMIT = "migration.before_commit"
     MIGRATION_AFTER_COMMIT = "migration.after_commit"

@@ -22,10 +22,12 @@ from daemon.live.views import Views
 from daemon.service.catalog import Catalog
 from daemon.service.catch_up import CatchUp
 from daemon.service.devices import Devices
+from daemon.service.evaluating import EVALUATOR, Evaluating
 from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
+from daemon.service.history import History
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
@@ -40,6 +42,7 @@ from daemon.service.subscriptions import Subscriptions
 from daemon.service.tail import Tail
 from daemon.service.tickets import Tickets
 from daemon.store.devices import DeviceStore
+from daemon.store.evaluation import EvaluationStore
 from daemon.store.events import EventStore
 from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
@@ -53,6 +56,7 @@ from daemon.store.subscriptions import SubscriptionStore
 from daemon.store.tickets import TicketStore
 from daemon.transport.reception import StreamParts
 from daemon.transport.services import Services
+from daemon.workers.evaluator import Evaluator
 from daemon.workers.housekeeping import HOUSEKEEPING, Housekeeping
 from daemon.workers.lease import Lease
 from daemon.workers.relay import Relay
@@ -73,6 +77,7 @@ class Parts:
     streams: StreamParts
     ingest: Ingest
     housekeeping: Housekeeping
+    evaluator: Evaluator
     relay: Relay | None
     services: Services
 
@@ -118,6 +123,9 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
         _streams(config, database, hub, services),
         ingest,
         _housekeeping(config, database, clock, writer=writer),
+        _evaluator(
+            database, tail, hub.ring, Lease(database, EVALUATOR, holder=writer, clock=clock)
+        ),
         relay,
         services,
     )
@@ -236,6 +244,14 @@ def _housekeeping(
     keep = Keep(journal.keep, journal.keep_bytes, batches_keep, config.events.keep)
     lease = Lease(database, HOUSEKEEPING, holder=writer, clock=clock)
     return Housekeeping(Retention(database, keep), lease, clock=clock)
+
+
+def _evaluator(database: Database, tail: Tail, ring: Ring, lease: Lease) -> Evaluator:
+    clock = SystemClock()
+    history = History(database, tail.registry, tail.head, clock)
+    store = EvaluationStore(database)
+    evaluating = Evaluating(store, history=history, tail=tail, ring=ring, clock=clock)
+    return Evaluator(evaluating, lease, tail=tail, clock=clock)
 
 
 def _relay(config: Config, database: Database, tail: Tail, hub: Hub, lease: Lease) -> Relay | None:

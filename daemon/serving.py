@@ -120,6 +120,7 @@ def _loops(parts: Parts) -> list[Loop]:
         repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
         repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
         *([parts.relay.run()] if parts.relay else []),
+        parts.evaluator.run(),
         repeat(lambda: _register(parts), every_s=REGISTER_EVERY_S, name="register"),
         repeat(services.groups.refresh, every_s=REFRESH_EVERY_S, name="groups"),
     ]

@@ -49,6 +49,7 @@ class Tail:
     _own: dict[int, Block] = field(default_factory=dict)
     _newest_own: int = 0
     _waiting: int = 0
+    _level_s: float = 0.0
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -125,6 +126,7 @@ class Tail:
             await self.reload_catalog()
         seen = 0
         while True:
+            looked_s = asyncio.get_running_loop().time()
             rows = await self.journal.read_entries(
                 self.position, limit=PAGE_BLOCKS, without_own_bodies=True
             )
@@ -135,8 +137,15 @@ class Tail:
                 seen += 1
             if seen > before:
                 self._tell()
+            if seen - before == len(rows) < PAGE_BLOCKS:
+                self._level_s = looked_s
             if seen - before < PAGE_BLOCKS:
                 return seen
+
+    @property
+    def behind_s(self) -> float:
+        """How long ago it was known to be level with the journal; in seconds."""
+        return asyncio.get_running_loop().time() - self._level_s
 
     async def _follow(self, row: JournalRow | Event) -> bool:
         """Pass one entry; False when it is an own block whose flush has not told us yet."""

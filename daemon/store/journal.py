@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from asyncpg import Record
 
+from daemon.clock import as_datetime, as_us
 from daemon.domain.batches import BatchRecord
 from daemon.domain.events import Event
 from daemon.store.events import event_of
@@ -17,8 +17,6 @@ from daemon.store.named_sql import load
 from daemon.store.pool import Database
 
 SQL = load("journal")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class JournalStore:
                 SQL["read_after"], seq, limit_blocks, self.writer, without_own_bodies
             )
         return [
-            JournalRow(r["seq"], _as_us(r["appended_at"]), r["writer"], r["points"], r["body"])
+            JournalRow(r["seq"], as_us(r["appended_at"]), r["writer"], r["points"], r["body"])
             for r in rows
         ]
 
@@ -122,7 +120,7 @@ class JournalStore:
 
     async def end_before(self, appended_at_us: int) -> int | None:
         """The newest position appended before this time, or None."""
-        return await self._number("end_before", _EPOCH + appended_at_us * _MICROSECOND)
+        return await self._number("end_before", as_datetime(appended_at_us))
 
     async def position_of(self, consumer: str) -> int:
         return await self._number("position_of", consumer) or 0
@@ -157,13 +155,9 @@ class JournalStore:
         return found
 
 
-def _as_us(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
-
-
 def _row_of(row: Record) -> JournalRow | Event:
     if row["event_id"] is not None:
         return event_of(row)
     return JournalRow(
-        row["seq"], _as_us(row["appended_at"]), row["writer"], row["points"], row["body"]
+        row["seq"], as_us(row["appended_at"]), row["writer"], row["points"], row["body"]
     )

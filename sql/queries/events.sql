@@ -47,3 +47,7 @@ select i.event_floor, case when s.is_called then s.last_value else 0 end as last
 -- newest_seq --
 -- The position of the newest event, or null.
 select max(e.seq) from telemetry.event e;
+
+-- append_all --
+-- Store events in the order given and return the ids of those that were not stored before.
+select telemetry.events_append($1::jsonb);

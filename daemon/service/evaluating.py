@@ -1,0 +1,235 @@
+"""Follows the journal with the evaluator's memory: reads what a turn needs, writes what it says.
+
+What is decided is service/evaluation's; when is decided in workers/evaluator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from daemon import faults
+from daemon.clock import Clock
+from daemon.domain.alerts import Episode, OpenAlert, Sample
+from daemon.domain.block import Block, concat, unpack
+from daemon.domain.events import Event
+from daemon.domain.ids import new_id
+from daemon.domain.kinds import Kind
+from daemon.domain.rule_request import AlertRule, engine_rule
+from daemon.domain.rules import Level
+from daemon.live.ring import Ring
+from daemon.service.evaluation import EPISODES_MAX, Evaluation
+from daemon.service.evaluation_writes import writes_of
+from daemon.service.history import History
+from daemon.service.rule_index import BoundRule
+from daemon.service.tail import Tail
+from daemon.service.turns import Need, Pair, Turn
+from daemon.store.evaluation import EvaluationStore, KnownAlert, Versions
+from daemon.store.leases import Grant
+
+EVALUATOR = "evaluator"
+TURN_POINTS_MAX = 50_000
+TURN_ENTRIES_MAX = 2_000
+"""A turn takes no more than this; what is behind it waits for the next."""
+POSITION_EVERY = 1_000
+"""A turn that writes nothing moves the stored position after so many numbers only."""
+POSITION_EVERY_US = 1_000_000
+LOOK_BACK_US = 7 * 86_400_000_000
+"""How far back single samples before a range are looked for."""
+
+
+class Evaluating:
+    """The evaluator of this process; it works only while its lease is held."""
+
+    def __init__(
+        self, store: EvaluationStore, *, history: History, tail: Tail, ring: Ring, clock: Clock
+    ) -> None:
+        self._store = store
+        self._history = history
+        self._tail = tail
+        self._ring = ring
+        self._clock = clock
+        self._evaluation = self._blank()
+        self._versions = Versions(0, 0)
+        self._seen = (0, 0)
+        self._stored = 0
+        self._stored_us = 0
+        self.position = 0
+        self.judged_points = 0
+        self.turns = 0
+
+    def _blank(self) -> Evaluation:
+        return Evaluation(self._tail.registry, new_alert_id=self._new_alert_id)
+
+    def _new_alert_id(self) -> str:
+        return new_id("alr", now_us=self._clock.now_us())
+
+    # -- beginning ------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Begin here, the first time there is an evaluator."""
+        await self._store.begin(EVALUATOR, position=self._tail.position)
+
+    async def begin(self, position: int) -> None:
+        """Know the rules and alerts, and go on behind this position. Raises TryLater."""
+        now_us = self._clock.now_us()
+        versions, rules, alerts = await self._store.known(alerts_max=EPISODES_MAX)
+        evaluation = self._blank()
+        evaluation.set_rules(self._bound(rules), now_us=now_us)
+        _remember(evaluation, alerts)
+        ids = np.array(self._tail.registry.select(), np.int64)
+        if len(ids):
+            evaluation.set_newest(ids, self._tail.latest.times_us(ids.astype(np.int32)))
+        self._evaluation, self._versions = evaluation, versions
+        self._seen = self._catalog_seen()
+        self.position = self._stored = position
+        self._stored_us = now_us
+
+    def _bound(self, rules: Sequence[AlertRule]) -> list[BoundRule]:
+        membership = self._tail.registry.membership
+        bound = []
+        for rule in rules:
+            # A group that is gone has nobody.
+            groups = [found for name in rule.device_groups if (found := membership.find(name))]
+            devices = frozenset(rule.device_ids) | membership.members(groups)
+            bound.append(
+                BoundRule(
+                    rule_id=rule.rule_id,
+                    name=rule.name,
+                    metric_name=rule.metric_name,
+                    level=Level(rule.level),
+                    rule=engine_rule(rule),
+                    devices=devices if rule.has_targets else None,
+                    is_shadow=rule.shadow,
+                    revision=rule.revision,
+                )
+            )
+        return bound
+
+    def _catalog_seen(self) -> tuple[int, int]:
+        registry = self._tail.registry
+        return registry.version, registry.membership.version
+
+    async def is_current(self) -> bool:
+        """Whether the rules, their devices and the alerts are still those it began with."""
+        return self._seen == self._catalog_seen() and await self._store.versions() == self._versions
+
+    # -- turns ----------------------------------------------------------------------------------
+
+    async def turn(self, grant: Grant) -> bool:
+        """Judge what comes next; False when there is nothing. Raises LeaseLost, TryLater."""
+        blocks, to, arrived_us = await self._next()
+        if to == self.position:
+            return False
+        if blocks:
+            block = concat(blocks)
+            plan = self._evaluation.plan(block, arrived_us=arrived_us)
+            histories = await self._read(plan.needs)
+            await self._write(grant, self._evaluation.judge(plan, histories), to=to)
+            self.judged_points += len(block)
+        else:
+            await self._write(grant, Turn(), to=to)
+        self.turns += 1
+        return True
+
+    async def tick(self, grant: Grant, *, level_us: int) -> None:
+        """Let the wall clock decide for devices that fell silent.
+
+        `level_us` is a time up to which everything that was committed has been judged.
+        """
+        cold = self._evaluation.cold_open
+        needs = [self._evaluation.need_before(pair, level_us) for pair in cold]
+        histories = await self._read(needs)
+        for pair in cold:
+            self._evaluation.warm(pair, histories.get(pair, ()))
+        turn = self._evaluation.tick(level_us)
+        if turn.decisions:
+            await self._write(grant, turn, to=self.position)
+
+    async def _next(self) -> tuple[list[Block], int, int]:
+        """The blocks behind the position, where they end, and when they had arrived."""
+        upto = self._tail.position
+        if self.position >= self._ring.floor:
+            return self._from_ring(upto)
+        rows = await self._tail.journal.read_entries(self.position, limit=TURN_ENTRIES_MAX)
+        blocks: list[Block] = []
+        to, points, arrived_us = self.position, 0, self._clock.now_us()
+        for row in rows:
+            if row.seq > upto or points >= TURN_POINTS_MAX:
+                return blocks, to, arrived_us
+            to = row.seq
+            if not isinstance(row, Event) and row.body is not None:
+                blocks.append(unpack(row.body))
+                points += len(blocks[-1])
+                arrived_us = row.appended_at_us
+        return blocks, upto if len(rows) < TURN_ENTRIES_MAX else to, arrived_us
+
+    def _from_ring(self, upto: int) -> tuple[list[Block], int, int]:
+        blocks: list[Block] = []
+        to, points = self.position, 0
+        for entry in self._ring.after(self.position, upto=upto):
+            if points >= TURN_POINTS_MAX or len(blocks) >= TURN_ENTRIES_MAX:
+                return blocks, to, self._clock.now_us()
+            to = entry.seq
+            if entry.block is not None:
+                blocks.append(entry.block)
+                points += len(entry.block)
+        return blocks, max(to, min(upto, self._ring.head)), self._clock.now_us()
+
+    async def _write(self, grant: Grant, turn: Turn, *, to: int) -> None:
+        """One transaction; only what it has committed is remembered."""
+        now_us = self._clock.now_us()
+        writes = writes_of(turn, registry=self._tail.registry, now_us=now_us)
+        is_due = to - self._stored >= POSITION_EVERY or now_us - self._stored_us > POSITION_EVERY_US
+        if not writes.is_empty or (is_due and to > self._stored):
+            faults.point(faults.Point.EVALUATION_BEFORE_COMMIT)
+            await self._store.write(
+                grant, writes, position=self._stored, to=to, versions=self._versions
+            )
+            faults.point(faults.Point.EVALUATION_AFTER_COMMIT)
+            self._stored, self._stored_us = to, now_us
+            if not writes.is_empty:
+                self._tail.wake()
+        self._evaluation.accept(turn)
+        self.position = to
+
+    # -- stored samples -------------------------------------------------------------------------
+
+    async def _read(self, needs: Sequence[Need]) -> dict[Pair, list[Sample]]:
+        found: dict[Pair, list[Sample]] = {}
+        for need in needs:
+            found[need.pair] = await self._samples(need)
+        return found
+
+    async def _samples(self, need: Need) -> list[Sample]:
+        series_id = need.pair[1]
+        ids = np.array([series_id], np.int32)
+        start_us = need.from_us - (LOOK_BACK_US if need.before else 0)
+        snapshot = await self._history.snapshot(ids, start_us=start_us, end_us=need.to_us)
+        block = await snapshot.points()
+        first = int(np.searchsorted(block.times_us, need.from_us)) - need.before
+        is_truth = self._tail.registry.kinds[series_id] == Kind.BOOLEAN
+        return [_sample(block, row, is_truth) for row in range(max(0, first), len(block))]
+
+
+def _sample(block: Block, row: int, is_truth: bool) -> Sample:
+    number, time_us = float(block.numbers[row]), int(block.times_us[row])
+    value: Any = block.objects.get(row) if number != number else number
+    return Sample(time_us, bool(value) if is_truth and isinstance(value, float) else value, time_us)
+
+
+def _remember(evaluation: Evaluation, alerts: Sequence[KnownAlert]) -> None:
+    """Take over the stored alerts, oldest first."""
+    past: dict[Pair, list[Episode]] = {}
+    for known in alerts:
+        pair = (known.rule_id, known.series_id)
+        past.setdefault(pair, []).append(Episode(known.fired_us, known.ended_us))
+        if known.ended_us is None:
+            alert = OpenAlert(
+                known.fired_us, known.last_breach_us, known.is_stale, known.by_silence
+            )
+            evaluation.set_open(pair, alert_id=known.alert_id, alert=alert)
+    for pair, episodes in past.items():
+        evaluation.set_past(pair, episodes)

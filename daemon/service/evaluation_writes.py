@@ -1,0 +1,170 @@
+"""The rows that a turn of the evaluator writes: alerts in their words, why, and events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from daemon.clock import as_datetime
+from daemon.domain.alerts import Change, Reason, Transition
+from daemon.domain.ids import new_id
+from daemon.domain.rules import Level, RuleKind
+from daemon.live.registry import Registry
+from daemon.service.rule_index import BoundRule
+from daemon.service.turns import Decision, Turn
+from daemon.store.evaluation import Round, Row, Writes
+
+BY = "telemetryd"
+BREACHES_SHOWN_MAX = 100
+
+
+def writes_of(turn: Turn, *, registry: Registry, now_us: int) -> Writes:
+    """What the turn writes; decisions of one pair come in rounds, in their order."""
+    writes, rank = Writes(), dict[tuple[str, int], int]()
+    for decision in turn.decisions:
+        pair = (decision.bound.rule_id, decision.series_id)
+        at = rank[pair] = rank.get(pair, -1) + 1
+        if at == len(writes.rounds):
+            writes.rounds.append(Round())
+        _write(writes, writes.rounds[at], decision, now_us)
+    for (rule_id, series_id), samples in turn.too_late.items():
+        row = {"rule_id": rule_id, "device_id": registry.device_of[series_id], "samples": samples}
+        writes.late.append(row)
+    return writes
+
+
+def _write(writes: Writes, one: Round, decision: Decision, now_us: int) -> None:
+    transition, over = decision.transition, decision.over
+    match transition.to:
+        case Change.FIRED:
+            row = _fired_row(decision, now_us)
+            if over is not None:
+                row |= {"status": "resolved", "resolved_by": BY} | _resolution(over, now_us)
+            one.fire.append(row)
+        case Change.RESOLVED:
+            resolution = _resolution(transition, now_us)
+            resolution["last_breach"] = _newest_breach(transition)
+            one.resolve.append({"alert_id": decision.alert_id} | resolution)
+        case Change.STALE | Change.FRESH:
+            is_stale = transition.to is Change.STALE
+            one.stale.append({"alert_id": decision.alert_id, "is_stale": is_stale})
+    for step in (transition, over):
+        if step is not None:
+            writes.steps.append(_step_row(decision, step, now_us))
+            _tell(writes.events, decision, step, now_us)
+
+
+def _fired_row(decision: Decision, now_us: int) -> Row:
+    bound, transition = decision.bound, decision.transition
+    rule = bound.rule
+    is_threshold = rule.kind is RuleKind.THRESHOLD
+    return {
+        "alert_id": decision.alert_id,
+        "rule_id": bound.rule_id,
+        "rule_name": bound.name,
+        "rule_revision": bound.revision,
+        "series_id": decision.series_id,
+        "device_id": decision.device_id,
+        "metric_name": bound.metric_name,
+        "level": bound.level,
+        "status": "active",
+        "is_shadow": bound.is_shadow,
+        "by_silence": transition.reason is Reason.ABSENT,
+        "value": transition.value,
+        "condition": rule.condition if is_threshold else None,
+        "threshold_value": rule.threshold if is_threshold else None,
+        "message": message_of(bound, transition, device_id=decision.device_id),
+        "triggered_at": as_datetime(now_us),
+        "event_time": as_datetime(transition.at_us),
+        "last_breach": _newest_breach(transition),
+    }
+
+
+def message_of(bound: BoundRule, transition: Transition, *, device_id: str) -> str:
+    """One sentence for people: what is wrong with which device."""
+    rule, value = bound.rule, transition.value
+    if transition.reason is Reason.ABSENT:
+        return f"{bound.name}: {device_id} has sent no {bound.metric_name}"
+    if rule.kind is RuleKind.TRANSITION:
+        return f"{bound.name}: {bound.metric_name} of {device_id} became {value}"
+    return (
+        f"{bound.name}: {bound.metric_name} of {device_id} is {_short(value)} "
+        f"({rule.condition} {_short(rule.threshold)})"
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _newest_breach(transition: Transition) -> datetime:
+    times = transition.breach_times_us
+    return as_datetime(times[-1] if times else transition.at_us)
+
+
+def _resolution(transition: Transition, now_us: int) -> Row:
+    # The contract knows no data that returned: what was missed is there again, so it is cleared.
+    is_silence = transition.reason is Reason.NO_DATA
+    return {
+        "resolved_at": as_datetime(now_us),
+        "resolved_reason": "no_data" if is_silence else "cleared",
+        "resolved_event_time": as_datetime(transition.at_us),
+    }
+
+
+def _step_row(decision: Decision, step: Transition, now_us: int) -> Row:
+    return {
+        "alert_id": decision.alert_id,
+        "at": as_datetime(now_us),
+        "event_time": as_datetime(step.at_us),
+        "to": step.to,
+        "reason": step.reason,
+        "inputs": inputs_of(decision.bound, step),
+    }
+
+
+def inputs_of(bound: BoundRule, step: Transition) -> Row:
+    """What decided it (B1): the breaches that counted, and what they were held against."""
+    rule = bound.rule
+    return {
+        "value": step.value,
+        "condition": rule.condition,
+        "threshold_value": rule.threshold,
+        "resolve_threshold": rule.resolve_threshold,
+        "breaches": _times(step.breach_times_us[-BREACHES_SHOWN_MAX:]),
+        "trigger_count": rule.trigger_count,
+        "evaluation_window": rule.window_us / 1e6,
+        "held_since": None if step.held_since_us is None else as_datetime(step.held_since_us),
+        "for": rule.hold_us / 1e6,
+        "auto_resolve_timeout": rule.resolve_after_us / 1e6,
+        "rule_revision": bound.revision,
+    }
+
+
+def _times(times_us: Sequence[int]) -> list[datetime]:
+    return [as_datetime(time_us) for time_us in times_us]
+
+
+def _tell(events: list[Row], decision: Decision, step: Transition, now_us: int) -> None:
+    """Shadow rules are recorded, and tell no one."""
+    names = {Change.FIRED: "triggered", Change.RESOLVED: "resolved"}
+    if step.to not in names or decision.bound.is_shadow:
+        return
+    bound, name = decision.bound, names[step.to]
+    message = message_of(bound, decision.transition, device_id=decision.device_id)
+    events.append(
+        {
+            "event_id": new_id("evt", now_us=now_us),
+            "type": f"alert.{name}",
+            "severity": bound.level if step.to is Change.FIRED else Level.INFO,
+            "subject": decision.alert_id,
+            "message": message if step.to is Change.FIRED else f"{bound.name} is over",
+            "device_id": decision.device_id,
+            "metric_name": bound.metric_name,
+            "occurred_at": as_datetime(now_us),
+            "created_by": BY,
+            "dedup_id": f"{decision.alert_id}:{name}",
+            "alert_id": decision.alert_id,
+        }
+    )

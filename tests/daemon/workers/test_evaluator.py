@@ -1,0 +1,305 @@
+"""Alerts on a real database: points go in by the journal, alerts, steps, messages and events come
+out in one transaction each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import pytest
+from stacks import NOW_US, Stack, a_stack
+
+from daemon.clock import as_datetime
+from daemon.domain.errors import LeaseLost
+from daemon.domain.ids import new_id
+from daemon.domain.rule_request import new_rule
+from daemon.live.ring import Ring
+from daemon.service.evaluating import EVALUATOR, Evaluating
+from daemon.service.history import History
+from daemon.store.evaluation import EvaluationStore, JudgedByOldRules
+from daemon.store.leases import Grant
+from daemon.store.pool import Database
+from daemon.workers.lease import Lease
+
+pytestmark = pytest.mark.anyio
+
+S = 1_000_000
+HOT = {"name": "hot", "metric_name": "temperature", "condition": ">", "threshold_value": 90}
+
+
+@dataclass
+class Bench:
+    """A stack with an evaluator that is stepped by hand."""
+
+    stack: Stack
+    database: Database
+    evaluating: Evaluating
+    lease: Lease
+    grant: Grant = field(init=False)
+
+    async def rule(self, **fields: Any) -> str:
+        """Store a rule and let the evaluator begin anew with it."""
+        rule_id = new_id("rul", now_us=NOW_US)
+        now = as_datetime(NOW_US)
+        rule = new_rule(HOT | fields, rule_id=rule_id, now=now, by="test")
+        async with self.database.transaction("control") as connection:
+            await connection.execute(
+                "insert into telemetry.alert_rule (rule_id, name, metric_name, kind, condition,"
+                " threshold_value, level, device_ids, evaluation_window, trigger_count, hold_s,"
+                " cooldown_minutes, auto_resolve_timeout, no_data, notification_channels, shadow,"
+                " condition_key, created_by, updated_by) values ($1, $2, $3, $4, $5, $6::jsonb, $7,"
+                " $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 'test', 'test')",
+                rule_id, rule.name, rule.metric_name, rule.kind, rule.condition,
+                orjson.dumps(rule.threshold_value).decode(), rule.level, rule.device_ids,
+                rule.evaluation_window, rule.trigger_count, rule.hold_s, rule.cooldown_minutes,
+                rule.auto_resolve_timeout, rule.no_data, rule.notification_channels, rule.shadow,
+                rule.condition_key,
+            )  # fmt: skip
+            await connection.execute(
+                "update telemetry.alert_version set rules_version = rules_version + 1"
+            )
+        await self.begin()
+        return rule_id
+
+    async def begin(self) -> None:
+        position = await self.lease.take()
+        grant = self.lease.grant
+        assert position is not None
+        assert grant is not None
+        self.grant = grant
+        await self.evaluating.begin(position)
+
+    async def send(self, *values: float, device: str = "oven", at_s: float = 0) -> None:
+        """One point a second from `at_s` on, each in a block of its own."""
+        for at, value in enumerate(values):
+            time_us = NOW_US + round((at_s + at) * S)
+            point = {
+                "timestamp": time_us / S,
+                "metric_name": "temperature",
+                "value": value,
+            }
+            answer = await self.stack.post(f"/devices/{device}/telemetry", point)
+            assert answer.status_code == 200, answer.text
+
+    async def judge(self) -> None:
+        await self.stack.tail.turn()
+        while await self.evaluating.turn(self.grant):
+            pass
+
+    async def tick(self, after_s: float) -> None:
+        self.stack.clock.advance_s(after_s)
+        await self.evaluating.tick(self.grant, level_us=self.stack.clock.now_us())
+
+    async def rows(self, query: str) -> list[dict[str, Any]]:
+        async with self.database.connection("query") as connection:
+            return [dict(row) for row in await connection.fetch(query)]
+
+    async def alerts(self) -> list[tuple[str, str, str | None]]:
+        found = await self.rows(
+            "select device_id, status, resolved_reason from telemetry.alert order by event_time"
+        )
+        return [(row["device_id"], row["status"], row["resolved_reason"]) for row in found]
+
+
+@pytest.fixture
+async def bench(database: Database) -> AsyncIterator[Bench]:
+    async with a_bench(database) as made:
+        yield made
+
+
+@asynccontextmanager
+async def a_bench(database: Database) -> AsyncIterator[Bench]:
+    async with a_stack(database) as stack:
+        ring = Ring()
+        ring.begin(stack.tail.position)
+        stack.tail.publish = ring.append
+        history = History(database, stack.registry, stack.head, stack.clock)
+        evaluating = Evaluating(
+            EvaluationStore(database),
+            history=history, tail=stack.tail, ring=ring, clock=stack.clock,
+        )  # fmt: skip
+        await evaluating.prepare()
+        lease = Lease(database, EVALUATOR, holder=uuid4(), clock=stack.clock)
+        yield Bench(stack, database, evaluating, lease)
+
+
+async def test_a_breach_is_an_alert_with_its_cause_its_event_and_its_message(bench: Bench) -> None:
+    rule_id = await bench.rule(notification_channels=["ops", "pager"], level="critical")
+    await bench.send(50, 95)
+
+    await bench.judge()
+
+    [alert] = await bench.rows("select * from telemetry.alert")
+    assert (alert["rule_id"], alert["device_id"], alert["status"]) == (rule_id, "oven", "active")
+    assert alert["event_time"] == as_datetime(NOW_US + S)
+    assert alert["message"] == "hot: temperature of oven is 95 (> 90)"
+    [step] = await bench.rows("select * from telemetry.alert_step")
+    assert (step["to"], step["reason"]) == ("fired", "breached")
+    assert orjson.loads(step["inputs"])["value"] == 95
+    [event] = await bench.rows("select * from telemetry.event where type = 'alert.triggered'")
+    assert event["dedup_id"] == f"{alert['alert_id']}:triggered"
+    assert orjson.loads(event["data"])["status"] == "active"
+    messages = await bench.rows("select channel, kind, status from telemetry.notification")
+    assert [(m["channel"], m["kind"], m["status"]) for m in messages] == [
+        ("ops", "fire", "pending"),
+        ("pager", "fire", "pending"),
+    ]
+    [rule] = await bench.rows("select total_triggers from telemetry.alert_rule")
+    assert rule["total_triggers"] == 1
+
+
+async def test_calm_ends_it_and_everybody_is_told_once(bench: Bench) -> None:
+    await bench.rule(notification_channels=["ops"], auto_resolve_timeout=5)
+    await bench.send(95, 1, 1, 1, 1, 1, 1)
+
+    await bench.judge()
+
+    assert await bench.alerts() == [("oven", "resolved", "cleared")]
+    [alert] = await bench.rows("select * from telemetry.alert")
+    assert alert["resolved_event_time"] == as_datetime(NOW_US + 5 * S)
+    messages = await bench.rows("select kind from telemetry.notification order by ordinal")
+    assert [m["kind"] for m in messages] == ["fire", "close"]
+    events = await bench.rows("select type from telemetry.event order by seq")
+    assert [e["type"] for e in events if e["type"].startswith("alert.")] == [
+        "alert.triggered",
+        "alert.resolved",
+    ]
+
+
+async def test_silence_ends_it_by_the_clock(bench: Bench) -> None:
+    await bench.rule()
+    await bench.send(95)
+    await bench.judge()
+
+    await bench.tick(299)
+    before = await bench.alerts()
+    await bench.tick(2)
+
+    assert before == [("oven", "active", None)]
+    assert await bench.alerts() == [("oven", "resolved", "no_data")]
+
+
+async def test_an_evaluator_that_begins_anew_goes_on_where_the_other_was(bench: Bench) -> None:
+    await bench.rule(evaluation_window=60, trigger_count=3)
+    await bench.send(95, 95)
+    await bench.judge()
+
+    await bench.begin()
+    await bench.send(95, at_s=2)
+    await bench.judge()
+    await bench.begin()
+    await bench.judge()
+
+    assert await bench.alerts() == [("oven", "active", None)]
+
+
+async def test_a_late_point_completes_the_count(bench: Bench) -> None:
+    await bench.rule(evaluation_window=60, trigger_count=3, cooldown_minutes=0)
+    await bench.send(95, at_s=0)
+    await bench.send(95, at_s=10)
+    await bench.send(1, at_s=20)
+    await bench.judge()
+
+    await bench.send(95, at_s=5)
+    await bench.judge()
+
+    [alert] = await bench.rows("select event_time from telemetry.alert")
+    assert alert["event_time"] == as_datetime(NOW_US + 10 * S)
+
+
+async def test_a_point_that_comes_too_late_is_counted_and_changes_nothing(bench: Bench) -> None:
+    await bench.rule(auto_resolve_timeout=30)
+    await bench.send(1, at_s=0)
+    await bench.send(95, at_s=1)
+    await bench.judge()
+
+    await bench.send(95, at_s=-3600)
+    await bench.judge()
+
+    assert await bench.alerts() == [("oven", "active", None)]
+    [late] = await bench.rows("select device_id, samples from telemetry.late_sample")
+    assert (late["device_id"], late["samples"]) == ("oven", 1)
+
+
+async def test_a_shadow_is_recorded_and_tells_no_one(bench: Bench) -> None:
+    await bench.rule(shadow=True, notification_channels=["ops"])
+    await bench.send(95)
+    await bench.judge()
+
+    assert await bench.alerts() == [("oven", "active", None)]
+    assert await bench.rows("select 1 from telemetry.notification") == []
+    assert await bench.rows("select 1 from telemetry.event where type like 'alert.%'") == []
+
+
+async def test_only_its_devices_are_watched(bench: Bench) -> None:
+    await bench.rule(device_ids=["fridge"])
+    await bench.send(95, device="oven")
+    await bench.send(95, device="fridge")
+    await bench.judge()
+
+    assert await bench.alerts() == [("fridge", "active", None)]
+
+
+async def test_a_turn_judged_by_old_rules_writes_nothing(bench: Bench) -> None:
+    await bench.rule()
+    await bench.send(95)
+    async with bench.database.transaction("control") as connection:
+        await connection.execute(
+            "update telemetry.alert_version set rules_version = rules_version + 1"
+        )
+
+    with pytest.raises(JudgedByOldRules):
+        await bench.judge()
+
+    assert await bench.alerts() == []
+    assert not await bench.evaluating.is_current()
+
+
+async def test_a_fenced_evaluator_writes_nothing(bench: Bench) -> None:
+    await bench.rule()
+    await bench.send(95)
+    async with bench.database.transaction("control") as connection:
+        await connection.execute("update telemetry.consumer set lease_epoch = lease_epoch + 1")
+
+    with pytest.raises(LeaseLost):
+        await bench.judge()
+
+    assert await bench.alerts() == []
+
+
+async def test_blocks_that_left_the_ring_are_read_from_the_journal(
+    bench: Bench, database: Database
+) -> None:
+    await bench.rule()
+    await bench.send(95)
+    await bench.stack.tail.turn()
+    ring = Ring()
+    ring.begin(bench.stack.tail.position)
+    bench.evaluating._ring = ring
+
+    await bench.judge()
+
+    assert await bench.alerts() == [("oven", "active", None)]
+
+
+async def test_a_storm_of_alerts_is_one_transaction(bench: Bench) -> None:
+    await bench.rule(notification_channels=["ops"])
+    bodies = {
+        f"oven_{n}": [{"timestamp": NOW_US / S, "metric_name": "temperature", "value": 99}]
+        for n in range(500)
+    }
+    answer = await bench.stack.post("/bulk", bodies)
+    assert answer.status_code == 200
+
+    await bench.judge()
+
+    [count] = await bench.rows(
+        "select count(*) as n, count(distinct xmin::text) as turns from telemetry.alert"
+    )
+    assert count == {"n": 500, "turns": 1}
+    events = await bench.rows("select seq from telemetry.event where type = 'alert.triggered'")
+    assert len(events) == 500
