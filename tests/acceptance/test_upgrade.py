@@ -118,6 +118,30 @@ async def test_a_runner_killed_after_any_statement_leaves_the_old_schema_or_the_
         assert await connection.fetchval("select count(*) from telemetry.migration") == len(KNOWN)
 
 
+@pytest.mark.parametrize(("kept", "floor"), [([5, 6], 4), ([], 6)])
+async def test_cursors_from_before_there_were_events_stay_whole(
+    empty: str, kept: list[int], floor: int
+) -> None:
+    """Numbers up to 6 were given out; the blocks kept say what is gone."""
+    await migrate(empty, known=[m for m in KNOWN if m.number < 8])
+    async with connected(empty) as connection:
+        await connection.execute(
+            "select telemetry.journal_make_partitions(clock_timestamp(), 2);"
+            "select setval('telemetry.journal_seq', 6)"
+        )
+        for seq in kept:
+            await connection.execute(
+                "insert into telemetry.journal"
+                " values ($1, clock_timestamp(), gen_random_uuid(), 1, 'x')",
+                seq,
+            )
+    await migrate(empty)
+
+    async with connected(empty) as connection:
+        found = await connection.fetchval("select journal_floor from telemetry.installation")
+    assert found == floor
+
+
 async def test_the_check_notices_migrations_that_are_not_whole_steps(empty: str) -> None:
     """Were each statement a transaction of its own, a kill would leave half of them."""
     async with connected(empty) as connection:
