@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 
+import browser
 import pytest
 from daemons import DaemonProcess, kill_started, start_daemon
 from databases import fresh_database
@@ -18,6 +19,15 @@ from daemon.store.pool import Database
 # A busy machine is no failure, and a run of CI is to be repeatable.
 settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("suite")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A run without a browser says so: a skip alone is easily overlooked."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(browser.MISSING in str(report.longrepr) for report in skipped)
+    if count:
+        said = f"WARNING: {count} tests of the browser did not run: {browser.MISSING}"
+        terminalreporter.write_line(said, yellow=True, bold=True)
 
 
 @pytest.fixture
