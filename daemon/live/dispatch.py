@@ -20,6 +20,8 @@ TICK_S = 0.05
 """What waits for its time waits for the next multiple of this, so that many share one message."""
 LINES_PER_LOOK = 32
 """Deliveries between two looks at the clock."""
+PIECES_PER_TURN = 8
+"""Messages of one large flush; each may take a millisecond to make."""
 AHEAD_POLL_S = 0.05
 PIECES_BYTES_MAX = 16 * 2**20
 
@@ -215,7 +217,7 @@ class Dispatch:
                 return
             if at_s is not None:
                 again_s = at_s if again_s is None else min(again_s, at_s)
-        connection.is_paid = False
+        connection.is_paid = any(line.target is not None for line in connection.lines)
         if again_s is not None:
             self.queue(connection, at_s=again_s)
 
@@ -239,7 +241,7 @@ class Dispatch:
             if at_s is not None:
                 return at_s
         if not self._write_pieces(line, now_s):
-            return None
+            return now_s
         line.target = None
         # A flush that took its time ends behind what came meanwhile.
         return now_s if feed.pending(line) > 0 or not self.level(line) else None
@@ -260,10 +262,15 @@ class Dispatch:
         return None
 
     def _write_pieces(self, line: Line, now_s: float) -> bool:
-        """Write until the flush is over (True) or the socket is not clear (False)."""
+        """Write until the flush is over (True), or the socket is not clear or others have to have
+        a turn (False)."""
         outlet, target = line.connection.outlet, line.target
         assert target is not None
+        pieces = 0
         while line.snapshot is not None or line.place != (target, 0):
+            pieces += 1
+            if pieces > PIECES_PER_TURN:
+                return False
             if not outlet.is_clear:
                 self.slow_down(line.connection, now_s)
                 return False
@@ -294,12 +301,12 @@ class Dispatch:
         feed, devices = line.feed, line.snapshot
         assert isinstance(feed, LatestFeed)
         assert devices is not None
-        data, _, shown = feed.snapshot_of(devices, start=line.shown)
-        kind = "update" if line.shown else "snapshot"
-        line.shown = shown
+        data, count, shown = feed.snapshot_of(devices, start=line.shown)
+        is_first, line.shown = not line.shown, shown
         if shown >= len(devices):
             line.snapshot = None
-        self.tell(line.connection, kind, data)
+        if count or is_first:
+            self.tell(line.connection, "snapshot" if is_first else "update", data)
 
     def _drop(self, line: Line) -> None:
         """Tell what is lost, and go on behind it."""

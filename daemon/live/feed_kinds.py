@@ -18,6 +18,8 @@ from daemon.live.ring import Entry, Place, Ring
 from daemon.live.views import Views
 
 Fields = dict[str, Any]
+SNAPSHOT_DEVICES_MAX = 1_000
+"""So many are looked at for one message, also when few of them may be seen."""
 
 
 class LatestFeed(Feed):
@@ -78,7 +80,8 @@ class LatestFeed(Feed):
         self._shown.clear()
         found: dict[str, dict[str, Fields]] = {}
         size, count, at = 0, 0, start
-        while at < len(devices) and size < self.views.message_bytes_max // 2:
+        end = min(len(devices), start + SNAPSHOT_DEVICES_MAX)
+        while at < end and size < self.views.message_bytes_max // 2:
             device_id = devices[at]
             at += 1
             for metric_name, series_id in self.views.registry.metrics_of(device_id).items():
