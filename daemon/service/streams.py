@@ -140,6 +140,10 @@ class Streams:
         for task in stream.tasks.values():
             task.cancel()
 
+    def close_slow(self, stream: Stream) -> None:
+        """Its socket takes nothing; its client resumes, or not."""
+        self._hub.close(stream.connection, TOO_SLOW, "too slow")
+
     def drained(self, stream: Stream) -> None:
         """Its socket takes more again."""
         stream.clear.set()
@@ -293,7 +297,7 @@ class Streams:
         try:
             await self._catch(stream, key, Asked(stream.principal, interest), after)
         except TimeoutError:
-            self._hub.close(stream.connection, TOO_SLOW, "too slow")
+            self.close_slow(stream)
         except DomainError as error:
             self.say(stream, "error", {"code": "STREAM_UNAVAILABLE", "message": error.detail})
             self._hub.close(stream.connection, TRY_LATER, "the journal can't be read now")
@@ -315,8 +319,10 @@ class Streams:
             async with self._readers:
                 page = await self._catch_up.page(asked, after, upto=self._hub.head.seq)
             for piece in self._catch_up.pieces(asked, after, page):
-                await self._until_clear(stream)
+                await self.until_clear(stream)
                 self._write(stream, key, piece)
+                # Others have a turn, too.
+                await asyncio.sleep(0)
             after = page.cursor
             stream.connection.held[key] = (after.seq, after.offset)
         del stream.connection.held[key]
@@ -332,14 +338,12 @@ class Streams:
         cursor = Cursor(self._hub.head.epoch, seq, offset)
         stream.outlet.write(frame(piece.kind, timestamp=stamp, cursor=cursor, data=piece.data))
 
-    async def _until_clear(self, stream: Stream) -> None:
-        """Raises TimeoutError after CLEAR_WITHIN_S."""
+    async def until_clear(self, stream: Stream) -> None:
+        """Return when its socket takes more. Raises TimeoutError after CLEAR_WITHIN_S."""
         while not stream.outlet.is_clear:
             stream.clear.clear()
             async with asyncio.timeout(CLEAR_WITHIN_S):
                 await stream.clear.wait()
-        # Others have a turn, too.
-        await asyncio.sleep(0)
 
     # -- what is told ------------------------------------------------------------------------
 

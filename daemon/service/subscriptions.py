@@ -11,16 +11,13 @@ from typing import Any
 
 from daemon.clock import Clock, as_datetime
 from daemon.domain.access import Principal
-from daemon.domain.errors import Conflict, DomainError, NotFound
+from daemon.domain.errors import Conflict, NotFound
 from daemon.domain.ids import new_id
-from daemon.log import get_logger
 from daemon.store.subscriptions import SubscriptionRow, SubscriptionStore
 
 HOLD_EVERY_S = 15.0
 """How often a process says which subscriptions have a socket here."""
 OF_A_KEY_MAX = 20_000
-
-log = get_logger()
 
 
 class UnknownSubscription(NotFound):
@@ -37,7 +34,10 @@ class Subscriptions:
         self._clock = clock
         self.life_s = life_s
         self._held: dict[str, list[Callable[[], None]]] = {}
-        self._told = asyncio.Event()
+        self._fresh: set[str] = set()
+        self._released: set[str] = set()
+        self._is_told = False
+        self._has_work = asyncio.Event()
 
     async def create(self, by: Principal, wanted: dict[str, Any]) -> str:
         """Store a subscription and return its id. Raises Conflict over OF_A_KEY_MAX."""
@@ -69,31 +69,18 @@ class Subscriptions:
 
     # -- sockets -----------------------------------------------------------------------------
 
-    async def hold(self, subscription_id: str, close: Callable[[], None]) -> None:
-        """A socket of it is open here; `close` is called when it is cancelled.
-
-        Raises UnknownSubscription when that happened just now.
-        """
+    def hold(self, subscription_id: str, close: Callable[[], None]) -> None:
+        """A socket of it is open here; `close` is called when it is cancelled."""
         self._held.setdefault(subscription_id, []).append(close)
-        try:
-            present = await self._store.hold([subscription_id], life_s=self._hold_s)
-        except BaseException:
-            self._let_go(subscription_id, close)
-            raise
-        if not present:
-            self._let_go(subscription_id, close)
-            raise UnknownSubscription()
+        self._fresh.add(subscription_id)
+        self._has_work.set()
 
-    async def release(self, subscription_id: str, close: Callable[[], None]) -> None:
+    def release(self, subscription_id: str, close: Callable[[], None]) -> None:
         """A socket of it is gone; from the last one on it lives `life_s`."""
         self._let_go(subscription_id, close)
-        if subscription_id in self._held:
-            return
-        try:
-            await self._store.hold([subscription_id], life_s=self.life_s)
-        except DomainError as error:
-            # It ends by itself, somewhat earlier or later.
-            log.info("subscription_not_released", code=error.error_code)
+        if subscription_id not in self._held:
+            self._released.add(subscription_id)
+            self._has_work.set()
 
     def _let_go(self, subscription_id: str, close: Callable[[], None]) -> None:
         sockets = self._held.get(subscription_id, [])
@@ -109,17 +96,33 @@ class Subscriptions:
 
     def tell(self) -> None:
         """A NOTIFY came: one was cancelled somewhere."""
-        self._told.set()
+        self._is_told = True
+        self._has_work.set()
 
-    async def wait_until_told(self, timeout_s: float) -> bool:
-        """Return when `tell` was called, True, or after the timeout."""
+    async def wait_for_work(self, timeout_s: float) -> None:
+        """Return when a socket came or went, `tell` was called, or after the timeout."""
         try:
             async with asyncio.timeout(max(0.0, timeout_s)):
-                await self._told.wait()
+                await self._has_work.wait()
         except TimeoutError:
-            return False
-        self._told.clear()
-        return True
+            return
+
+    async def turn(self) -> None:
+        """Write down which sockets came and went, many at once, and close those of cancelled ones.
+
+        Raises StoreUnavailable.
+        """
+        self._has_work.clear()
+        fresh, self._fresh = self._fresh & self._held.keys(), set()
+        released, self._released = self._released - self._held.keys(), set()
+        is_told, self._is_told = self._is_told, False
+        if released:
+            await self._store.hold(released, life_s=self.life_s)
+        if fresh:
+            self._close_all_but(fresh, await self._store.hold(fresh, life_s=self._hold_s))
+        if is_told and self._held:
+            held = set(self._held)
+            self._close_all_but(held, await self._store.present(held))
 
     async def keep(self) -> None:
         """Say which are held here, and close the sockets of those that are gone.
@@ -127,17 +130,10 @@ class Subscriptions:
         Raises StoreUnavailable.
         """
         if self._held:
-            held = list(self._held)
+            held = set(self._held)
             self._close_all_but(held, await self._store.hold(held, life_s=self._hold_s))
 
-    async def look(self) -> None:
-        """One was cancelled somewhere: close its sockets, if they are here. Raises
-        StoreUnavailable."""
-        if self._held:
-            held = list(self._held)
-            self._close_all_but(held, await self._store.present(held))
-
-    def _close_all_but(self, held: list[str], present: set[str]) -> None:
+    def _close_all_but(self, held: set[str], present: set[str]) -> None:
         for subscription_id in held:
             if subscription_id not in present:
                 self._close(subscription_id)

@@ -87,7 +87,7 @@ class SocketDoor:
         except Exception as error:
             self._end(visit, error)
         finally:
-            await self._leave(visit, began_s)
+            self._leave(visit, began_s)
 
     # -- in ----------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class SocketDoor:
             return
         assert visit.stream is not None
         if door.subscription_id is not None:
-            await self._parts.subscriptions.hold(door.subscription_id, visit.stream.cancelled)
+            self._parts.subscriptions.hold(door.subscription_id, visit.stream.cancelled)
         await self._parts.streams.subscribe(visit.stream, wanted, key=door.subscription_id)
 
     async def _identify(self, visit: Visit) -> Visitor:
@@ -162,7 +162,11 @@ class SocketDoor:
                 self._refuse_flood(visit, strikes, now_s)
                 continue
             try:
+                # Who does not read is not answered, nor read: answers would pile up here.
+                await self._parts.streams.until_clear(stream)
                 await socket_actions.act(self._parts, stream, said)
+            except TimeoutError:
+                self._parts.streams.close_slow(stream)
             except Exception as error:
                 if not isinstance(error, DomainError):
                     log.error("stream_action_failed", exc_info=True)
@@ -197,7 +201,7 @@ class SocketDoor:
         visit.outlet.write(error_message(error, self._parts.clock))
         visit.outlet.close(code, reason)
 
-    async def _leave(self, visit: Visit, began_s: float) -> None:
+    def _leave(self, visit: Visit, began_s: float) -> None:
         stream = visit.stream
         if stream is None:
             return
@@ -211,7 +215,7 @@ class SocketDoor:
         )
         if visit.door.subscription_id is not None:
             subscriptions = self._parts.subscriptions
-            await subscriptions.release(visit.door.subscription_id, stream.cancelled)
+            subscriptions.release(visit.door.subscription_id, stream.cancelled)
 
 
 class _Gone(Exception):

@@ -52,7 +52,7 @@ class SseOutlet:
 
     @property
     def is_clear(self) -> bool:
-        return self._waiting_bytes <= HIGH_WATER_BYTES
+        return self._is_gone or self._waiting_bytes <= HIGH_WATER_BYTES
 
     def close(self, code: int, reason: str) -> None:
         """End the answer after what was written; who does not take it in ABORT_AFTER_S is cut."""
@@ -77,6 +77,7 @@ class SseOutlet:
         if self.close_code is None:
             self.close_code = 1006
         self._has_work.set()
+        self.on_clear()
 
     async def pump(self, send: Send) -> None:
         """Until the end; the last part closes the answer."""

@@ -131,9 +131,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     @property
     def is_clear(self) -> bool:
         """Whether less than HIGH_WATER_BYTES are unsent; if not, `on_clear` will be called."""
+        if self.disconnected:
+            return True
         if self._is_paused:
             return False
-        if self.disconnected or self.transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
+        if self.transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
             return True
         # Written in this turn of the loop: the socket may still take it all, without a pause.
         if not self._is_rechecking:
@@ -196,6 +198,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._abort_timer = None
         self._early.clear()
         self.frames.clear()
+        # Who waits for it to become clear need not wait any more.
+        self.on_clear()
         self._release()
 
     def pause_writing(self) -> None:

@@ -9,19 +9,22 @@ from daemon.domain.errors import DomainError
 from daemon.log import get_logger
 from daemon.service.subscriptions import HOLD_EVERY_S, Subscriptions
 
+TOGETHER_S = 0.1
+"""What comes within this is written in one statement."""
+
 log = get_logger()
 
 
 async def run(subscriptions: Subscriptions) -> None:
-    """Until cancelled; a turn that fails is made up for by the next."""
+    """Until cancelled; what a failed turn left out is made up for by the next `keep`."""
     loop = asyncio.get_running_loop()
     hold_at_s = loop.time() + HOLD_EVERY_S
     while True:
-        is_told = await subscriptions.wait_until_told(hold_at_s - loop.time())
+        await subscriptions.wait_for_work(hold_at_s - loop.time())
+        await asyncio.sleep(TOGETHER_S)
         try:
-            if is_told:
-                await subscriptions.look()
-            else:
+            await subscriptions.turn()
+            if loop.time() >= hold_at_s:
                 hold_at_s = loop.time() + HOLD_EVERY_S
                 await subscriptions.keep()
         except DomainError as error:

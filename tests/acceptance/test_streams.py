@@ -253,7 +253,7 @@ async def test_a_subscription_waits_for_its_socket_and_then_is_gone(own: DaemonP
     await write(own, "s", 2)
     async with a_socket(own, path) as socket:
         assert (await frame_of(socket, "subscribed"))["data"]["recovered"] is False
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(3)
     async with a_socket(own, path) as socket:
         code, _ = await close_code(socket)
 

@@ -54,12 +54,14 @@ async def test_a_socket_keeps_it_and_its_end_begins_the_life_anew(
     def close() -> None:
         closed.append(made)
 
-    await process.hold(made, close)
+    process.hold(made, close)
+    await process.turn()
     for _ in range(4):
         await asyncio.sleep(0.2)
         await process.keep()
     await process.find(made, by=MINE)
-    await process.release(made, close)
+    process.release(made, close)
+    await process.turn()
     await process.find(made, by=MINE)
     await asyncio.sleep(0.4)
 
@@ -76,42 +78,63 @@ async def test_the_last_of_two_sockets_counts(database: Database) -> None:
 
     def two() -> None: ...
 
-    await process.hold(made, one)
-    await process.hold(made, two)
-    await process.release(made, one)
+    process.hold(made, one)
+    process.hold(made, two)
+    process.release(made, one)
+    await process.turn()
     await asyncio.sleep(0.3)
-    await process.keep()
 
     await process.find(made, by=MINE)
 
 
 async def test_a_cancelled_one_closes_its_sockets_here_and_elsewhere(database: Database) -> None:
     here, elsewhere = a_process(database), a_process(database)
-    made = await here.create(MINE, {})
+    made, other = await here.create(MINE, {}), await here.create(MINE, {})
     closed: list[str] = []
-    await here.hold(made, lambda: closed.append("here"))
-    await elsewhere.hold(made, lambda: closed.append("elsewhere"))
+    here.hold(made, lambda: closed.append("here"))
+    elsewhere.hold(made, lambda: closed.append("elsewhere"))
+    elsewhere.hold(other, lambda: closed.append("other"))
+    await elsewhere.turn()
     with pytest.raises(UnknownSubscription):
         await here.cancel(made, by=OTHER)
     await here.cancel(made, by=MINE)
     told = list(closed)
-    await elsewhere.look()
+    elsewhere.tell()
+    await elsewhere.turn()
 
     assert told == ["here"]
     assert closed == ["here", "elsewhere"]
     with pytest.raises(UnknownSubscription):
         await here.cancel(made, by=MINE)
-    with pytest.raises(UnknownSubscription):
-        await elsewhere.hold(made, lambda: None)
 
 
-async def test_a_notify_wakes_the_keeper(database: Database) -> None:
-    process = a_process(database)
+async def test_one_that_was_cancelled_before_its_socket_was_written_down_closes(
+    database: Database,
+) -> None:
+    here, elsewhere = a_process(database), a_process(database)
+    made = await here.create(MINE, {})
+    closed: list[str] = []
+    elsewhere.hold(made, lambda: closed.append("elsewhere"))
+    await here.cancel(made, by=MINE)
+    await elsewhere.turn()
 
-    assert not await process.wait_until_told(0.01)
-    process.tell()
-    assert await process.wait_until_told(5)
-    assert not await process.wait_until_told(0.01)
+    assert closed == ["elsewhere"]
+
+
+async def test_a_notify_wakes_the_keeper_and_a_lost_one_is_made_up_for(database: Database) -> None:
+    here, elsewhere = a_process(database), a_process(database)
+    made = await here.create(MINE, {})
+    closed: list[str] = []
+    elsewhere.hold(made, lambda: closed.append("elsewhere"))
+    await elsewhere.turn()
+    elsewhere.tell()
+    await asyncio.wait_for(elsewhere.wait_for_work(60), 5)
+    await elsewhere.turn()
+    await elsewhere.wait_for_work(0.01)
+    await here.cancel(made, by=MINE)
+    await elsewhere.keep()
+
+    assert closed == ["elsewhere"]
 
 
 async def test_a_key_has_so_many(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
