@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -12,6 +13,7 @@ import pytest
 from hubs import EPOCH, PLENTY, START_US, Listener, a_world
 from stacks import ADMIN
 
+from daemon.clock import SystemClock
 from daemon.domain.access import Principal
 from daemon.domain.block import Block
 from daemon.domain.catalog import SeriesRow
@@ -22,7 +24,9 @@ from daemon.domain.interest import make_interest
 from daemon.domain.kinds import Kind
 from daemon.live.connection import Budget
 from daemon.live.dispatch import HubLimits
-from daemon.live.ring import RingLimits
+from daemon.live.hub import Hub
+from daemon.live.ring import Entry, Ring, RingLimits
+from daemon.live.views import Views
 
 pytestmark = pytest.mark.anyio
 TEN = Budget(messages_per_s=10, burst=2, messages_per_minute=1_000)
@@ -588,3 +592,83 @@ async def test_a_shutdown_tells_everybody_where_they_are() -> None:
     assert listener.frames()[-1]["cursor"] == "e1-2"
     assert stuck.frames("shutdown")[0]["cursor"] == "e1-1"
     assert [one.closed and one.closed[0] for one in (listener, stuck)] == [1012, 1012]
+
+
+# -- the loop ----------------------------------------------------------------------------------
+
+
+async def test_the_loop_passes_on_what_is_published_and_what_is_due() -> None:
+    """On the real clock: a paced subscription is served although nothing else happens."""
+    world = a_world()
+    hub = Hub(Views(world.registry, world.latest, SystemClock()), ring=Ring())
+    hub.begin(0)
+    at_once, paced = Listener(), Listener()
+    for listener, frequency_ms in ((at_once, None), (paced, 100)):
+        connection = hub.connect(listener, ADMIN, budget=PLENTY)
+        interest = make_interest(devices=["d1"], max_frequency_ms=frequency_ms)
+        hub.join(connection, "s", interest, after=None)
+
+    async with asyncio.TaskGroup() as tasks:
+        loop = tasks.create_task(hub.run())
+        for value in range(1, 6):
+            number = np.array([float(value)])
+            hub.publish(Entry(value, Block(np.array([1], np.int32), np.array([value]), number)))
+            await asyncio.sleep(0.005)
+        async with asyncio.timeout(5):
+            while paced.values()[-1:] != [5]:
+                await asyncio.sleep(0.01)
+        loop.cancel()
+
+    assert at_once.values() == [1, 2, 3, 4, 5]
+    assert len(paced.values()) < 5
+
+
+async def test_one_feed_that_fails_is_a_loss_for_it_and_nothing_for_others() -> None:
+    world = a_world()
+    broken, _ = world.listen(devices=["d1"])
+    well, _ = world.listen(devices=["d2"])
+    world.publish_block(
+        Block(
+            np.array([1, 3], np.int32), np.arange(2) + START_US, np.array([np.nan, 2.0]),
+            objects={0: object()},
+        )
+    )  # fmt: skip
+    await world.turn()
+    world.publish((1, 3), (3, 4))
+
+    await world.turn()
+
+    assert broken.values() == [3]
+    assert broken.frames("gap")[0]["data"]["points"] == 1
+    assert well.values()[-1:] == [4]
+    gaps = well.frames("gap")
+    assert len(well.values()) + sum(gap["data"]["points"] for gap in gaps) == 2
+
+
+async def test_a_large_flush_is_not_written_all_in_one_turn() -> None:
+    world = a_world()
+    world.hub.views.message_points_max = 1
+    listener, _ = world.listen(devices=["d1"])
+    world.publish(*((1, value) for value in range(100)))
+    await world.turn()
+    first = len(listener.messages)
+    for _ in range(100):
+        await world.turn()
+
+    assert first < 20
+    assert listener.values() == list(range(100))
+
+
+async def test_a_wide_snapshot_comes_in_parts_of_which_the_first_is_the_snapshot() -> None:
+    world = a_world()
+    world.hub.views.message_bytes_max = 600
+    world.publish(*((series_id, series_id) for series_id in range(1, 9)))
+    await world.turn()
+    listener, _ = world.listen(channels=["latest"])
+    for _ in range(10):
+        await world.turn()
+
+    kinds = [frame["type"] for frame in listener.frames()]
+    assert kinds[0] == "snapshot"
+    assert set(kinds[1:]) == {"update"}
+    assert len(_merged(listener)) == 8
