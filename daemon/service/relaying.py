@@ -74,8 +74,7 @@ class Relaying:
 
     async def move(self, grant: Grant, *, position: int, to: int) -> None:
         """Everything up to `to` was published. Raises LeaseLost."""
-        async with self._database.transaction("control") as connection:
-            await leases.move(connection, grant, position=position, to=to)
+        await leases.move_lazily(self._database, grant, position=position, to=to)
 
     async def _tell_lost(self, position: int) -> None:
         """Say once what the journal no longer held when we came to it."""

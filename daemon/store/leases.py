@@ -60,6 +60,16 @@ async def confirm(connection: Connection, grant: Grant) -> None:
         raise LeaseLost
 
 
+async def move_lazily(database: Database, grant: Grant, *, position: int, to: int) -> None:
+    """Move the position without waiting for the disk: a crash of the database may undo it.
+
+    For who may do again what it did. Raises LeaseLost.
+    """
+    async with database.transaction("control") as connection:
+        await connection.execute(SQL["commit_lazily"])
+        await move(connection, grant, position=position, to=to)
+
+
 async def move(connection: Connection, grant: Grant, *, position: int, to: int) -> None:
     """Move the position, once. Raises LeaseLost when it is not `position` or the lease is gone."""
     moved = await connection.fetchval(

@@ -12,11 +12,12 @@ from daemon.clock import Clock
 from daemon.domain.cloud_events import CloudEvent
 from daemon.domain.errors import DomainError, LeaseLost
 from daemon.log import get_logger
-from daemon.service.relaying import Relaying
+from daemon.service.relaying import PAGE_ENTRIES, Relaying
 from daemon.store.leases import Grant
 from daemon.workers.lease import Lease
 
 TURN_S = 0.05
+"""What comes meanwhile goes out together, with one move of the position."""
 STANDBY_S = 1.0
 """How often a process that does not hold the lease asks for it."""
 RETRY_MIN_S = 0.5
@@ -74,7 +75,7 @@ class Relay:
         """One look; returns how long to wait for the next, in seconds."""
         try:
             await self._reach()
-            is_busy = await self.run_once()
+            published = await self.run_once()
         except LeaseLost:
             self._lease.drop()
         except DomainError as error:
@@ -84,7 +85,7 @@ class Relay:
             return RETRY_MAX_S
         else:
             self._note_up()
-            if is_busy:
+            if published >= PAGE_ENTRIES:
                 return 0.0
             return TURN_S if self._lease.grant else STANDBY_S
         return STANDBY_S
@@ -112,19 +113,19 @@ class Relay:
         self._down_since_s = None
         self._retry_s = RETRY_MIN_S
 
-    async def run_once(self) -> bool:
-        """Publish what comes next and move the position; False when there is nothing.
+    async def run_once(self) -> int:
+        """Publish what comes next and move the position; returns how many messages that were.
 
-        False also while another process holds the lease. Raises LeaseLost and TryLater; then what
+        0 also while another process holds the lease. Raises LeaseLost and TryLater; then what
         was published is published again, with the same ids.
         """
         grant = await self._ready()
         if grant is None:
-            return False
+            return 0
         try:
             page = await self._relaying.page(self._position)
             if page is None:
-                return False
+                return 0
             await self._publisher.publish(page.events)
             faults.point(faults.Point.RELAY_BEFORE_POSITION)
             await self._relaying.move(grant, position=self._position, to=page.to)
@@ -133,7 +134,7 @@ class Relay:
             self._begun = None
             raise
         self._position = page.to
-        return True
+        return len(page.events)
 
     async def _ready(self) -> Grant | None:
         """The grant, with the position of its epoch."""

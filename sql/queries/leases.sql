@@ -22,6 +22,10 @@ select c.position from telemetry.consumer c
  where c.name = $1::text and c.holder = $2::uuid and c.lease_epoch = $3::int8
    for share;
 
+-- commit_lazily --
+-- The commit of this transaction need not wait for the disk.
+set local synchronous_commit = off;
+
 -- move --
 -- Move the position of $1 from $4 to $5, if $2 holds the lease in epoch $3.
 update telemetry.consumer c
