@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 from daemon.domain.cursors import Cursor
 from daemon.live.connection import Connection, Line
@@ -125,7 +125,7 @@ class Dispatch:
         piece: Piece | None = None
         message: Message | None = None
         now_s = self.now_s
-        for number, line in enumerate(list(feed.lines)):
+        for number, line in enumerate(_lines_of(feed)):
             if number and not number % LINES_PER_LOOK:
                 yield
                 now_s = self.now_s
@@ -158,7 +158,7 @@ class Dispatch:
         if since is None:
             return
         points = feed.rows_total - feed.taken_at(since)
-        for line in list(feed.lines):
+        for line in _lines_of(feed):
             if line.round < feed.round:
                 line.round = feed.round
                 self.tell_loss(line.connection, since, (target, 0), points=points)
@@ -373,6 +373,10 @@ class Dispatch:
             message = self.views.frame(piece.kind, place=piece.place, data=piece.data)
             piece.message = message
         return message
+
+
+def _lines_of(feed: Feed) -> list[Line]:
+    return cast(list[Line], list(feed.lines))
 
 
 def _may_send(connection: Connection, now_s: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ from daemon.domain.interest import Interest
 from daemon.domain.json_points import FEW_ROWS, point_texts
 from daemon.domain.merge import EMPTY, winners
 from daemon.domain.tags import rows_carrying
-from daemon.live.connection import Line
 from daemon.live.message import Message
 from daemon.live.ring import Entry, Place, Ring, RowList
 from daemon.live.views import Views
@@ -31,6 +30,13 @@ def feed_key(interest: Interest, principal: Principal) -> FeedKey:
     """Equal for subscriptions that get the same messages; `interest` is of one channel."""
     sees_keys = "keys" in principal.scopes or "admin" in principal.scopes
     return interest, principal.devices, principal.groups, principal.metrics, sees_keys
+
+
+class Reader(Protocol):
+    """What a feed has to know of a line: how many of all its rows it has got or lost."""
+
+    @property
+    def taken(self) -> int | None: ...
 
 
 class News:
@@ -83,7 +89,7 @@ class Feed:
         self.key: FeedKey = ()
         self.channel = interest.channels[0]
         self.tags = dict(interest.tags)
-        self.lines: dict[Line, None] = {}
+        self.lines: dict[Reader, None] = {}
         self.lagging = 0
         self.since: Place | None = None
         self.round = 0
@@ -190,16 +196,16 @@ class Feed:
     def news_after(self, place: Place) -> list[News]:
         return self.news[bisect_right(self.news, place[0], key=_seq_of) :]
 
-    def pending(self, line: Line) -> int:
+    def pending(self, line: Reader) -> int:
         """Rows that the line has not got."""
         return self.rows_total - self._taken(line)
 
-    def lost(self, line: Line) -> int:
+    def lost(self, line: Reader) -> int:
         """Rows that the line has not got, and can't get any more."""
         oldest = self.news[0].before if self.news else self.rows_total
         return max(0, oldest - self._taken(line))
 
-    def _taken(self, line: Line) -> int:
+    def _taken(self, line: Reader) -> int:
         return self.rows_total if line.taken is None else line.taken
 
     def trim(self, ring: Ring, *, touches_max: int) -> None:
