@@ -314,6 +314,11 @@ class Evaluation:
         return turn
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether there is a pair that time alone could change."""
+        return bool(self._states)
+
+    @property
     def cold_open(self) -> list[Pair]:
         """Pairs with an open alert of which no sample is known yet: a tick needs them warm."""
         return [pair for pair in self._cold if self._states[pair].newest_us is None]
