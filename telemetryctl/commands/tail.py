@@ -34,10 +34,19 @@ PAGE_POINTS = 10_000
 app = single()
 
 
+KINDS = ("device", "metric", "group", "tag")
+
+
 @dataclass(frozen=True, slots=True)
 class SelectOptions:
     """Which points."""
 
+    selectors: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KIND:NAME", help="device:D, metric:M, group:G or tag:K=V, as the options."
+        ),
+    ] = None
     device: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +108,7 @@ EXAMPLE = """
 telemetryctl tail -m temperature --since 5m
 telemetryctl tail -d device_001 --for 30s -o jsonl
 telemetryctl tail --group north --every 1s --state north.json
+telemetryctl tail 'group:north metric:speed' --since 2h --for 10m
 telemetryctl tail -n 10 --template '{timestamp} {device_id} {value}'
 """
 
@@ -173,25 +183,40 @@ def wanted_of(select: SelectOptions) -> Wanted:
     """The selection as the doors take it. Raises UsageFailure."""
     from telemetryctl.client.doors import DEVICES_MAX, Wanted
 
-    pairs = [text.partition("=") for text in select.tag or ()]
+    chosen = _selected(select)
+    pairs = [text.partition("=") for text in chosen["tag"]]
     if not all(key and equals for key, equals, _ in pairs):
         raise UsageFailure("--tag is KEY=VALUE")
-    devices = _names(select.device)
+    devices = _names(chosen["device"])
     if len(devices) > DEVICES_MAX:
         raise UsageFailure(
             f"{len(devices)} devices are more than {DEVICES_MAX}", hint="--group, or all of them"
         )
     return Wanted(
         devices=devices,
-        metrics=_names(select.metric),
+        metrics=_names(chosen["metric"]),
         tags=tuple((key, value) for key, _, value in pairs),
-        groups=_names(select.group),
+        groups=_names(chosen["group"]),
         every_ms=_every_ms(select.every),
     )
 
 
-def _names(given: list[str] | None) -> tuple[str, ...]:
-    split = chain.from_iterable(text.split(",") for text in given or ())
+def _selected(select: SelectOptions) -> dict[str, list[str]]:
+    """What options and selectors choose, by kind. Raises UsageFailure."""
+    options = (select.device, select.metric, select.group, select.tag)
+    chosen = {kind: list(given or ()) for kind, given in zip(KINDS, options, strict=True)}
+    for word in chain.from_iterable(text.split() for text in select.selectors or ()):
+        kind, _, name = word.partition(":")
+        if kind not in KINDS or not name:
+            raise UsageFailure(
+                f'"{word}" chooses nothing', hint="such as device:bus_7 metric:speed tag:route=20"
+            )
+        chosen[kind].append(name)
+    return chosen
+
+
+def _names(given: list[str]) -> tuple[str, ...]:
+    split = chain.from_iterable(text.split(",") for text in given)
     return tuple(dict.fromkeys(name for name in split if name))
 
 

@@ -129,7 +129,7 @@ class Pretty:
     def point(self, point: Point) -> None:
         device = printable(cell_text(point.get("device_id")))
         metric = printable(cell_text(point.get("metric_name")))
-        value = printable(cell_text(point.get("value")))
+        value = printable(_value_text(point.get("value")))
         self._device_width = _grown(self._device_width, device)
         self._metric_width = _grown(self._metric_width, metric)
         self._value_width = _grown(self._value_width, value)
@@ -165,6 +165,14 @@ class Pretty:
 
     def _dim(self, text: str) -> str:
         return f"{_DIM}{text}{_RESET}" if self.has_color and text else text
+
+
+def _value_text(value: Any) -> str:
+    """A position as `lat,lon`, about a metre sharp; everything else as it is."""
+    match value:
+        case {"lat": int() | float() as lat, "lon": int() | float() as lon}:
+            return f"{lat:.5f},{lon:.5f}"
+    return cell_text(value)
 
 
 def _grown(width: int, text: str) -> int:

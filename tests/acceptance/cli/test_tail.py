@@ -71,6 +71,19 @@ class TestSelection:
             ("one", 1), ("two", 1), ("two", 4),
         ]  # fmt: skip
 
+    def test_selectors_are_the_options_in_one_word(
+        self, daemon: DaemonProcess, http: httpx.Client
+    ) -> None:
+        send(http, "worded", "speed", [1], tags={"room": "lab"})
+        send(http, "worded", "speed", [2])
+        send(http, "worded", "fuel", [3], tags={"room": "lab"})
+
+        words = ["device:worded metric:speed", "tag:room=lab"]
+        with tailing(daemon, *words, "--since", "1h", "--idle", "500ms") as tail:
+            assert tail.end() == 0
+
+        assert [p["value"] for p in tail.points] == [1]
+
     @pytest.mark.parametrize("transport", TRANSPORTS)
     def test_a_group_chooses_its_members(
         self, daemon: DaemonProcess, http: httpx.Client, transport: str
@@ -278,6 +291,8 @@ class TestEnds:
             ["--every", "50ms"],
             ["--every", "1m"],
             ["--tag", "room"],
+            ["worded"],
+            ["colour:red"],
             ["-n", "0"],
             ["--for", "soon"],
             ["--template", "{device_id.__class__}"],
