@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from daemon.transport.quick_points import QuickConnection, QuickPoints
-from daemon.transport.sse import ABORT
+from daemon.transport.sse import TRANSPORT
 from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
 
 BACKLOG = 2048
@@ -27,11 +27,11 @@ _BPF_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 
 class HttpProtocol(QuickConnection):
-    """HTTP/1.1 with a way to cut a connection whose answer nobody takes."""
+    """HTTP/1.1 that shows an application its connection: to bound what it holds, and to cut it."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        cast("dict[str, Any]", self.scope)["extensions"] = {ABORT: self.transport.abort}
+        cast("dict[str, Any]", self.scope)["extensions"] = {TRANSPORT: self.transport}
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over; the parser leads back here, and nobody else takes it away."""

@@ -9,8 +9,8 @@ from starlette.types import Receive, Send
 
 from daemon.live.message import Message
 
-ABORT = "telemetry.abort"
-"""Where the scope's extensions hold what cuts the connection of a request."""
+TRANSPORT = "telemetry.transport"
+"""Where the scope's extensions hold the connection of a request."""
 HIGH_WATER_BYTES = 64 * 1024
 """Bytes not yet taken by the server from which on it is not clear."""
 ABORT_AFTER_S = 5.0

@@ -4,7 +4,6 @@ hub's."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import cast
 
 from starlette.types import Receive, Scope, Send
@@ -18,9 +17,10 @@ from daemon.transport.errors import ErrorAnswer, answer_of
 from daemon.transport.problems import problem
 from daemon.transport.reception import Reception
 from daemon.transport.request_id import request_id_of
-from daemon.transport.sse import ABORT, HEADERS, SseOutlet, until_gone
+from daemon.transport.sse import HEADERS, TRANSPORT, SseOutlet, until_gone
 from daemon.transport.stream_errors import NoSuchStream
 from daemon.transport.stream_requests import cursor_in, door_of, query_of, shown_in
+from daemon.transport.websocket import tune
 
 log = get_logger()
 
@@ -44,7 +44,8 @@ class SseDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = _refused_method(scope)
         stream: Stream | None = None
-        outlet = SseOutlet(abort=_abort_of(scope))
+        transport = _transport_of(scope)
+        outlet = SseOutlet(abort=transport.abort)
         if refusal is None:
             try:
                 stream = await self._open(scope, outlet)
@@ -55,6 +56,7 @@ class SseDoor:
             await self._refuse(scope, refusal, send)
             return
         began_s = self._parts.clock.monotonic_s()
+        tune(transport)
         try:
             headers = [*HEADERS, *self._headers(scope)]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -168,10 +170,5 @@ def _refusal_of(error: Exception, request_id: str) -> ErrorAnswer:
     return answer_of(error, request_id=request_id)
 
 
-def _abort_of(scope: Scope) -> Callable[[], None]:
-    found = (scope.get("extensions") or {}).get(ABORT)
-    return cast("Callable[[], None]", found) if found is not None else _nothing
-
-
-def _nothing() -> None:
-    return None
+def _transport_of(scope: Scope) -> asyncio.Transport:
+    return cast(asyncio.Transport, scope["extensions"][TRANSPORT])

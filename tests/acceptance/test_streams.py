@@ -8,6 +8,7 @@ import json
 import socket as sockets
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -371,18 +372,13 @@ async def test_wrong_keys_count_against_their_address(dsn: str) -> None:
 # -- readers that do not read --------------------------------------------------------------------
 
 
-async def test_a_socket_that_never_reads_is_closed_and_its_resume_has_it_all(dsn: str) -> None:
+@pytest.mark.parametrize("kind", ["websocket", "sse"])
+async def test_who_never_reads_is_closed_and_its_resume_has_it_all(dsn: str, kind: str) -> None:
     daemon = await started(dsn, streams__slow_grace="1s")
     await write(daemon, "flood", -1)
     cursor = await position(daemon)
-    where = httpx.URL(daemon.url)
-    plain = sockets.socket()
-    plain.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4_096)
-    plain.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(plain, (where.host, where.port or 80))
-    await asyncio.get_running_loop().sock_sendall(
-        plain, handshake(daemon, f"{CHANNEL}?device_ids=flood")
-    )
+    files = open_files(daemon)
+    plain = await never_reading(daemon, kind)
     async with a_socket(daemon) as reader:
         await subscribed(reader, devices=["flood"])
         for part in range(8):
@@ -393,6 +389,8 @@ async def test_a_socket_that_never_reads_is_closed_and_its_resume_has_it_all(dsn
             line["event"] == "stream_closed" and line["code"] == 4008 for line in daemon.log
         ):
             await asyncio.sleep(0.1)
+        while open_files(daemon) > files + 4:
+            await asyncio.sleep(0.1)
     plain.close()
     async with a_socket(daemon) as socket:
         answer = await subscribed(socket, devices=["flood"], resume=cursor)
@@ -400,6 +398,27 @@ async def test_a_socket_that_never_reads_is_closed_and_its_resume_has_it_all(dsn
 
     assert answer["data"]["recovered"] is True
     assert sorted(values_of(points)) == sorted(values_of(again)) == list(range(16_000))
+
+
+async def never_reading(daemon: DaemonProcess, kind: str) -> sockets.socket:
+    """A client that asked for a stream, and takes nothing of it."""
+    where = httpx.URL(daemon.url)
+    path = f"{CHANNEL}?device_ids=flood"
+    request = handshake(daemon, path)
+    if kind == "sse":
+        lines = [f"GET {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {daemon.key}"]
+        request = "\r\n".join([*lines, "", ""]).encode()
+    plain = sockets.socket()
+    plain.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4_096)
+    plain.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(plain, (where.host, where.port or 80))
+    await loop.sock_sendall(plain, request)
+    return plain
+
+
+def open_files(daemon: DaemonProcess) -> int:
+    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
 
 
 async def test_other_origins_are_let_in_by_name(postgres: PostgresServer) -> None:

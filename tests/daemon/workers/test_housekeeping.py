@@ -219,6 +219,29 @@ async def test_old_answers_and_dead_daemons_are_forgotten(database: Database) ->
         assert await connection.fetchval("select count(*) from telemetry.daemon") == 1
 
 
+async def test_ended_subscriptions_and_old_tickets_go_and_the_others_stay(
+    database: Database,
+) -> None:
+    for name, minutes in (("old", 6), ("ended", 1), ("open", -1)):
+        await execute(
+            database,
+            "insert into telemetry.subscription (subscription_id, key_id, wanted, expires_at)"
+            " values ($1, 'key', '{}', clock_timestamp() - make_interval(mins => $2))",
+            name,
+            minutes,
+        )
+        await execute(
+            database,
+            "insert into telemetry.ticket (ticket_hash, key_id, expires_at)"
+            " values ($1, 'key', clock_timestamp() - make_interval(mins => $2))",
+            name.encode(),
+            minutes,
+        )
+    done = await a_housekeeping(database).run_once(SystemClock().now_us())
+
+    assert (done["subscriptions"], done["tickets"]) == (1, 1)
+
+
 async def test_nothing_expires_under_a_lost_lease(database: Database) -> None:
     lease = Lease(database, "housekeeping", holder=uuid4(), clock=SystemClock())
     await lease.take()
