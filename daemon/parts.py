@@ -19,6 +19,7 @@ from daemon.live.registry import Registry
 from daemon.live.ring import Ring, RingLimits
 from daemon.live.traffic import Traffic
 from daemon.live.views import Views
+from daemon.service.alerts import Alerts
 from daemon.service.catalog import Catalog
 from daemon.service.catch_up import CatchUp
 from daemon.service.devices import Devices
@@ -35,12 +36,15 @@ from daemon.service.rates import Rates
 from daemon.service.reads import make_reads
 from daemon.service.relaying import RELAY, Relaying
 from daemon.service.retention import Keep, Retention
+from daemon.service.rule_facts import RuleFacts
+from daemon.service.rules import Rules
 from daemon.service.stats import Stats
 from daemon.service.stream_limits import StreamLimits
 from daemon.service.streams import Streams
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tail import Tail
 from daemon.service.tickets import Tickets
+from daemon.store.alerts import AlertStore
 from daemon.store.devices import DeviceStore
 from daemon.store.evaluation import EvaluationStore
 from daemon.store.events import EventStore
@@ -50,6 +54,7 @@ from daemon.store.journal import JournalStore
 from daemon.store.keys import KeyStore
 from daemon.store.metrics import MetricStore
 from daemon.store.pool import Database
+from daemon.store.rules import RuleStore
 from daemon.store.series import SeriesStore
 from daemon.store.stats import StatsStore
 from daemon.store.subscriptions import SubscriptionStore
@@ -107,6 +112,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     services.health.process = {"number": process, "of": config.server.processes}
     services.health.add_section("data_ingestion", ingest.numbers)
     services.health.add_section("real_time_stream", hub.numbers)
+    services.health.add_section("alert_engine", services.alerts.numbers)
     services.health.add_section("time_series_db", lambda: _history_numbers(tail))
     relay = _relay(config, database, tail, hub, Lease(database, RELAY, holder=writer, clock=clock))
     if relay is not None:
@@ -194,6 +200,8 @@ def _services(
         await groups.refresh()
 
     keys = Keys(KeyStore(database), clock=clock, members=membership)
+    rule_store = RuleStore(database)
+    facts = RuleFacts(rule_store, registry=tail.registry, head=tail.head)
     return Services(
         clock=clock,
         traffic=traffic,
@@ -208,6 +216,8 @@ def _services(
         ),
         groups=groups,
         group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
+        rules=Rules(rule_store, facts=facts, clock=clock),
+        alerts=Alerts(AlertStore(database), rule_store, clock=clock),
         events=Events(EventStore(database), clock=clock, tail=tail),
         stats=Stats(
             StatsStore(database),

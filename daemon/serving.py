@@ -17,6 +17,7 @@ from daemon.config import Config
 from daemon.domain.errors import DomainError, StoreUnavailable
 from daemon.log import get_logger
 from daemon.parts import Parts
+from daemon.service.alerts import COUNT_EVERY_S
 from daemon.service.groups import REFRESH_EVERY_S
 from daemon.store.pool import PoolLimits
 from daemon.store.subscriptions import TELLS
@@ -26,7 +27,7 @@ from daemon.transport.origin import with_cors
 from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, admit_no_more, make_server
 from daemon.transport.stream_doors import StreamDoors
-from daemon.workers import follower, listener, subscription_keeper
+from daemon.workers import follower, job_runner, listener, subscription_keeper
 from daemon.workers.repeat import repeat
 
 log = get_logger()
@@ -121,8 +122,10 @@ def _loops(parts: Parts) -> list[Loop]:
         repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
         *([parts.relay.run()] if parts.relay else []),
         parts.evaluator.run(),
+        job_runner.run(services.jobs),
         repeat(lambda: _register(parts), every_s=REGISTER_EVERY_S, name="register"),
         repeat(services.groups.refresh, every_s=REFRESH_EVERY_S, name="groups"),
+        repeat(services.alerts.count, every_s=COUNT_EVERY_S, name="alert_figures"),
     ]
 
 

@@ -57,8 +57,13 @@ class Principal:
     def sees_everything(self) -> bool:
         return self.devices is None and self.groups is None and self.metrics is None
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether it sees certain devices only."""
+        return self.devices is not None or self.groups is not None
+
     def sees_device(self, device_id: str) -> bool:
-        if self.devices is None and self.groups is None:
+        if not self.is_bound:
             return True
         if self.devices is not None and any(fnmatchcase(device_id, p) for p in self.devices):
             return True

@@ -39,6 +39,12 @@ class EventType(StrEnum):
     METRIC_DELETED = "metric.deleted"
     DEVICE_UPDATED = "device.updated"
     DEVICE_DELETED = "device.deleted"
+    RULE_CREATED = "alert.rule.created"
+    RULE_UPDATED = "alert.rule.updated"
+    RULE_DELETED = "alert.rule.deleted"
+    ALERT_TRIGGERED = "alert.triggered"
+    ALERT_ACKNOWLEDGED = "alert.acknowledged"
+    ALERT_RESOLVED = "alert.resolved"
     KEY_CREATED = "key.created"
     KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"
@@ -118,13 +124,16 @@ def sees_event(principal: Principal, event: Event | NewEvent) -> bool:
     """Whether the asker may know of it.
 
     An event about a device or metric shows itself to who sees those; one about keys to their
-    holders; any other to who sees everything.
+    holders; one about a rule, or an alert of more than one device, to who sees all devices; any
+    other to who sees everything.
     """
     if event.type.startswith("key."):
         scopes = principal.scopes
         return principal.sees_everything and ("keys" in scopes or "admin" in scopes)
     if event.device_id is None and event.metric_name is None:
         return principal.sees_everything
+    if event.device_id is None and event.type.startswith("alert.") and principal.is_bound:
+        return False
     return (event.device_id is None or principal.sees_device(event.device_id)) and (
         event.metric_name is None or principal.sees_metric(event.metric_name)
     )

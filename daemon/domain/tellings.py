@@ -8,9 +8,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Protocol
 
+from daemon.domain import alert_record, rule_request
+from daemon.domain.alert_record import Alert
 from daemon.domain.devices import Device
 from daemon.domain.events import EventType, NewEvent, Severity, new_event
 from daemon.domain.metrics import Metric
+from daemon.domain.rule_request import AlertRule
 
 
 class DescribedKey(Protocol):
@@ -105,6 +108,66 @@ def device_deleted(device_id: str, series: int, *, by: str, now_us: int) -> NewE
         data={"device_id": device_id, "series": series},
         device_id=device_id,
         severity=Severity.WARNING,
+    )
+
+
+def rule_created(rule: AlertRule, *, by: str, now_us: int) -> NewEvent:
+    """The data is the rule."""
+    return _of_rule(EventType.RULE_CREATED, rule, "is created", by=by, now_us=now_us)
+
+
+def rule_updated(rule: AlertRule, fields: Sequence[str], *, by: str, now_us: int) -> NewEvent:
+    """The data is the rule as it is now; `changed` names the fields."""
+    what = f"is changed: {', '.join(fields)}"
+    changed = {"changed": list(fields)}
+    return _of_rule(EventType.RULE_UPDATED, rule, what, more=changed, by=by, now_us=now_us)
+
+
+def rule_deleted(rule: AlertRule, *, by: str, now_us: int) -> NewEvent:
+    """The data is the rule as it was."""
+    return _of_rule(EventType.RULE_DELETED, rule, "is deleted", by=by, now_us=now_us)
+
+
+def _of_rule(
+    type: EventType,
+    rule: AlertRule,
+    what: str,
+    more: dict[str, Any] | None = None,
+    **told: Any,
+) -> NewEvent:
+    data = rule_request.shown(rule) | (more or {})
+    message = f"rule {rule.name} {what}"
+    return new_event(
+        type, message, subject=rule.rule_id, data=data, metric_name=rule.metric_name, **told
+    )
+
+
+def alert_acknowledged(alert: Alert, *, by: str, now_us: int) -> NewEvent:
+    """The data is the alert."""
+    message = f"{alert.rule_name} of {_place(alert)} is acknowledged"
+    return _of_alert(EventType.ALERT_ACKNOWLEDGED, alert, message, by=by, now_us=now_us)
+
+
+def alert_resolved(alert: Alert, *, by: str, now_us: int) -> NewEvent:
+    """The data is the alert; its `resolved_reason` says what ended it."""
+    message = f"{alert.rule_name} of {_place(alert)} is over: {alert.resolved_reason}"
+    return _of_alert(EventType.ALERT_RESOLVED, alert, message, by=by, now_us=now_us)
+
+
+def _place(alert: Alert) -> str:
+    return alert.device_id or alert.group_id or alert.metric_name
+
+
+def _of_alert(type: EventType, alert: Alert, message: str, **told: Any) -> NewEvent:
+    return new_event(
+        type,
+        message,
+        subject=alert.alert_id,
+        data=alert_record.shown(alert),
+        device_id=alert.device_id,
+        metric_name=alert.metric_name,
+        dedup_id=f"{alert.alert_id}:{type.rpartition('.')[2]}",
+        **told,
     )
 
 

@@ -12,12 +12,14 @@ from typing import Any, Literal
 from daemon.clock import Clock, as_datetime
 from daemon.domain import tellings
 from daemon.domain.access import Principal
+from daemon.domain.alert_record import Ended
 from daemon.domain.devices import Box, Device
 from daemon.domain.errors import NotFound, TryLater
 from daemon.domain.patterns import as_like
 from daemon.live.groups import Membership
 from daemon.live.presence import Presence
 from daemon.log import get_logger
+from daemon.store.alerts import Act
 from daemon.store.devices import DeviceFilter, DeviceStore
 
 ACTIVE_FOR_US = 24 * 3_600 * 1_000_000
@@ -113,11 +115,14 @@ class Devices:
         """Remove a device and everything it sent. Raises NotFound."""
         if not by.sees_device(device_id):
             raise _unknown(device_id)
+        now_us = self._clock.now_us()
         series_ids = await self._store.delete(
             device_id,
             tell=lambda series: tellings.device_deleted(
-                device_id, series, by=by.key_id, now_us=self._clock.now_us()
+                device_id, series, by=by.key_id, now_us=now_us
             ),
+            act=Act(by.key_id, as_datetime(now_us), Ended.DEVICE_DELETED),
+            tell_ended=lambda alert: tellings.alert_resolved(alert, by=by.key_id, now_us=now_us),
         )
         if series_ids is None:
             raise _unknown(device_id)

@@ -56,7 +56,7 @@ class Health:
         self._store = store
         self._clock = clock
         self._traffic = traffic
-        self._sections = dict(sections or {})
+        self._sections = {name: [section] for name, section in (sections or {}).items()}
         self._facts: DatabaseFacts | None = None
         self._is_up = False
         self._probed_at_s = float("-inf")
@@ -102,8 +102,8 @@ class Health:
         self._dependencies[name] = is_up
 
     def add_section(self, name: str, section: Section) -> None:
-        """Give the numbers of one part of `SECTIONS`."""
-        self._sections[name] = section
+        """Give numbers of one part of `SECTIONS`, beside those that others give."""
+        self._sections.setdefault(name, []).append(section)
 
     def close(self) -> None:
         self._store.close()
@@ -149,8 +149,9 @@ class Health:
             "error_rate": round(self._traffic.error_rate, 6),
             "points_per_second": round(self._traffic.points_per_second, 3),
         }
-        for name, section in self._sections.items():
-            found[name] |= dict(section())
+        for name, sections in self._sections.items():
+            for section in sections:
+                found[name] |= dict(section())
         return found
 
     def _database_numbers(self) -> dict[str, Any]:

@@ -143,6 +143,9 @@ class Stats:
             storage_size=sum(stored.bytes_of.values()),
             avg_frequency=round(recent / DAY_MINUTES, 6),
             last_24h_points=recent,
+            last_24h_alerts=await self._store.alerts_since(
+                as_datetime(day_us), device_id=device_id, metric_names=list(series)
+            ),
             metrics_by_type=self._by_type(series),
             top_metrics=_top(series, points_of),
         )
@@ -177,7 +180,7 @@ class Stats:
             avg_latency=round(self._traffic.latency_ms_avg, 3),
             error_rate=round(self._traffic.error_rate, 6),
             last_24h_points=sum(by_hour.values()),
-            last_24h_alerts=0,
+            last_24h_alerts=await self._store.alerts_since(as_datetime(day_us)),
             devices_by_type=stored.devices_of_type,
             metrics_by_type=self._by_type(names),
             data_by_hour=[
@@ -234,6 +237,4 @@ def _distinct(series_ids: Int32s, times_us: Int64s) -> Tail:
 def _top(series: dict[str, int], points_of: Counter[int]) -> list[dict[str, str | int]]:
     """The metrics with most points, most first; equal ones by name."""
     ranked = sorted(series, key=lambda name: (-points_of[series[name]], name))
-    return [
-        {"name": name, "points": points_of[series[name]]} for name in ranked[:TOP_METRICS_MAX]
-    ]
+    return [{"name": name, "points": points_of[series[name]]} for name in ranked[:TOP_METRICS_MAX]]

@@ -13,7 +13,7 @@ from asyncpg import Record
 
 from daemon.domain.alert_record import Alert
 from daemon.domain.events import NewEvent
-from daemon.store import events
+from daemon.store import events, messages
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
 
@@ -101,7 +101,7 @@ class AlertStore:
                 return None
             alert = alert_of(row)
             await _write_step(connection, [alert_id], to="acknowledged", act=act)
-            await events.append(connection, tell(alert))
+            await tell_of(connection, [alert], tell)
         return alert
 
     async def resolve(self, alert_id: str, act: Act, *, tell: Tell) -> Alert | None:
@@ -109,8 +109,7 @@ class AlertStore:
         async with self._database.transaction("control") as connection:
             await begin_ending(connection)
             ended = await end(connection, act, alert_id=alert_id)
-            for alert in ended:
-                await events.append(connection, tell(alert))
+            await tell_of(connection, ended, tell)
         return ended[0] if ended else None
 
 
@@ -129,8 +128,8 @@ async def end(
     device_id: str | None = None,
     but_devices: Sequence[str] | None = None,
 ) -> list[Alert]:
-    """End the open alerts that fit all that is given, with their steps; the caller tells the
-    events of them last. Every alert that the evaluator does not end, ends here."""
+    """End the open alerts that fit all that is given, with their steps and closing messages; the
+    caller tells the events of them last. Every alert that the evaluator does not end, ends here."""
     rows = await connection.fetch(
         SQL["end_alerts"],
         *(alert_id, rule_id, device_id, but_devices),
@@ -138,8 +137,17 @@ async def end(
     )
     ended = sorted((alert_of(row) for row in rows), key=lambda alert: alert.alert_id)
     if ended:
-        await _write_step(connection, [alert.alert_id for alert in ended], to="resolved", act=act)
+        ids = [alert.alert_id for alert in ended]
+        await _write_step(connection, ids, to="resolved", act=act)
+        await messages.tell_closed(connection, ids)
     return ended
+
+
+async def tell_of(connection: Connection, changed: Sequence[Alert], tell: Tell) -> None:
+    """The events of these alerts, the last of a transaction; those of shadow rules tell no one."""
+    for alert in changed:
+        if not alert.is_shadow:
+            await events.append(connection, tell(alert))
 
 
 async def forget_device(connection: Connection, device_id: str, act: Act) -> list[Alert]:

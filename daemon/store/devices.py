@@ -9,9 +9,11 @@ from typing import Any
 import orjson
 from asyncpg import Record
 
+from daemon.domain.alert_record import Alert
 from daemon.domain.devices import Box, Device
 from daemon.domain.events import NewEvent
-from daemon.store import events
+from daemon.store import alerts, events
+from daemon.store.alerts import Act
 from daemon.store.named_sql import load
 from daemon.store.pool import Database
 
@@ -91,9 +93,15 @@ class DeviceStore:
         return device
 
     async def delete(
-        self, device_id: str, *, tell: Callable[[int], NewEvent]
+        self,
+        device_id: str,
+        *,
+        tell: Callable[[int], NewEvent],
+        act: Act,
+        tell_ended: Callable[[Alert], NewEvent],
     ) -> list[int] | None:
-        """Remove a device and all its series hold; the ids of those, None when unknown.
+        """Remove a device and all its series hold, and end its alerts; the ids of the series, None
+        when unknown.
 
         The catalogue changes last, since that holds up every append until the commit.
         """
@@ -109,8 +117,10 @@ class DeviceStore:
             await connection.execute(SQL["groups_changed"], device_id)
             await connection.execute(SQL["leave_groups"], device_id)
             await connection.execute(SQL["delete_device"], device_id)
+            ended = await alerts.forget_device(connection, device_id, act)
             await connection.fetchval(SQL["catalog_changed"])
             await events.append(connection, tell(len(series_ids)))
+            await alerts.tell_of(connection, ended, tell_ended)
         return series_ids
 
 

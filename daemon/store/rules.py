@@ -154,7 +154,8 @@ class RuleStore:
             updated_at = await connection.fetchval(SQL["update_rule"], *_values(after))
             after = replace(after, updated_at=updated_at)
             ended = await _end(connection, rule_id, edit.ending(before, after), edit.act)
-            await _tell(connection, [edit.tell(before, after), *map(edit.tell_ended, ended)])
+            await events.append(connection, edit.tell(before, after))
+            await alerts.tell_of(connection, ended, edit.tell_ended)
         return after, ended
 
     async def delete(self, rule_id: str, edit: Edit) -> list[Alert] | None:
@@ -170,7 +171,8 @@ class RuleStore:
             rule = edit.change(rule_of(row))
             ended = await _end(connection, rule_id, edit.ending(rule, rule), edit.act)
             await connection.fetchval(SQL["delete_rule"], rule_id)
-            await _tell(connection, [*map(edit.tell_ended, ended), edit.tell(rule, rule)])
+            await alerts.tell_of(connection, ended, edit.tell_ended)
+            await events.append(connection, edit.tell(rule, rule))
         return ended
 
 
@@ -182,11 +184,6 @@ async def _end(
     staying = None if ending.staying is None else sorted(ending.staying)
     act = replace(act, reason=ending.reason)
     return await alerts.end(connection, act, rule_id=rule_id, but_devices=staying)
-
-
-async def _tell(connection: Connection, told: Sequence[NewEvent]) -> None:
-    for event in told:
-        await events.append(connection, event)
 
 
 def _values(rule: AlertRule) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
@@ -49,6 +50,18 @@ class StatsStore:
             {row["series_id"]: row["bytes"] for row in rows},
             since,
         )
+
+    async def alerts_since(
+        self,
+        since: datetime,
+        *,
+        device_id: str | None = None,
+        metric_names: Sequence[str] | None = None,
+    ) -> int:
+        """Alerts that fired since then, but for shadows; None means all."""
+        async with self._database.connection("query") as connection:
+            found = await connection.fetchval(SQL["alerts_since"], since, device_id, metric_names)
+        return int(found)
 
     async def of_all(self, *, since_hour: int) -> TotalVolumes:
         async with self._snapshot() as connection:

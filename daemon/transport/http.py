@@ -19,6 +19,7 @@ from daemon.transport.hot_reads import HotReads
 from daemon.transport.paths import EncodedSlashMiddleware
 from daemon.transport.request_id import RequestIdMiddleware, request_id_of
 from daemon.transport.routes import (
+    alerts,
     auth,
     changes,
     devices,
@@ -26,11 +27,13 @@ from daemon.transport.routes import (
     export,
     groups,
     health,
+    jobs,
     keys,
     latest,
     metrics,
     query,
     rates,
+    rules,
     stats,
     subscriptions,
     tickets,
@@ -49,6 +52,10 @@ API_ROUTERS: tuple[APIRouter, ...] = (
     rates.router,
     devices.router,
     groups.router,
+    # Before rules and alerts: its paths are longer.
+    jobs.router,
+    rules.router,
+    alerts.router,
     query.router,
     latest.router,
     changes.router,

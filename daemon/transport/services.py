@@ -10,15 +10,19 @@ from starlette.requests import Request
 
 from daemon.clock import Clock
 from daemon.live.traffic import Traffic
+from daemon.service.alerts import Alerts
+from daemon.service.backtests import Backtests
 from daemon.service.devices import Devices
 from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
+from daemon.service.jobs import Jobs
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
 from daemon.service.reads import Reads
+from daemon.service.rules import Rules
 from daemon.service.stats import Stats
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tickets import Tickets
@@ -39,6 +43,10 @@ class Services:
     events: Events
     groups: Groups
     group_states: GroupStates
+    rules: Rules
+    alerts: Alerts
+    backtests: Backtests
+    jobs: Jobs
     stats: Stats
     rates: Rates
     health: Health

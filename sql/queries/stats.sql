@@ -36,3 +36,11 @@ select coalesce(d.device_type, 'unknown') as type, count(*) as devices
   from telemetry.device d
  group by 1
  order by 1;
+
+-- alerts_since --
+-- Alerts that fired from an instant on, but for shadows: of all devices, or of these metrics of one.
+select count(*) as alerts
+  from telemetry.alert a
+ where a.triggered_at >= $1::timestamptz and not a.is_shadow
+   and ($2::text is null or a.device_id = $2::text)
+   and ($3::text[] is null or a.metric_name = any ($3::text[]));

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 from databases import fresh_database
-from event_builder import an_event
+from event_builder import a_deletion
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -348,9 +348,7 @@ class Parts:
         await self.stack.tail.reload_catalog()
 
     async def delete(self, device: str) -> None:
-        await DeviceStore(self.database).delete(
-            device, tell=lambda _: an_event("device.deleted", device_id=device)
-        )
+        await DeviceStore(self.database).delete(device, **a_deletion(device))
         await self.stack.tail.reload_catalog()
 
     async def points(self, start_us: int, end_us: int, *, limit: int) -> dict[Key, Value]:

@@ -11,7 +11,7 @@ import lz4.frame
 import numpy as np
 import pytest
 import zstandard
-from event_builder import an_event
+from event_builder import a_deletion
 from stacks import NOW_US, Stack, a_stack
 
 from daemon.domain.block import unpack
@@ -437,7 +437,7 @@ class TestCatalogue:
         admission = await stack.ingest.admit(decode_point(json.dumps(a_point()).encode(), "d1"))
         assert admission.block is not None
         version = stack.ingest.catalog_version
-        await DeviceStore(database).delete("d1", tell=lambda _: an_event("device.deleted"))
+        await DeviceStore(database).delete("d1", **a_deletion("d1"))
         await stack.tail.reload_catalog()
 
         with pytest.raises(CatalogStale):
