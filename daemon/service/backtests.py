@@ -30,6 +30,8 @@ from daemon.service.jobs import Report
 from daemon.service.playback import Playback
 from daemon.service.rule_facts import RuleFacts
 from daemon.service.rules import Rules
+from daemon.service.tail import Tail
+from daemon.store.pool import Database
 
 BACKTEST = "backtest"
 BATCH_POINTS = 2_000_000
@@ -221,3 +223,12 @@ def _alert(alert: Raised) -> dict[str, Any]:
 def _shown(numbers: dict[str, Any]) -> dict[str, Any]:
     hour_us = numbers.pop("noisiest_hour_us")
     return numbers | {"noisiest_hour": None if hour_us is None else as_datetime(hour_us)}
+
+
+def make_backtests(
+    database: Database, *, tail: Tail, rules: Rules, facts: RuleFacts, clock: Clock
+) -> Backtests:
+    """Backtests over what this process reads."""
+    history = History(database, tail.registry, tail.head, clock)
+    playback = Playback(tail.journal, tail.registry)
+    return Backtests(history, rules=rules, facts=facts, playback=playback, clock=clock)
