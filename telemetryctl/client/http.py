@@ -1,21 +1,18 @@
 """One method for each endpoint; each returns the API's JSON as it is, or raises ServerProblem."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
 
+from telemetryctl.client.alerts import AlertCalls
+from telemetryctl.client.calls import BASE, encode, segment
 from telemetryctl.client.errors import ServerProblem
 from telemetryctl.client.lean import httpx
-from telemetryctl.client.wire import Call, Document, Wire
-from telemetryctl.failures import ConfigurationFailure
-
-BASE = "/api/v1/telemetry"
+from telemetryctl.client.wire import Call, Document
 
 
-class Client(Wire):
-    """The endpoints of one daemon, as methods."""
+class Client(AlertCalls):
+    """The endpoints of one daemon, as methods; those of rules and alerts are in client/alerts."""
 
     # Ingest. A point that is sent twice overwrites itself, so all of these may be sent again.
 
@@ -23,7 +20,7 @@ class Client(Wire):
         self, device_id: str, *, point: Mapping[str, Any], is_dry_run: bool = False
     ) -> Document:
         """POST /devices/{device_id}/telemetry."""
-        path = f"/devices/{_segment(device_id)}/telemetry"
+        path = f"/devices/{segment(device_id)}/telemetry"
         return self._post(path, body=point, params=_dry_run(is_dry_run))
 
     def send_batch(
@@ -39,7 +36,7 @@ class Client(Wire):
         body: Document = {"data_points": points}
         if batch_id:
             body["batch_id"] = batch_id
-        path = f"/devices/{_segment(device_id)}/telemetry/batch"
+        path = f"/devices/{segment(device_id)}/telemetry/batch"
         return self._ingest(path, body=body, is_dry_run=is_dry_run, compression=compression)
 
     def send_bulk(
@@ -69,7 +66,7 @@ class Client(Wire):
     def _ingest(
         self, path: str, *, body: Mapping[str, Any], is_dry_run: bool, compression: str | None
     ) -> Document:
-        payload, headers = _encode(body, compression=compression)
+        payload, headers = encode(body, compression=compression)
         call = Call("POST", BASE + path, params=_dry_run(is_dry_run), body=payload, headers=headers)
         try:
             return self.request(call).document()
@@ -91,15 +88,15 @@ class Client(Wire):
 
     def get_metric(self, name: str) -> Document:
         """GET /metrics/{metric_name}."""
-        return self._get(f"/metrics/{_segment(name)}")
+        return self._get(f"/metrics/{segment(name)}")
 
     def patch_metric(self, name: str, *, changes: Mapping[str, Any]) -> Document:
         """PATCH /metrics/{metric_name}."""
-        return self._send("PATCH", f"/metrics/{_segment(name)}", body=changes)
+        return self._send("PATCH", f"/metrics/{segment(name)}", body=changes)
 
     def delete_metric(self, name: str) -> Document:
         """DELETE /metrics/{metric_name}."""
-        return self._send("DELETE", f"/metrics/{_segment(name)}")
+        return self._send("DELETE", f"/metrics/{segment(name)}")
 
     # Reading.
 
@@ -109,7 +106,7 @@ class Client(Wire):
 
     def get_latest(self, device_id: str, *, metric_name: str, lookback: str) -> Document:
         """GET /devices/{device_id}/metrics/{metric_name}/latest."""
-        path = f"/devices/{_segment(device_id)}/metrics/{_segment(metric_name)}/latest"
+        path = f"/devices/{segment(device_id)}/metrics/{segment(metric_name)}/latest"
         return self._get(path, params={"lookback": lookback})
 
     def list_latest(self, **filters: Any) -> Document:
@@ -118,11 +115,11 @@ class Client(Wire):
 
     def device_metrics(self, device_id: str) -> Document:
         """GET /devices/{device_id}/metrics."""
-        return self._get(f"/devices/{_segment(device_id)}/metrics")
+        return self._get(f"/devices/{segment(device_id)}/metrics")
 
     def get_range(self, device_id: str, *, metric_name: str, **filters: Any) -> Document:
         """GET /devices/{device_id}/metrics/{metric_name}/range."""
-        path = f"/devices/{_segment(device_id)}/metrics/{_segment(metric_name)}/range"
+        path = f"/devices/{segment(device_id)}/metrics/{segment(metric_name)}/range"
         return self._get(path, params=filters)
 
     def aggregated(self, **filters: Any) -> Document:
@@ -152,15 +149,15 @@ class Client(Wire):
 
     def get_device(self, device_id: str) -> Document:
         """GET /devices/{device_id}."""
-        return self._get(f"/devices/{_segment(device_id)}")
+        return self._get(f"/devices/{segment(device_id)}")
 
     def patch_device(self, device_id: str, *, changes: Mapping[str, Any]) -> Document:
         """PATCH /devices/{device_id}."""
-        return self._send("PATCH", f"/devices/{_segment(device_id)}", body=changes)
+        return self._send("PATCH", f"/devices/{segment(device_id)}", body=changes)
 
     def delete_device(self, device_id: str) -> Document:
         """DELETE /devices/{device_id}."""
-        return self._send("DELETE", f"/devices/{_segment(device_id)}")
+        return self._send("DELETE", f"/devices/{segment(device_id)}")
 
     # Groups.
 
@@ -174,31 +171,31 @@ class Client(Wire):
 
     def get_group(self, group_id: str) -> Document:
         """GET /groups/{group_id}."""
-        return self._get(f"/groups/{_segment(group_id)}")
+        return self._get(f"/groups/{segment(group_id)}")
 
     def patch_group(self, group_id: str, *, changes: Mapping[str, Any]) -> Document:
         """PATCH /groups/{group_id}."""
-        return self._send("PATCH", f"/groups/{_segment(group_id)}", body=changes)
+        return self._send("PATCH", f"/groups/{segment(group_id)}", body=changes)
 
     def delete_group(self, group_id: str) -> Document:
         """DELETE /groups/{group_id}."""
-        return self._send("DELETE", f"/groups/{_segment(group_id)}")
+        return self._send("DELETE", f"/groups/{segment(group_id)}")
 
     def group_devices(self, group_id: str, **filters: Any) -> Document:
         """GET /groups/{group_id}/devices with `include, metric, state, tag.K, limit, offset`."""
-        return self._get(f"/groups/{_segment(group_id)}/devices", params=filters)
+        return self._get(f"/groups/{segment(group_id)}/devices", params=filters)
 
     def add_group_device(self, group_id: str, device_id: str) -> Document:
         """PUT /groups/{group_id}/devices/{device_id}."""
-        return self._send("PUT", f"/groups/{_segment(group_id)}/devices/{_segment(device_id)}")
+        return self._send("PUT", f"/groups/{segment(group_id)}/devices/{segment(device_id)}")
 
     def remove_group_device(self, group_id: str, device_id: str) -> Document:
         """DELETE /groups/{group_id}/devices/{device_id}."""
-        return self._send("DELETE", f"/groups/{_segment(group_id)}/devices/{_segment(device_id)}")
+        return self._send("DELETE", f"/groups/{segment(group_id)}/devices/{segment(device_id)}")
 
     def device_stats(self, device_id: str) -> Document:
         """GET /devices/{device_id}/stats."""
-        return self._get(f"/devices/{_segment(device_id)}/stats")
+        return self._get(f"/devices/{segment(device_id)}/stats")
 
     def stats(self) -> Document:
         """GET /stats."""
@@ -232,7 +229,7 @@ class Client(Wire):
 
     def get_event(self, event_id: str) -> Document:
         """GET /events/{event_id}."""
-        return self._get(f"/events/{_segment(event_id)}")
+        return self._get(f"/events/{segment(event_id)}")
 
     def create_event(self, event: Mapping[str, Any]) -> Document:
         """POST /events; with a `dedup_id` it may be sent again."""
@@ -250,72 +247,21 @@ class Client(Wire):
 
     def get_key(self, key_id: str) -> Document:
         """GET /keys/{key_id}."""
-        return self._get(f"/keys/{_segment(key_id)}")
+        return self._get(f"/keys/{segment(key_id)}")
 
     def revoke_key(self, key_id: str) -> Document:
         """DELETE /keys/{key_id}."""
-        return self._send("DELETE", f"/keys/{_segment(key_id)}")
+        return self._send("DELETE", f"/keys/{segment(key_id)}")
 
     def rotate_key(self, key_id: str, *, overlap: str | None = None) -> Document:
         """POST /keys/{key_id}/rotate; the answer holds the new secret, once."""
         body = {"overlap": overlap} if overlap else {}
-        return self._post(f"/keys/{_segment(key_id)}/rotate", body=body, is_idempotent=False)
+        return self._post(f"/keys/{segment(key_id)}/rotate", body=body, is_idempotent=False)
 
     def whoami(self) -> Document:
         """GET /auth/whoami."""
         return self.request(Call("GET", "/auth/whoami")).document()
 
-    def _get(self, path: str, *, params: Mapping[str, Any] | None = None) -> Document:
-        return self.request(Call("GET", BASE + path, params=params)).document()
-
-    def _post(
-        self,
-        path: str,
-        *,
-        body: Mapping[str, Any],
-        params: Mapping[str, Any] | None = None,
-        is_idempotent: bool = True,
-    ) -> Document:
-        payload, headers = _encode(body)
-        call = Call("POST", BASE + path, params, payload, headers, is_idempotent)
-        return self.request(call).document()
-
-    def _send(self, method: str, path: str, *, body: Mapping[str, Any] | None = None) -> Document:
-        payload, headers = _encode(body) if body is not None else (None, None)
-        return self.request(Call(method, BASE + path, body=payload, headers=headers)).document()
-
-
-def _segment(text: str) -> str:
-    """Return the text as one path segment; `/` and dots-only names can't change the path."""
-    quoted = quote(text, safe="")
-    return quoted.replace(".", "%2E") if quoted.strip(".") == "" else quoted
-
 
 def _dry_run(is_dry_run: bool) -> dict[str, str] | None:
     return {"dry_run": "true"} if is_dry_run else None
-
-
-def _encode(
-    body: Mapping[str, Any], *, compression: str | None = None
-) -> tuple[bytes, dict[str, str]]:
-    """Return the JSON bytes, compressed if asked for, and the headers that say so."""
-    payload = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-    headers = {"Content-Type": "application/json"}
-    match compression:
-        case None | "none":
-            return payload, headers
-        case "gzip":
-            import gzip
-
-            payload = gzip.compress(payload, compresslevel=1)
-        case "zstd":
-            import zstandard
-
-            payload = zstandard.ZstdCompressor(level=1).compress(payload)
-        case "lz4":
-            import lz4.frame
-
-            payload = lz4.frame.compress(payload)
-        case other:
-            raise ConfigurationFailure(f'"{other}" is not a compression', hint="gzip, zstd, lz4")
-    return payload, {**headers, "Content-Encoding": compression}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from telemetryctl.client.doors import Frame, Lost, Point, Wanted, seconds_of
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.client.http import BASE
+from telemetryctl.client.calls import BASE
 from telemetryctl.client.wire import Call, Document, Wire
 from telemetryctl.failures import TryLater
 
