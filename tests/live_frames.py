@@ -1,0 +1,100 @@
+"""One frame of every type, as a real daemon sends it, to hold documents against."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import httpx
+from daemons import API, DaemonProcess, started
+from stream_clients import Frame, a_socket, close_code, events, frame_of, say, write
+from websockets.asyncio.client import ClientConnection
+
+KINDS = (
+    "welcome", "subscribed", "update", "snapshot", "event", "ping", "pong", "warning", "gap",
+    "error", "shutdown",
+)  # fmt: skip
+HEARTBEATS = 30
+"""Connections have their heartbeats spread over so many seconds, one after the other."""
+OTHER_EPOCH = "00000000-1"
+
+
+async def collect(dsn: str) -> list[Frame]:
+    """Frames of all kinds, some several times. The daemon is stopped at the end."""
+    # A budget so small that a reader soon lags, and a bound so small that it then loses.
+    daemon = await started(
+        dsn, streams__messages_burst="1", streams__messages_per_s="2",
+        streams__pending_flushes_max="3",
+    )  # fmt: skip
+    frames: list[Frame] = []
+    async with a_socket(daemon) as socket, asyncio.TaskGroup() as tasks:
+        await say(socket, "subscribe", devices=["boiler_1"], channels=["telemetry", "events"])
+        await say(socket, "subscribe", devices=["boiler_1"], channels=["latest"])
+        frames += [await frame_of(socket) for _ in range(3)]
+        for value in (2.4, 2.5):
+            await write(daemon, "boiler_1", value, **_pressure())
+            # Long enough that each is a message of its own.
+            await asyncio.sleep(1)
+        await write(daemon, "boiler_1", True, metric="open")
+        await _tell(daemon)
+        await say(socket, "ping")
+        await say(socket, "subscribe", channels=["jobs"])
+        await say(socket, "subscribe", devices=["boiler_2"], resume=OTHER_EPOCH)
+        frames += await _all(socket, until="pong")
+        await write(daemon, "boiler_1", *range(12), **_pressure())
+        frames += await _all(socket, until="warning")
+        async with a_socket(daemon) as other:
+            await say(other, "subscribe", devices=["boiler_1"], channels=["latest"])
+            frames.append(await frame_of(other, "snapshot"))
+        async with a_socket(daemon, key="tlm_live_wrong") as refused:
+            frames += (await close_code(refused))[1]
+        frames.append(await ping_of(daemon))
+        stopping = tasks.create_task(asyncio.to_thread(daemon.stop))
+        frames += (await close_code(socket))[1]
+        await stopping
+    return frames
+
+
+def _pressure() -> dict[str, object]:
+    about = {"tags": {"site": "north"}, "metadata": {"sensor": "A7"}}
+    return {"metric": "pressure", "unit": "bar", **about}
+
+
+async def _tell(daemon: DaemonProcess) -> None:
+    event = {
+        "type": "deploy.done", "subject": "boiler_1", "message": "version 7 is out",
+        "data": {"by": "ana"},
+    }  # fmt: skip
+    headers = {"Authorization": f"Bearer {daemon.key}"}
+    async with httpx.AsyncClient(base_url=daemon.url + API, headers=headers) as http:
+        assert (await http.post("/events", json=event)).status_code == 201
+
+
+async def _all(socket: ClientConnection, *, until: str) -> list[Frame]:
+    frames: list[Frame] = []
+    while not frames or frames[-1]["type"] != until:
+        frames.append(await frame_of(socket))
+    return frames
+
+
+async def ping_of(daemon: DaemonProcess) -> Frame:
+    """The next heartbeat, without the wait for it: one of so many connections has it now."""
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(a_socket(daemon)) for _ in range(HEARTBEATS)]
+        waiting = {asyncio.ensure_future(frame_of(one, "ping")) for one in sockets}
+        done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in left:
+            task.cancel()
+        return done.pop().result()
+
+
+async def heartbeat_of(daemon: DaemonProcess) -> tuple[str, str, Frame]:
+    """The same as a server-sent event: its name, its id and its data."""
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(events(daemon)) for _ in range(HEARTBEATS)]
+        waiting = {asyncio.ensure_future(one.next("heartbeat")) for one in opened}
+        done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        return done.pop().result()
