@@ -4,6 +4,7 @@ decision from all samples, nothing carried along but the alerts themselves."""
 from __future__ import annotations
 
 import operator
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,10 +40,16 @@ def _breaches(rule: Rule, sample: Sample, *, bound: Any) -> bool:
     return bool(COMPARE[rule.condition](sample.value, bound))
 
 
-def _holds(rule: Rule, samples: Sequence[Sample]) -> bool:
-    t = samples[-1].time_us
-    inside = [s for s in samples if t - rule.window_us < s.time_us <= t] or [samples[-1]]
-    return sum(_breaches(rule, s, bound=rule.threshold) for s in inside) >= rule.trigger_count
+def _holds(rule: Rule, samples: Sequence[Sample], end: int) -> bool:
+    """Whether enough breaches lie in the window that ends with the sample before `end`."""
+    newest = samples[end - 1]
+    count = 0
+    for at in range(end - 1, -1, -1):
+        sample = samples[at]
+        if sample is not newest and sample.time_us <= newest.time_us - rule.window_us:
+            break
+        count += _breaches(rule, sample, bound=rule.threshold)
+    return count >= rule.trigger_count
 
 
 def fires(rule: Rule, samples: Sequence[Sample], before: Sequence[Episode]) -> bool:
@@ -50,23 +57,26 @@ def fires(rule: Rule, samples: Sequence[Sample], before: Sequence[Episode]) -> b
     t = samples[-1].time_us
     if before and t - before[-1].fired_us < rule.cooldown_us:
         return False
-    since = None
     for end in range(len(samples), 0, -1):
-        if not _holds(rule, samples[:end]):
-            break
-        since = samples[end - 1].time_us
-    return since is not None and t - since >= rule.hold_us
+        if not _holds(rule, samples, end):
+            return False
+        if t - samples[end - 1].time_us >= rule.hold_us:
+            return True
+    return False
 
 
 def _over_us(rule: Rule, samples: Sequence[Sample], fired_us: int) -> int | None:
     """When the alert was over by the newest of the samples, or None."""
     newest = samples[-1]
     bound = rule.threshold if rule.resolve_threshold is None else rule.resolve_threshold
-    window = [s for s in samples if s.time_us <= fired_us][:]
-    counted = [s for s in window if _breaches(rule, s, bound=rule.threshold)]
-    last_us = counted[-1].time_us
-    for sample in samples:
-        if sample.time_us > fired_us and _breaches(rule, sample, bound=bound):
+    at = bisect_right(samples, fired_us, key=lambda sample: sample.time_us)
+    last_us = next(
+        sample.time_us
+        for sample in reversed(samples[:at])
+        if _breaches(rule, sample, bound=rule.threshold)
+    )
+    for sample in samples[at:]:
+        if _breaches(rule, sample, bound=bound):
             if sample.time_us > last_us + rule.resolve_after_us:
                 break
             last_us = sample.time_us

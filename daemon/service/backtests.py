@@ -126,7 +126,11 @@ class Backtests:
         start_us, end_us = params["start_us"], params["end_us"]
         if params["as_arrived"]:
             found = await self._playback.play(
-                rules, series_ids, start_us=start_us, end_us=end_us, report=report
+                rules,
+                series_ids,
+                start_us=start_us,
+                end_us=min(end_us, self._clock.now_us()),
+                report=report,
             )
         else:
             found = [[] for _ in engines]
@@ -166,7 +170,8 @@ class Backtests:
             is_truth = self._registry.kinds[series_id] == Kind.BOOLEAN
             own = block.take(np.arange(start, end))
             for at, rule in enumerate(engines):
-                alerts = raised(device_id, _transitions(rule, own, is_truth, params["end_us"]))
+                level_us = min(params["end_us"], self._clock.now_us())
+                alerts = raised(device_id, _transitions(rule, own, is_truth, level_us))
                 found[at] += [a for a in alerts if a.fired_us >= params["start_us"]]
 
 
