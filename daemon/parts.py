@@ -20,6 +20,7 @@ from daemon.live.ring import Ring, RingLimits
 from daemon.live.traffic import Traffic
 from daemon.live.views import Views
 from daemon.service.alerts import Alerts
+from daemon.service.backtests import BACKTEST, make_backtests
 from daemon.service.catalog import Catalog
 from daemon.service.catch_up import CatchUp
 from daemon.service.devices import Devices
@@ -30,6 +31,7 @@ from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.history import History
 from daemon.service.ingest import Ingest, IngestLimits
+from daemon.service.jobs import Jobs
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
@@ -50,6 +52,7 @@ from daemon.store.evaluation import EvaluationStore
 from daemon.store.events import EventStore
 from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
+from daemon.store.jobs import JobStore
 from daemon.store.journal import JournalStore
 from daemon.store.keys import KeyStore
 from daemon.store.metrics import MetricStore
@@ -202,6 +205,14 @@ def _services(
     keys = Keys(KeyStore(database), clock=clock, members=membership)
     rule_store = RuleStore(database)
     facts = RuleFacts(rule_store, registry=tail.registry, head=tail.head)
+    rules = Rules(rule_store, facts=facts, clock=clock)
+    backtests = make_backtests(database, tail=tail, rules=rules, facts=facts, clock=clock)
+    jobs = Jobs(
+        JobStore(database),
+        handlers={BACKTEST: backtests},
+        holder=tail.journal.writer,
+        clock=clock,
+    )
     return Services(
         clock=clock,
         traffic=traffic,
@@ -216,7 +227,9 @@ def _services(
         ),
         groups=groups,
         group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
-        rules=Rules(rule_store, facts=facts, clock=clock),
+        rules=rules,
+        backtests=backtests,
+        jobs=jobs,
         alerts=Alerts(AlertStore(database), rule_store, clock=clock),
         events=Events(EventStore(database), clock=clock, tail=tail),
         stats=Stats(

@@ -20,11 +20,13 @@ from daemon.live.presence import Presence
 from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
 from daemon.service.alerts import Alerts
+from daemon.service.backtests import BACKTEST, make_backtests
 from daemon.service.devices import Devices
 from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
+from daemon.service.jobs import Jobs
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
@@ -40,6 +42,7 @@ from daemon.store.devices import DeviceStore
 from daemon.store.events import EventStore
 from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
+from daemon.store.jobs import JobStore
 from daemon.store.journal import JournalStore
 from daemon.store.keys import KeyStore
 from daemon.store.metrics import MetricStore
@@ -133,6 +136,14 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
     keys = Keys(KeyStore(database), clock=clock, members=membership)
     rule_store = RuleStore(database)
     facts = RuleFacts(rule_store, registry=tail.registry, head=tail.head)
+    rules = Rules(rule_store, facts=facts, clock=clock)
+    backtests = make_backtests(database, tail=tail, rules=rules, facts=facts, clock=clock)
+    jobs = Jobs(
+        JobStore(database),
+        handlers={BACKTEST: backtests},
+        holder=tail.journal.writer,
+        clock=clock,
+    )
     return Services(
         clock=clock,
         traffic=traffic,
@@ -147,7 +158,9 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         ),
         groups=groups,
         group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
-        rules=Rules(rule_store, facts=facts, clock=clock),
+        rules=rules,
+        backtests=backtests,
+        jobs=jobs,
         alerts=Alerts(AlertStore(database), rule_store, clock=clock),
         events=Events(EventStore(database), clock=clock, tail=tail),
         stats=Stats(
