@@ -44,6 +44,11 @@ async def act(parts: StreamParts, stream: Stream, text: bytes | str) -> None:
                 raise Invalid("there is no such subscription", code="not_subscribed")
         case "ping":
             parts.streams.say(stream, "pong", {})
+        case "pong":
+            # The answer of a client to a heartbeat; that it was heard is all it says.
+            pass
+        case None if said.get("type") == "pong":
+            pass
         case "auth":
             raise Invalid("the key was shown already", code="already_authenticated")
         case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket as sockets
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import httpx
 import pytest
 from daemons import API, DaemonProcess, started
 from databases import fresh_database
-from servers import PostgresServer
+from servers import PostgresServer, launch, start_server, wait_until_ready, wheel_bindir
 from stream_clients import (
     STREAM,
     Frame,
@@ -320,6 +321,41 @@ async def test_a_drain_waits_for_no_stream(dsn: str) -> None:
     assert time.monotonic() - began_s < 12
     assert (code, frames[-1]["type"], event) == (1012, "shutdown", "shutdown")
     assert frames[-1]["cursor"] == said["cursor"] == place
+
+
+async def test_streams_outlive_the_database_and_new_ones_are_told_to_wait() -> None:
+    server = await asyncio.to_thread(start_server, wheel_bindir())
+    try:
+        daemon = await started(await fresh_database(server))
+        wanted = {"name": "k", "scopes": ["read"], "tier": "enterprise"}
+        key = (await ask(daemon, "POST", "/keys", json=wanted)).json()["key"]
+        async with a_socket(daemon) as socket:
+            await subscribed(socket, devices=["d"])
+            server.process.send_signal(signal.SIGINT)
+            await asyncio.to_thread(server.process.wait, 20)
+            async with a_socket(daemon, key=key) as refused:
+                code, frames = await close_code(refused, within_s=20)
+            async with events(daemon, key=key) as sent:
+                status = sent.response.status_code
+            server.process = launch(server.folder, server.bindir, server.user, fsync=False)
+            await asyncio.to_thread(wait_until_ready, server)
+            await until_stored(daemon, "d")
+
+            assert await points_of(socket, 1)
+        await asyncio.to_thread(daemon.stop)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+    assert (code, frames[-1]["error"]["code"]) == (1013, "STREAM_UNAVAILABLE")
+    assert frames[-1]["error"]["retryAfter"] >= 1
+    assert status == 503
+
+
+async def until_stored(daemon: DaemonProcess, device: str) -> None:
+    point = {"timestamp": time.time(), "metric_name": "m", "value": 1}
+    async with asyncio.timeout(30):
+        while (await ask(daemon, "POST", f"/devices/{device}/telemetry", json=point)).is_error:
+            await asyncio.sleep(0.1)
 
 
 # -- limits --------------------------------------------------------------------------------------

@@ -307,6 +307,21 @@ async def test_server_sent_events_are_for_who_takes_them(daemon: DaemonProcess) 
     assert posted.headers["allow"] == "GET"
 
 
+async def test_who_is_cut_off_behind_the_welcome_resumes_from_where_it_asked(
+    daemon: DaemonProcess,
+) -> None:
+    await write(daemon, "cut", 1)
+    async with events(daemon, "/telemetry") as sent:
+        cursor = (await sent.next("subscribed"))[1]
+        await write(daemon, "cut", 2)
+        await sent.next("update")
+    async with events(daemon, f"/telemetry?cursor={cursor}") as sent:
+        _, of_welcome, _ = await sent.next("welcome")
+        _, of_subscribed, _ = await sent.next("subscribed")
+
+    assert (of_welcome, of_subscribed) == ("", cursor)
+
+
 async def test_server_sent_events_pass_proxies_as_they_come(daemon: DaemonProcess) -> None:
     async with events(daemon) as server_sent:
         headers = server_sent.response.headers
@@ -344,6 +359,16 @@ async def test_a_wrong_action_is_answered_and_the_socket_stays(
 
         assert frame["error"]["code"] == code
         assert await frame_of(socket, "pong")
+
+
+@pytest.mark.parametrize("message", ['{"action":"pong"}', '{"type":"pong"}'])
+async def test_a_client_may_answer_heartbeats(daemon: DaemonProcess, message: str) -> None:
+    async with a_socket(daemon) as socket:
+        await frame_of(socket, "welcome")
+        await socket.send(message)
+        await say(socket, "ping")
+
+        assert (await frame_of(socket))["type"] == "pong"
 
 
 async def test_unsubscribed_devices_are_sent_no_more(daemon: DaemonProcess) -> None:
