@@ -46,13 +46,14 @@ class Bench:
                 "insert into telemetry.alert_rule (rule_id, name, metric_name, kind, condition,"
                 " threshold_value, level, device_ids, evaluation_window, trigger_count, hold_s,"
                 " cooldown_minutes, auto_resolve_timeout, no_data, notification_channels, shadow,"
-                " condition_key, created_by, updated_by) values ($1, $2, $3, $4, $5, $6::jsonb, $7,"
-                " $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 'test', 'test')",
+                " condition_key, resolve_threshold, created_by, updated_by)"
+                " values ($1, $2, $3, $4, $5, $6::jsonb, $7,"
+                " $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 'test', 'test')",
                 rule_id, rule.name, rule.metric_name, rule.kind, rule.condition,
                 orjson.dumps(rule.threshold_value).decode(), rule.level, rule.device_ids,
                 rule.evaluation_window, rule.trigger_count, rule.hold_s, rule.cooldown_minutes,
                 rule.auto_resolve_timeout, rule.no_data, rule.notification_channels, rule.shadow,
-                rule.condition_key,
+                rule.condition_key, rule.resolve_threshold,
             )  # fmt: skip
             await connection.execute(
                 "update telemetry.alert_version set rules_version = rules_version + 1"
