@@ -11,10 +11,13 @@ import numpy.typing as npt
 from daemon.domain.block import Block
 from daemon.live.feed_kinds import EventFeed
 from daemon.live.feeds import Feed
-from daemon.live.ring import Entry, RowList
+from daemon.live.ring import Entry, RowList, Rows
 from daemon.live.views import Views
 
 Flags = npt.NDArray[np.bool_]
+NOBODY, SEVERAL = 0, -1
+FEW_ROWS = 16
+"""Up to so many rows are looked up one by one."""
 
 
 class Index:
@@ -27,7 +30,11 @@ class Index:
         self._wide: dict[Feed, _Table | None] = {}
         self._events: dict[EventFeed, None] = {}
         self._is_known: Flags = np.zeros(1024, np.bool_)
-        self._is_wanted: Flags = np.zeros(1024, np.bool_)
+        # The number of the only narrow feed that wants a series; NOBODY or SEVERAL.
+        self._owner: npt.NDArray[np.int32] = np.zeros(1024, np.int32)
+        self._numbers: dict[Feed, int] = {}
+        self._numbered: list[Feed | None] = [None]
+        self._free: list[int] = []
 
     def add(self, feed: Feed) -> None:
         if isinstance(feed, EventFeed):
@@ -35,12 +42,13 @@ class Index:
         elif not feed.is_narrow:
             self._wide[feed] = None if feed.wants_all else _Table(feed)
         else:
+            self._number(feed)
             for device_id in feed.interest.devices or ():
                 self._by_device.setdefault(device_id, {})[feed] = None
             for series_id in feed.series_ids().tolist():
                 if series_id < len(self._is_known) and self._is_known[series_id]:
                     self._by_series.setdefault(series_id, []).append(feed)
-                    self._is_wanted[series_id] = True
+                    self._own(series_id)
 
     def remove(self, feed: Feed) -> None:
         if isinstance(feed, EventFeed):
@@ -55,6 +63,27 @@ class Index:
                     del self._by_device[device_id]
                 for series_id in self.views.registry.metrics_of(device_id).values():
                     self._forget(series_id, feed)
+            number = self._numbers.pop(feed)
+            self._numbered[number] = None
+            self._free.append(number)
+
+    def _number(self, feed: Feed) -> None:
+        """Small numbers, used again: tables hold them."""
+        if self._free:
+            number = self._free.pop()
+            self._numbered[number] = feed
+        else:
+            number = len(self._numbered)
+            self._numbered.append(feed)
+        self._numbers[feed] = number
+
+    def _own(self, series_id: int) -> None:
+        """Note who wants a series."""
+        feeds = self._by_series.get(series_id)
+        if not feeds:
+            self._owner[series_id] = NOBODY
+        else:
+            self._owner[series_id] = self._numbers[feeds[0]] if len(feeds) == 1 else SEVERAL
 
     def _forget(self, series_id: int, feed: Feed) -> None:
         feeds = self._by_series.get(series_id)
@@ -62,13 +91,13 @@ class Index:
             feeds.remove(feed)
             if not feeds:
                 del self._by_series[series_id]
-                self._is_wanted[series_id] = False
+            self._own(series_id)
 
     def clear(self) -> None:
         """The catalogue or the groups changed: look at every series anew."""
         self._by_series.clear()
         self._is_known[:] = False
-        self._is_wanted[:] = False
+        self._owner[:] = NOBODY
         for table in self._wide.values():
             if table is not None:
                 table.clear()
@@ -117,10 +146,47 @@ class Index:
     def _narrow(self, entry: Entry, block: Block, found: list[tuple[Feed, RowList]]) -> None:
         ids = block.series_ids
         self._know(ids)
-        rows = np.flatnonzero(self._is_wanted[ids])
+        owners = self._owner[ids]
+        rows = np.flatnonzero(owners)
         if not len(rows):
             return
         entry.wanted.append(rows)
+        rows_of: dict[Feed, RowList] = {}
+        if len(rows) > FEW_ROWS:
+            owners = owners[rows]
+            rows_of = self._grouped(rows, owners)
+            rows = rows[owners == SEVERAL]
+        for feed, own in self._one_by_one(ids, rows).items():
+            known = rows_of.get(feed)
+            rows_of[feed] = own if known is None else np.sort(np.concatenate((known, own)))
+        for feed, found_rows in rows_of.items():
+            carrying = feed.carrying(block, found_rows)
+            if len(carrying):
+                found.append((feed, carrying))
+
+    def _grouped(self, rows: Rows, owners: npt.NDArray[np.int32]) -> dict[Feed, RowList]:
+        """The rows of series that one feed wants, by feed, ascending."""
+        is_single = owners > NOBODY
+        if not is_single.all():
+            rows, owners = rows[is_single], owners[is_single]
+            if not len(rows):
+                return {}
+        # Of 16 bits numpy sorts by radix.
+        small = owners.astype(np.uint16) if len(self._numbered) < 2**16 else owners
+        order = np.argsort(small, kind="stable")
+        rows, owners = rows[order], owners[order]
+        starts = [0, *(np.flatnonzero(owners[1:] != owners[:-1]) + 1).tolist()]
+        found: dict[Feed, RowList] = {}
+        for number, start, end in zip(
+            owners[starts].tolist(), starts, [*starts[1:], len(rows)], strict=True
+        ):
+            feed = self._numbered[number]
+            if feed is not None:
+                found[feed] = rows[start:end]
+        return found
+
+    def _one_by_one(self, ids: npt.NDArray[np.int32], rows: Rows) -> dict[Feed, list[int]]:
+        """The same for few rows, and for series that several feeds want."""
         rows_of: dict[Feed, list[int]] = {}
         by_series = self._by_series
         for row, series_id in zip(rows.tolist(), ids[rows].tolist(), strict=True):
@@ -130,10 +196,7 @@ class Index:
                     rows_of[feed] = [row]
                 else:
                     own.append(row)
-        for feed, own in rows_of.items():
-            carrying = feed.carrying(block, own)
-            if len(carrying):
-                found.append((feed, carrying))
+        return rows_of
 
     def _know(self, ids: npt.NDArray[np.int32]) -> None:
         """Find out who wants the series that have not come by yet."""
@@ -141,7 +204,9 @@ class Index:
         if highest >= len(self._is_known):
             size = max(2 * len(self._is_known), highest + 1)
             self._is_known = _grown(self._is_known, size)
-            self._is_wanted = _grown(self._is_wanted, size)
+            owner = np.zeros(size, np.int32)
+            owner[: len(self._owner)] = self._owner
+            self._owner = owner
         is_known = self._is_known[ids]
         if is_known.all():
             return
@@ -153,7 +218,7 @@ class Index:
             wanting = [f for f in self._by_device.get(name.device_id, ()) if f.wants(series_id)]
             if wanting:
                 self._by_series[series_id] = wanting
-                self._is_wanted[series_id] = True
+                self._own(series_id)
 
 
 class _Table:
