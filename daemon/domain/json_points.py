@@ -20,7 +20,7 @@ from daemon.domain.texts import object_text, time_texts, value_texts
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # UTC; the Z is written by hand.
 _OPEN = b'{"timestamp":"'
-FEW_ROWS = 8
+FEW_ROWS = 32
 """Up to so many rows are written one by one."""
 
 
