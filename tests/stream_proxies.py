@@ -4,6 +4,7 @@ them, hold them back."""
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -89,16 +90,19 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextmanager
-def stream_proxy(url: str) -> Iterator[StreamProxy]:
-    """A running proxy to the daemon at `url`, in a thread of its own."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    proxy = StreamProxy((host, int(port)))
+def stream_proxy(url: str, *, tls: ssl.SSLContext | None = None) -> Iterator[StreamProxy]:
+    """A running proxy to the daemon at `url`, in a thread of its own; with `tls` it ends TLS."""
+    target, _, port = url.removeprefix("http://").partition(":")
+    proxy = StreamProxy((target, int(port)))
     is_ready, is_over = threading.Event(), asyncio.Event()
 
     async def run() -> None:
         proxy._loop = asyncio.get_running_loop()
-        listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-        proxy.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        # To clients it is another host than their own, whose certificates and proxies count.
+        host = "127.0.0.1" if tls is None else "127.0.0.2"
+        listener = await asyncio.start_server(proxy.serve, host, 0, ssl=tls)
+        scheme = "http" if tls is None else "https"
+        proxy.url = f"{scheme}://{host}:{listener.sockets[0].getsockname()[1]}"
         is_ready.set()
         await is_over.wait()
         listener.close()

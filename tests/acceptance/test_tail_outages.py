@@ -4,8 +4,11 @@ each point once, in order."""
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -112,6 +115,42 @@ class TestProxies:
 
         assert all(secret not in line.encode() for line in proxy.requests)
         assert all(b"authorization: bearer " + secret in head.lower() for head in proxy.heads)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.2 that vouches for itself, with its key in one file."""
+    folder = tmp_path_factory.mktemp("tls")
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed (apt-get install openssl)")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.2", "-addext", "subjectAltName=IP:127.0.0.2",
+         "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    both = folder / "both.pem"
+    both.write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
+    return both
+
+
+class TestTls:
+    @pytest.mark.parametrize("transport", ["ws", "sse", "poll"])
+    def test_every_door_is_checked_by_the_same_certificates(
+        self, daemon: DaemonProcess, certificate: Path, transport: str
+    ) -> None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+        with stream_proxy(daemon.url, tls=tls) as proxy, load(daemon):
+            chosen = ["-m", METRIC, "-n", "20", "--transport", transport]
+            trusting = {"SSL_CERT_FILE": str(certificate)}
+            with tailing(daemon, *chosen, url=proxy.url, environ=trusting) as tail:
+                assert tail.end() == 0, tail.err
+            with tailing(daemon, *chosen, url=proxy.url) as stranger:
+                assert stranger.end() == 75, stranger.err
+
+        assert len(tail.points) == 20
+        assert "CERTIFICATE_VERIFY_FAILED" in "\n".join(stranger.err)
 
 
 class TestRestarts:

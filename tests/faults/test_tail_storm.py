@@ -151,7 +151,8 @@ def load(world: World) -> Iterator[None]:
 
 
 @contextmanager
-def in_background(work: Callable[[], None]) -> Iterator[None]:
+def in_background(work: Callable[[], None], is_over: threading.Event) -> Iterator[None]:
+    """Run it in a thread until the block ends, which `is_over` tells it."""
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -162,8 +163,11 @@ def in_background(work: Callable[[], None]) -> Iterator[None]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield
-    thread.join(60)
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join(60)
     assert failures == []
 
 
@@ -180,12 +184,11 @@ def test_the_union_of_all_runs_is_the_table(
         proxy = stack.enter_context(stream_proxy(daemon.url))
         world = World(mortal_postgres, daemon, proxy, dsn, port, dice)
         keeper = Keeper(world, tmp_path / "state.json")
-        with in_background(keeper.run):
+        with in_background(keeper.run, keeper.is_over):
             while not keeper.state.exists():
                 time.sleep(0.05)
             with load(world):
                 rage(world, keeper, dice)
-            keeper.is_over.set()
         with tailing(world.daemon, *keeper.options(), "--idle", "3s") as last:
             assert last.end() == 0, last.err
         keeper.runs.append((last, False))
