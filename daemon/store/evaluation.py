@@ -11,9 +11,11 @@ import orjson
 from asyncpg import Record
 
 from daemon.clock import as_us
+from daemon.domain import alert_record
 from daemon.domain.errors import TryLater
 from daemon.domain.rule_request import AlertRule
 from daemon.store import leases, messages
+from daemon.store.alerts import alert_of
 from daemon.store.leases import Grant
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
@@ -131,17 +133,10 @@ class EvaluationStore:
         if not events:
             return
         ids = list({row["alert_id"] for row in events})
-        alerts = {row["alert_id"]: row for row in await connection.fetch(SQL["shown"], ids)}
-        rows = [row | {"data": shown(alerts[row["alert_id"]])} for row in events]
+        found = [alert_of(row) for row in await connection.fetch(SQL["told"], ids)]
+        alerts = {alert.alert_id: alert_record.shown(alert) for alert in found}
+        rows = [row | {"data": alerts[row["alert_id"]]} for row in events]
         await connection.fetch(EVENTS_SQL["append_all"], _json(rows))
-
-
-def shown(row: Record) -> Row:
-    """An alert as the contract shows it (7), from a row of `shown`."""
-    alert = dict(row)
-    for name in ("value", "threshold_value"):
-        alert[name] = None if alert[name] is None else orjson.loads(alert[name])
-    return alert
 
 
 def _rule(row: Record) -> AlertRule:

@@ -92,10 +92,11 @@ select s.rule_id, s.device_id, s.samples
     on conflict (rule_id, device_id) do update
    set samples = l.samples + excluded.samples, last_at = clock_timestamp();
 
--- shown --
--- These alerts as the contract shows them.
-select a.alert_id, a.rule_id, a.rule_name, a.device_id, a.metric_name, a.level, a.status, a.value, a.threshold_value,
-       a.condition, a.message, a.triggered_at, a.event_time, a.acknowledged_by, a.acknowledged_at, a.acknowledged_note,
-       a.resolved_by, a.resolved_at, a.resolved_note, a.resolved_reason, a.resolved_event_time, a.is_stale
+-- told --
+-- These alerts as they are now, for the events that tell them.
+select a.alert_id, a.rule_id, a.rule_name, a.rule_revision, a.series_id, a.device_id, a.metric_name, a.scope, a.group_id,
+       a.level, a.status, a.is_shadow, a.is_stale, a.by_silence, a.value, a.condition, a.threshold_value, a.message,
+       a.triggered_at, a.event_time, a.last_breach, a.acknowledged_by, a.acknowledged_at, a.acknowledged_note,
+       a.resolved_by, a.resolved_at, a.resolved_note, a.resolved_reason, a.resolved_event_time
   from telemetry.alert a
  where a.alert_id = any ($1::text[]);
