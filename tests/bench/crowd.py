@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 from bench import clients
 
 Ask = dict[str, Any] | None
@@ -26,6 +28,13 @@ class Counted:
     seconds: float
     stamps_s: npt.NDArray[np.float64]
     arrivals_s: npt.NDArray[np.float64]
+    server_cpu_s: float = 0.0
+
+    @property
+    def per_core_s(self) -> float:
+        """Frames for each second that the server's process was computing: what it would reach if
+        it had a core to itself."""
+        return self.frames / max(self.server_cpu_s, 1e-3)
 
     @property
     def per_s(self) -> float:
@@ -52,9 +61,15 @@ class Crowd:
         """What each process says about the step that was begun."""
         return [json.loads(clients.said(process)) for process in self.processes]
 
-    def count(self, *, warm_s: float, seconds: float, stamps: bool = False) -> Counted:
-        """Raises RuntimeError when a connection is lost meanwhile, or nothing comes."""
+    def count(
+        self, *, warm_s: float, seconds: float, stamps: bool = False, server: int | None = None
+    ) -> Counted:
+        """Of what arrives; `server` is the process whose computing is counted beside it.
+
+        Raises RuntimeError when a connection is lost meanwhile, or nothing comes.
+        """
         self.begin("count", warm_s=warm_s, seconds=seconds, stamps=stamps)
+        server_cpu_s = _cpu_s(server, warm_s=warm_s, seconds=seconds) if server else 0.0
         told = self.end()
         counted = Counted(
             sum(one["frames"] for one in told),
@@ -63,11 +78,22 @@ class Crowd:
             seconds,
             np.concatenate([np.array(one["stamps"], np.float64) for one in told]),
             np.concatenate([np.array(one["arrivals"], np.float64) for one in told]),
+            server_cpu_s,
         )
         if counted.lost or not counted.frames:
             seen = [one["seen"] for one in told]
             raise RuntimeError(f"{counted.lost} lost, {counted.frames} frames; others: {seen}")
         return counted
+
+
+def _cpu_s(pid: int, *, warm_s: float, seconds: float) -> float:
+    """How long a process computes in the window."""
+    process = psutil.Process(pid)
+    time.sleep(warm_s)
+    before = process.cpu_times()
+    time.sleep(seconds)
+    after = process.cpu_times()
+    return after.user + after.system - before.user - before.system
 
 
 @contextmanager

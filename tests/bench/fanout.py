@@ -48,11 +48,11 @@ class FanOut:
 
 
 @contextmanager
-def served(connections: int) -> Iterator[int]:
-    """The port of a server in a process of its own; it waits for so many connections."""
+def served(connections: int) -> Iterator[tuple[int, int]]:
+    """Port and pid of a server in a process of its own; it waits for so many connections."""
     process = clients.start("fanout", {"connections": connections})
     try:
-        yield int(clients.said(process))
+        yield int(clients.said(process)), process.pid
     finally:
         process.kill()
         process.communicate()
