@@ -27,6 +27,7 @@ class Pace:
     failures_max: int = 10
     poll_s: float = 30.0
     probe_s: float = 60.0
+    probe_max_s: float = 900.0
     settled_s: float = 10.0
 
     def delay_s(self, failures: int) -> float:
@@ -144,6 +145,7 @@ class Follower:
             self._opened(self.door.open(self.cursor))
             yield from self._welcome()
         opened_s = heard_s = probed_s = self._clock_s()
+        probe_s = self.pace.probe_s
         while True:
             frame = self.door.receive(self._turn_s(patience))
             self._was_open = True
@@ -157,8 +159,8 @@ class Follower:
                 self.failures = 0
             if self._is_level(frame, now_s - heard_s):
                 yield self._told()
-            if self._rank and now_s - probed_s >= self.pace.probe_s:
-                probed_s = now_s
+            if self._rank and now_s - probed_s >= probe_s:
+                probed_s, probe_s = now_s, min(probe_s * 2, self.pace.probe_max_s)
                 if (better := self._better()) is not None:
                     yield better
                     heard_s = self._clock_s()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from telemetryctl.client.doors import Door, Endpoint, Wanted
-from telemetryctl.client.follow import Follower
+from telemetryctl.client.follow import Follower, Pace
 from telemetryctl.client.stream_poll import WAIT_S, PollDoor
 from telemetryctl.client.wire import CONNECT_TIMEOUT_S, Wire
 from telemetryctl.failures import UsageFailure
@@ -18,6 +18,8 @@ def follower_of(endpoint: Endpoint, wanted: Wanted, *, transport: str = "auto") 
     poll = poll_door(endpoint, wanted)
     if transport == "poll":
         return Follower([poll], poll)
+    # Nobody chose polling: it begins eagerly, and settles down.
+    poll.pause_max_s = Pace().poll_s
     doors = _sockets(endpoint, wanted)
     if transport == "auto":
         return Follower([*doors, poll], poll)

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from telemetryctl.client.calls import BASE
 from telemetryctl.client.doors import Frame, Lost, Point, Wanted, seconds_of
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.client.calls import BASE
 from telemetryctl.client.wire import Call, Document, Wire
 from telemetryctl.failures import TryLater
 
@@ -20,20 +20,28 @@ _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 @dataclass(slots=True)
 class PollDoor:
-    """A page is an `update`; what the server lost is a `gap`, before the page that follows it."""
+    """A page is an `update`; what the server lost is a `gap`, before the page that follows it.
+
+    Between two requests that found everything lie `pause_s` at least, twice as much each time up
+    to `pause_max_s`: each of them counts against the key's budget.
+    """
 
     wire: Wire
     wanted: Wanted
+    pause_s: float = 1.0
+    pause_max_s: float = 1.0
     name: str = "poll"
     cursor: str = ""
     _is_more: bool = True
     _next_s: float = 0.0
+    _pause_s: float = 0.0
     _held: Frame | None = None
     _clock_s: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     def open(self, after: str) -> Frame:
         """Without a cursor: ask where the newest point is, and begin behind it."""
         self.cursor, self._is_more, self._held = after, True, None
+        self._pause_s = self.pause_s
         if not after:
             self.cursor = str(self._ask(NOW, wait_s=0, limit=1)["cursor"])
         return Frame("subscribed", self.cursor, {"recovered": bool(after)})
@@ -43,10 +51,19 @@ class PollDoor:
         if self._held is not None:
             held, self._held = self._held, None
             return held
-        if self.wanted.every_ms is not None:
-            return self._conflated(timeout_s)
-        wait_s = 0.0 if self._is_more else min(max(timeout_s, 0.0), WAIT_S)
-        return self._page(wait_s)
+        left_s = timeout_s
+        if not self._is_more and (pause_s := self._next_s - self._clock_s()) > 0:
+            time.sleep(max(min(pause_s, timeout_s), 0.0))
+            if pause_s >= timeout_s:
+                return None
+            left_s -= pause_s
+        wait_s = 0.0 if self._is_more else min(max(left_s, 0.0), WAIT_S)
+        frame = self._page(wait_s) if self.wanted.every_ms is None else self._conflated(wait_s)
+        if not self._is_more:
+            every_s = (self.wanted.every_ms or 0) / 1000
+            self._next_s = self._clock_s() + max(self._pause_s, every_s)
+            self._pause_s = min(self._pause_s * 2, self.pause_max_s)
+        return frame
 
     @property
     def is_level(self) -> bool:
@@ -67,15 +84,9 @@ class PollDoor:
             return Frame("gap", str(page["gap"].get("to") or ""), dict(page["gap"]))
         return frame if points or before != self.cursor else None
 
-    def _conflated(self, timeout_s: float) -> Frame | None:
-        """The newest point of each series among all that came in a span, as the hub does it."""
-        pause_s = self._next_s - self._clock_s()
-        if pause_s > timeout_s:
-            time.sleep(max(timeout_s, 0))
-            return None
-        time.sleep(max(pause_s, 0))
-        wait_s = min(max(timeout_s - max(pause_s, 0), 0.0), WAIT_S)
-        frame = self._page(0.0 if self._is_more else wait_s)
+    def _conflated(self, wait_s: float) -> Frame | None:
+        """The newest point of each series among all that is there, as the hub does it."""
+        frame = self._page(wait_s)
         newest: dict[tuple[str, str], Point] = {}
         while frame is not None and frame.kind == "update":
             _keep_newest(newest, frame)
@@ -86,8 +97,6 @@ class PollDoor:
             if newest:
                 raise Lost("the server let go of what was being read")
             return frame
-        assert self.wanted.every_ms is not None
-        self._next_s = self._clock_s() + self.wanted.every_ms / 1000
         if frame is None and not newest:
             return None
         return Frame("update", self.cursor, {"data_points": list(newest.values())})

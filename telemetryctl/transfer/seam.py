@@ -51,6 +51,8 @@ class Seam:
 
     def events(self) -> Iterator[Event]:
         """History, then what came meanwhile. Raises Failure, and Lost when the server went away."""
+        # Each page is compared with what was committed by then, so every question is asked.
+        self.poll.pause_s = self.poll.pause_max_s = 0.0
         start = self.cursor = self.poll.open(self.cursor).cursor
         yield Page((), start, self.page)
         is_last = False

@@ -139,7 +139,8 @@ class Server:
     def follower(self, *, after: str = "", doors: str = "ws sse poll") -> Follower:
         """A follower over these doors, with short delays."""
         wanted = Wanted(metrics=("m",))
-        poll = PollDoor(Wire(f"http://127.0.0.1:{self.http_port}", token="secret"), wanted)
+        wire = Wire(f"http://127.0.0.1:{self.http_port}", token="secret")
+        poll = PollDoor(wire, wanted, pause_s=0.01, pause_max_s=0.05)
         known = {
             "ws": WebSocketDoor(self.endpoint(self.ws_port), wanted),
             "sse": SseDoor(self.endpoint(self.http_port), wanted),
