@@ -20,9 +20,11 @@ Ask = dict[str, Any] | None
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a crowd saw in a window; `stamps_s` and `arrivals_s` are of its points, if wanted."""
+    """What a crowd saw in a window; `points` is from a sample of the frames, `stamps_s` and
+    `arrivals_s` are of all points, if wanted."""
 
     frames: int
+    points: int
     size: int
     lost: int
     seconds: float
@@ -73,6 +75,7 @@ class Crowd:
         told = self.end()
         counted = Counted(
             sum(one["frames"] for one in told),
+            sum(one["points"] for one in told),
             sum(one["size"] for one in told),
             sum(one["lost"] for one in told),
             seconds,

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 import uvloop
-from bench.sockets import Subscriber, Tally, connect, established, hello
+from bench.sockets import SAMPLE_EVERY, Subscriber, Tally, connect, established, hello
 
 HANDSHAKES_AT_ONCE = 100
 RETURN_AT_ONCE = 1_000
@@ -69,7 +69,7 @@ class Listeners:
     async def count(self, step: dict[str, Any]) -> dict[str, Any]:
         """What arrives in `seconds` from `warm_s` on; `stamps` asks for those of all points."""
         tally, now_s = self.tally, time.perf_counter()
-        tally.frames = tally.size = 0
+        tally.frames = tally.size = tally.sampled = 0
         del tally.stamps[:], tally.arrivals[:]
         tally.seen.clear()
         tally.wants_stamps = step.get("stamps", False)
@@ -78,7 +78,7 @@ class Listeners:
         await asyncio.sleep(tally.end_s - now_s)
         lost = sum(subscriber.is_lost for subscriber in self.subscribers)
         return {
-            "frames": tally.frames, "size": tally.size, "seen": tally.seen, "lost": lost,
+            "frames": tally.frames, "points": tally.sampled * SAMPLE_EVERY, "size": tally.size, "seen": tally.seen, "lost": lost,
             "stamps": tally.stamps.tolist(), "arrivals": tally.arrivals.tolist(),
         }  # fmt: skip
 

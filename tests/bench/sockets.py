@@ -21,6 +21,8 @@ VALUE = re.compile(rb'"value":([0-9.]+)')
 CURSOR = re.compile(rb'"cursor":"([^"]+)"')
 UPDATE = b'{"type":"update"'
 SLOW_RECEIVE_BYTES = 4096
+SAMPLE_EVERY = 64
+"""Points are counted in every so many'th frame: looking into each would slow the clients."""
 HEAD_BYTES = 160
 """Enough of a frame to hold its cursor."""
 ESTABLISHED = "01"
@@ -31,12 +33,14 @@ _HANDSHAKE_END = b"\r\n\r\n"
 
 @dataclass
 class Tally:
-    """What all connections of a process saw since `start_s`; stamps are in seconds."""
+    """What all connections of a process saw since `start_s`; stamps are in seconds, `sampled` are
+    points."""
 
     start_s: float = float("inf")
     end_s: float = float("inf")
     wants_stamps: bool = False
     frames: int = 0
+    sampled: int = 0
     size: int = 0
     stamps: array[float] = field(default_factory=lambda: array("d"))
     arrivals: array[float] = field(default_factory=lambda: array("d"))
@@ -142,6 +146,8 @@ class Subscriber(asyncio.Protocol):
         if not tally.start_s <= now_s < tally.end_s:
             return
         tally.frames += 1
+        if tally.frames % SAMPLE_EVERY == 0:
+            tally.sampled += data.count(b'"value"', begin, end)
         tally.size += end - begin
         if tally.wants_stamps:
             for value in VALUE.findall(data, begin, end):

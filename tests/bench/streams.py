@@ -108,12 +108,12 @@ def _fan_out(daemon: DaemonProcess, connections: int, *, repeats: int) -> Figure
             crowd(port, [_ask(0)] * connections, token=token) as everybody,
             publishing(port, FLAT_LANES, token=token, per_s=FLAT_POINTS_PER_S, seconds=6.0),
         ):
-            ours.append(everybody.count(warm_s=1.5, seconds=2.5, stamps=True, server=pid))
+            ours.append(everybody.count(warm_s=1.5, seconds=2.5, server=pid))
     figure = at_least(
         f"deliveries, {connections:,} connections to one feed", median(c.per_s for c in ours),
         median(c.per_s for c in bare), least=0.8, show=rate, of="bare uvicorn",
     )  # fmt: skip
-    points = median(len(c.stamps_s) / c.frames for c in ours)
+    points = median(c.points / c.frames for c in ours)
     cores = [median(c.per_core_s for c in counted) for counted in (ours, bare)]
     return _beside(
         figure,
