@@ -27,25 +27,32 @@ async def collect(dsn: str) -> list[Frame]:
         streams__pending_flushes_max="3",
     )  # fmt: skip
     frames: list[Frame] = []
-    async with a_socket(daemon) as socket, asyncio.TaskGroup() as tasks:
-        await say(socket, "subscribe", devices=["boiler_1"], channels=["telemetry", "events"])
-        await say(socket, "subscribe", devices=["boiler_1"], channels=["latest"])
-        frames += [await frame_of(socket) for _ in range(3)]
-        for value in (2.4, 2.5):
+    async with (
+        a_socket(daemon) as socket,
+        a_socket(daemon) as newest,
+        asyncio.TaskGroup() as tasks,
+    ):
+        channels = ["telemetry", "events"]
+        await say(socket, "subscribe", devices=["boiler_1", "boiler_2"], channels=channels)
+        await say(newest, "subscribe", devices=["boiler_1"], channels=["latest"])
+        frames += await _all(socket, until="subscribed")
+        frames += await _all(newest, until="snapshot")
+        for value in (2.4, 2.5, 2.6):
             await write(daemon, "boiler_1", value, **_pressure())
-            # Long enough that each is a message of its own.
-            await asyncio.sleep(1)
-        await write(daemon, "boiler_1", True, metric="open")
+            # Long enough that each is a message of its own, and the last one only what changed.
+            frames += [await frame_of(socket), await frame_of(newest)]
+            await asyncio.sleep(0.6)
+        await write(daemon, "boiler_2", True, metric="open")
         await _tell(daemon)
-        await say(socket, "ping")
         await say(socket, "subscribe", channels=["jobs"])
-        await say(socket, "subscribe", devices=["boiler_2"], resume=OTHER_EPOCH)
+        await say(socket, "subscribe", devices=["boiler_3"], resume=OTHER_EPOCH)
+        await say(socket, "ping")
         frames += await _all(socket, until="pong")
-        await write(daemon, "boiler_1", *range(12), **_pressure())
-        frames += await _all(socket, until="warning")
         async with a_socket(daemon) as other:
             await say(other, "subscribe", devices=["boiler_1"], channels=["latest"])
             frames.append(await frame_of(other, "snapshot"))
+        await write(daemon, "boiler_1", *range(12), **_pressure())
+        frames += await _all(socket, until="warning")
         async with a_socket(daemon, key="tlm_live_wrong") as refused:
             frames += (await close_code(refused))[1]
         frames.append(await ping_of(daemon))

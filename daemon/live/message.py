@@ -38,11 +38,16 @@ class Message:
 
     @property
     def sse(self) -> bytes:
-        """A server-sent event (HTML Living Standard, section 9.2); JSON has no line breaks."""
+        """A server-sent event (HTML Living Standard, section 9.2); JSON has no line breaks.
+
+        A welcome has no id: a browser that is cut off behind it would go on from there, and miss
+        what it had asked for.
+        """
         framed = self._sse
         if framed is None:
             name = _SSE_NAMES.get(self.kind) or self.kind.encode()
-            place = b"id: " + self.cursor.encode() + b"\n" if self.cursor else b""
+            is_place = self.cursor and self.kind != "welcome"
+            place = b"id: " + self.cursor.encode() + b"\n" if is_place else b""
             framed = b"event: " + name + b"\n" + place + b"data: " + self.body + b"\n\n"
             self._sse = framed
         return framed

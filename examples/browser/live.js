@@ -189,8 +189,8 @@ export class LiveStream extends EventTarget {
   #take({ type, cursor, data }) {
     if (type === "update") this.#emit("points", { points: data.data_points });
     if (type === "gap") this.#emit("gap", data);
-    // Only what has been shown is behind the cursor.
-    if (cursor) this.#cursor = cursor;
+    // Only what has been shown is behind the cursor; a welcome comes before all that was asked for.
+    if (cursor && type !== "welcome") this.#cursor = cursor;
   }
 
   #delayS({ afterS = 0 }) {
