@@ -1,4 +1,5 @@
-"""What the shell offers: contexts, devices, groups, metrics; from a short cache, else the server.
+"""What the shell offers: contexts, devices, groups, metrics, rules, alerts; from a short cache,
+else from the server.
 
 Whatever goes wrong, nothing is offered and nothing is said: the user is typing.
 """
@@ -48,6 +49,16 @@ def complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
     return _complete(ctx, kind="keys", incomplete=incomplete, key="key_id")
 
 
+def complete_rules(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of rules that begin so."""
+    return _complete(ctx, kind="rules", incomplete=incomplete, key="name")
+
+
+def complete_alerts(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of the newest alerts that begin so."""
+    return _complete(ctx, kind="alerts", incomplete=incomplete, key="alert_id")
+
+
 def _complete(ctx: typer.Context, *, kind: str, incomplete: str, key: str) -> list[str]:
     with suppress(Exception):
         return [name for name in _candidates(ctx, kind, key) if name.startswith(incomplete)]
@@ -83,6 +94,8 @@ def _ask_server(settings: Any, *, kind: str, key: str) -> list[str]:
             "metrics": client.list_metrics,
             "groups": client.list_groups,
             "keys": client.list_keys,
+            "rules": client.list_rules,
+            "alerts": client.list_alerts,
         }
         return [row[key] for row in lists[kind](limit=CANDIDATES_MAX)[kind]]
 

@@ -43,6 +43,10 @@ COMMANDS: dict[str, Entry] = {
     "device": _entry("device", "Who sends.", is_group=True, aliases=("devices",)),
     "group": _entry("group", "Sets of devices.", is_group=True, aliases=("groups",)),
     "metric": _entry("metric", "What values mean.", is_group=True, aliases=("metrics",)),
+    "rule": _entry(
+        "rule", "What is watched, and when it fires.", is_group=True, aliases=("rules",)
+    ),
+    "alert": _entry("alert", "What fired.", is_group=True, aliases=("alerts",)),
     "event": _entry("event", "What happened.", is_group=True, aliases=("events",)),
     "key": _entry("key", "API keys.", is_group=True, aliases=("keys",)),
     "simulate": _entry("simulate", "Send plausible data of made-up devices."),

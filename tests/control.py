@@ -19,35 +19,28 @@ from daemon.live.latest import Latest
 from daemon.live.presence import Presence
 from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
-from daemon.service.alerts import Alerts
-from daemon.service.backtests import BACKTEST, make_backtests
+from daemon.service.alerting import make_alerting
 from daemon.service.devices import Devices
 from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
-from daemon.service.jobs import Jobs
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
 from daemon.service.reads import make_reads
-from daemon.service.rule_facts import RuleFacts
-from daemon.service.rules import Rules
 from daemon.service.stats import Stats
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tail import Tail
 from daemon.service.tickets import Tickets
-from daemon.store.alerts import AlertStore
 from daemon.store.devices import DeviceStore
 from daemon.store.events import EventStore
 from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
-from daemon.store.jobs import JobStore
 from daemon.store.journal import JournalStore
 from daemon.store.keys import KeyStore
 from daemon.store.metrics import MetricStore
 from daemon.store.pool import Database
-from daemon.store.rules import RuleStore
 from daemon.store.series import SeriesStore
 from daemon.store.stats import StatsStore
 from daemon.store.subscriptions import SubscriptionStore
@@ -134,16 +127,7 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         await groups.refresh()
 
     keys = Keys(KeyStore(database), clock=clock, members=membership)
-    rule_store = RuleStore(database)
-    facts = RuleFacts(rule_store, registry=tail.registry, head=tail.head)
-    rules = Rules(rule_store, facts=facts, clock=clock)
-    backtests = make_backtests(database, tail=tail, rules=rules, facts=facts, clock=clock)
-    jobs = Jobs(
-        JobStore(database),
-        handlers={BACKTEST: backtests},
-        holder=tail.journal.writer,
-        clock=clock,
-    )
+    alerting = make_alerting(database, tail=tail, clock=clock)
     return Services(
         clock=clock,
         traffic=traffic,
@@ -158,10 +142,10 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         ),
         groups=groups,
         group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
-        rules=rules,
-        backtests=backtests,
-        jobs=jobs,
-        alerts=Alerts(AlertStore(database), rule_store, clock=clock),
+        rules=alerting.rules,
+        alerts=alerting.alerts,
+        backtests=alerting.backtests,
+        jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),
         stats=Stats(
             StatsStore(database),

@@ -154,7 +154,7 @@ def tail(session: Session, *, chosen: Chosen, until: Until) -> None:
     if renderer.format == "json":
         raise UsageFailure("a tail has no end, so it is no JSON document", hint="-o jsonl")
     left = until.count
-    for event in _events(session, chosen.filters(), until=until):
+    for event in follow_events(session, chosen.filters(), until=until):
         if renderer.format == "table":
             renderer.line(event, columns=COLUMNS)
         else:
@@ -165,7 +165,7 @@ def tail(session: Session, *, chosen: Chosen, until: Until) -> None:
             return
 
 
-def _events(session: Session, filters: Mapping[str, Any], *, until: Until) -> Iterator[Any]:
+def follow_events(session: Session, filters: Mapping[str, Any], *, until: Until) -> Iterator[Any]:
     """Events behind a cursor as they come, up to the end of the time."""
     ends_s = None
     if until.for_ is not None:

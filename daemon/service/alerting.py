@@ -1,0 +1,42 @@
+"""What is behind the routes of rules, alerts and long work, wired; like service/reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from daemon.clock import Clock
+from daemon.service.alerts import Alerts
+from daemon.service.backtests import BACKTEST, Backtests, make_backtests
+from daemon.service.jobs import Jobs
+from daemon.service.rule_facts import RuleFacts
+from daemon.service.rules import Rules
+from daemon.service.tail import Tail
+from daemon.store.alerts import AlertStore
+from daemon.store.jobs import JobStore
+from daemon.store.pool import Database
+from daemon.store.rules import RuleStore
+
+
+@dataclass(frozen=True, slots=True)
+class Alerting:
+    """One of each."""
+
+    rules: Rules
+    alerts: Alerts
+    backtests: Backtests
+    jobs: Jobs
+
+
+def make_alerting(database: Database, *, tail: Tail, clock: Clock) -> Alerting:
+    """The services over this process's views."""
+    store = RuleStore(database)
+    facts = RuleFacts(store, registry=tail.registry, head=tail.head)
+    rules = Rules(store, facts=facts, clock=clock)
+    backtests = make_backtests(database, tail=tail, rules=rules, facts=facts, clock=clock)
+    jobs = Jobs(
+        JobStore(database),
+        handlers={BACKTEST: backtests},
+        holder=tail.journal.writer,
+        clock=clock,
+    )
+    return Alerting(rules, Alerts(AlertStore(database), store, clock=clock), backtests, jobs)
