@@ -21,7 +21,8 @@ from daemon.store.events import EventStore
 from daemon.store.pool import Database
 
 READ_POINTS = 10_000
-"""Blocks are fetched until they hold this many points."""
+"""Blocks are fetched until they hold this many points; where nothing was found, up to the next."""
+READ_POINTS_MAX = 80_000
 READ_EVENTS = 1_000
 ROWS_MAX = 1_000
 """Points whose texts are made at a time."""
@@ -64,12 +65,14 @@ class CatchUp:
         )
         return self._changes.sight(asked.principal, wanted)
 
-    async def page(self, asked: Asked, after: Cursor, *, upto: int) -> Page:
+    async def page(
+        self, asked: Asked, after: Cursor, *, upto: int, points: int = READ_POINTS
+    ) -> Page:
         """What was committed behind the cursor, a bounded part of it. Raises StoreUnavailable."""
         blocks: list[tuple[int, Block]] = []
         end = upto
         if asked.wants("telemetry"):
-            rows = await read_bounded(self._database, after.seq, upto=upto, points=READ_POINTS)
+            rows = await read_bounded(self._database, after.seq, upto=upto, points=points)
             blocks = [(row.seq, unpack(row.body)) for row in rows]
             end = rows[-1].seq if rows else upto
         events: list[Event] = []

@@ -20,7 +20,7 @@ from daemon.live.connection import Budget, Connection, Outlet
 from daemon.live.hub import HEARTBEAT_S, Hub
 from daemon.live.message import frame
 from daemon.log import get_logger
-from daemon.service.catch_up import Asked, CatchUp, Piece
+from daemon.service.catch_up import READ_POINTS, READ_POINTS_MAX, Asked, CatchUp, Piece
 from daemon.service.changes import Changes, Gap
 from daemon.service.keys import Credential, Keys
 from daemon.service.stream_limits import Slot
@@ -313,13 +313,18 @@ class Streams:
             # Another daemon gave the cursor, and this one has not read so far.
             while after.seq > self._hub.head.seq:
                 await asyncio.sleep(0.02)
-        pages = 0
+        pages, points = 0, READ_POINTS
         while not self._covers(after):
             pages += 1
             async with self._readers:
-                page = await self._catch_up.page(asked, after, upto=self._hub.head.seq)
+                page = await self._catch_up.page(
+                    asked, after, upto=self._hub.head.seq, points=points
+                )
+            # Who wants little of much reads on in larger steps.
+            points = min(2 * points, READ_POINTS_MAX)
             for piece in self._catch_up.pieces(asked, after, page):
                 await self.until_clear(stream)
+                points = READ_POINTS
                 self._write(stream, key, piece)
                 # Others have a turn, too.
                 await asyncio.sleep(0)

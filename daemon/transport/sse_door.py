@@ -8,7 +8,7 @@ from typing import cast
 
 from starlette.types import Receive, Scope, Send
 
-from daemon.domain.errors import DomainError, Forbidden
+from daemon.domain.errors import Forbidden
 from daemon.log import get_logger
 from daemon.service.streams import Stream
 from daemon.transport import origin
@@ -50,7 +50,7 @@ class SseDoor:
             try:
                 stream = await self._open(scope, outlet)
             except Exception as error:
-                refusal = _refusal_of(error, request_id_of(scope))
+                refusal = answer_of(error, request_id=request_id_of(scope))
         if stream is None:
             assert refusal is not None
             await self._refuse(scope, refusal, send)
@@ -161,13 +161,6 @@ def _refused_method(scope: Scope) -> ErrorAnswer | None:
         request_id=own_id,
     )
     return ErrorAnswer(406, body)
-
-
-def _refusal_of(error: Exception, request_id: str) -> ErrorAnswer:
-    if isinstance(error, DomainError):
-        return answer_of(error, request_id=request_id)
-    log.error("stream_failed", request_id=request_id, exc_info=True)
-    return answer_of(error, request_id=request_id)
 
 
 def _transport_of(scope: Scope) -> asyncio.Transport:
