@@ -78,7 +78,8 @@ class Listeners:
         await asyncio.sleep(tally.end_s - now_s)
         lost = sum(subscriber.is_lost for subscriber in self.subscribers)
         return {
-            "frames": tally.frames, "points": tally.sampled * SAMPLE_EVERY, "size": tally.size, "seen": tally.seen, "lost": lost,
+            "frames": tally.frames, "points": tally.sampled * SAMPLE_EVERY, "size": tally.size,
+            "seen": tally.seen, "lost": lost,
             "stamps": tally.stamps.tolist(), "arrivals": tally.arrivals.tolist(),
         }  # fmt: skip
 

@@ -22,9 +22,9 @@ from daemons import DaemonProcess
 
 FEW, MANY = 1_000, 10_000
 WATCHERS, WATCHED_PER_S = 100, 1_000
-FLAT_POINTS_PER_S = 200
+FLAT_DELIVERIES_PER_S = 200_000
+"""More than one process can make: the sweeps never end, and most bring two points or three."""
 FLAT_LANES = [[0]] * 16
-"""More than 1,000 connections can be told of one by one: the sweeps never end."""
 BULK = 100
 SLOW = 100
 SLOW_LOOK_AFTER_S = 12.0
@@ -97,6 +97,7 @@ def _commit_to_socket(daemon: DaemonProcess) -> list[Figure]:
 def _fan_out(daemon: DaemonProcess, connections: int, *, repeats: int) -> Figure:
     """Deliveries/s of one feed, flat out, beside a bare server that sends in a loop."""
     bare, ours = [], []
+    per_s = FLAT_DELIVERIES_PER_S / connections
     for _ in range(repeats):
         with (
             fanout.served(connections) as (port, pid),
@@ -106,7 +107,7 @@ def _fan_out(daemon: DaemonProcess, connections: int, *, repeats: int) -> Figure
         port, token, pid = port_of(daemon), daemon.key, daemon.process.pid
         with (
             crowd(port, [_ask(0)] * connections, token=token) as everybody,
-            publishing(port, FLAT_LANES, token=token, per_s=FLAT_POINTS_PER_S, seconds=6.0),
+            publishing(port, FLAT_LANES, token=token, per_s=per_s, seconds=6.0),
         ):
             ours.append(everybody.count(warm_s=1.5, seconds=2.5, server=pid))
     figure = at_least(
