@@ -121,7 +121,6 @@ class Dispatch:
         if since is None:
             return
         end = (target, 0)
-        taken = feed.taken_at(since)
         piece: Piece | None = None
         message: Message | None = None
         now_s = self.now_s
@@ -133,7 +132,7 @@ class Dispatch:
             if line.place is not None or line.round >= feed.round:
                 continue
             if not _may_send(connection, now_s):
-                self.lag(line, since, taken=taken)
+                self.lag(line, since, taken=feed.taken_at(since))
                 self.queue(connection)
                 continue
             if message is None or piece is None:

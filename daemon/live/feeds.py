@@ -274,6 +274,12 @@ class Feed:
 
     def _chosen(self, place: Place, target: int) -> tuple[list[Chosen], bool]:
         """As many rows as one message may have behind the place, and whether these are all."""
+        news = self.news
+        if len(news) == 1 and not place[1] and place[0] < news[0].seq <= target:
+            # What nearly always is: one entry came, and all had got what was before.
+            item = news[0]
+            if item.count <= self.views.message_points_max:
+                return [(item.entry, item.rows)], True
         chosen: list[Chosen] = []
         room = self.views.message_points_max
         for entry, rows in self._rows_between(place, target):

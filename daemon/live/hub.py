@@ -28,6 +28,8 @@ SWEEP_EVERY_S = 0.002
 """Sweeps begin at least this far apart; what comes meanwhile goes together."""
 SLICE_S = 0.005
 """After so long everybody else gets a turn."""
+FEEDS_PER_LOOK = 16
+"""Feeds, each with few lines, between two looks at the clock."""
 HEARTBEAT_S = 30
 DEAD_AFTER_S = 60.0
 IDLE_AFTER_S = 300.0
@@ -257,19 +259,13 @@ class Hub:
         start, target = dispatch.swept, self.ring.head
         if start == target:
             return
-        if self.views.refresh():
-            self.index.clear()
-        touched: dict[Feed, None] = {}
         entries = list(self.ring.after(start))
-        for entry in entries:
-            for feed, rows in self.index.touched(entry):
-                if feed not in touched:
-                    touched[feed] = None
-                    feed.touch(swept=start)
-                feed.take(entry, rows)
+        touched = self._hand_out(entries, start)
         dispatch.swept = self.ring.pinned = target
         dispatch.counters.sweeps += 1
-        for feed in touched:
+        for number, feed in enumerate(touched):
+            if not number % FEEDS_PER_LOOK:
+                await self._breathe()
             if feed.is_paced:
                 self._schedule(feed)
             else:
@@ -279,6 +275,19 @@ class Hub:
         for entry in entries:
             entry.forget_texts()
 
+    def _hand_out(self, entries: list[Entry], start: int) -> dict[Feed, None]:
+        """Give each feed the rows that it wants; returns the feeds that want some."""
+        if self.views.refresh():
+            self.index.clear()
+        touched: dict[Feed, None] = {}
+        for entry in entries:
+            for feed, rows in self.index.touched(entry):
+                if feed not in touched:
+                    touched[feed] = None
+                    feed.touch(swept=start)
+                feed.take(entry, rows)
+        return touched
+
     async def _deliver(self, feed: Feed, target: int) -> None:
         """One feed that fails is told as a loss; the others go on."""
         try:
@@ -287,7 +296,6 @@ class Hub:
         except Exception:
             log.error("feed_failed", channel=feed.channel, upto=target, exc_info=True)
             self.dispatch.give_up(feed, target)
-        await self._breathe()
 
     async def _breathe(self) -> None:
         """Let everybody else have a turn when this one has lasted long enough."""
@@ -309,6 +317,7 @@ class Hub:
                 feed.is_scheduled = False
                 feed.due_s = (now_tick + 1) * TICK_S + (feed.interest.max_frequency_ms or 0) / 1000
                 await self._deliver(feed, dispatch.swept)
+                await self._breathe()
         for tick in sorted(tick for tick in dispatch.due if tick <= now_tick):
             dispatch.ready.update(dict.fromkeys(dispatch.due.pop(tick)))
         ready, dispatch.ready = dispatch.ready, {}
