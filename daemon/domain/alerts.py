@@ -240,6 +240,9 @@ def _fire_if_due(run: _Run, time_us: int) -> None:
         return
     if state.last_fired_us is not None and time_us - state.last_fired_us < rule.cooldown_us:
         return
+    if state.last_fired_us is not None and time_us <= state.last_fired_us:
+        # A sample that is judged again: it was corrected, or came late to one who began anew.
+        return
     last_breach_us = state.breach_times_us[-1]
     run.change(open=OpenAlert(time_us, last_breach_us), last_fired_us=time_us)
     run.emit(Change.FIRED, time_us, Reason.BREACHED)

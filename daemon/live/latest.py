@@ -71,6 +71,14 @@ class Latest:
             self._grow(int(series_ids.max()))
         return self._times_us[series_ids]
 
+    def seqs(self, series_ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Position of the newest point of each; -1 where there is none."""
+        if self._pending:
+            self._settle()
+        if len(series_ids):
+            self._grow(int(series_ids.max()))
+        return self._seqs[series_ids]
+
     def forget(self, series_id: int) -> None:
         """Drop a series that was deleted."""
         self._settle()

@@ -13,26 +13,24 @@ import numpy as np
 from daemon import faults
 from daemon.clock import Clock
 from daemon.domain.alerts import Episode, OpenAlert, Sample
-from daemon.domain.block import Block, concat, unpack
-from daemon.domain.events import Event
+from daemon.domain.block import Block, concat
 from daemon.domain.ids import new_id
 from daemon.domain.kinds import Kind
 from daemon.domain.rule_request import AlertRule, engine_rule
 from daemon.domain.rules import Level
 from daemon.live.ring import Ring
+from daemon.service.backlog import Backlog
+from daemon.service.block_feed import BlockFeed
 from daemon.service.evaluation import EPISODES_MAX, Evaluation
 from daemon.service.evaluation_writes import writes_of
 from daemon.service.history import History
 from daemon.service.rule_index import BoundRule
 from daemon.service.tail import Tail
 from daemon.service.turns import Need, Pair, Turn
-from daemon.store.evaluation import EvaluationStore, KnownAlert, Versions
+from daemon.store.evaluation import EvaluationStore, KnownAlert, Versions, Writes
 from daemon.store.leases import Grant
 
 EVALUATOR = "evaluator"
-TURN_POINTS_MAX = 50_000
-TURN_ENTRIES_MAX = 2_000
-"""A turn takes no more than this; what is behind it waits for the next."""
 POSITION_EVERY = 1_000
 """A turn that writes nothing moves the stored position after so many numbers only."""
 POSITION_EVERY_US = 1_000_000
@@ -49,7 +47,7 @@ class Evaluating:
         self._store = store
         self._history = history
         self._tail = tail
-        self._ring = ring
+        self._feed = BlockFeed(tail, ring, clock=clock)
         self._clock = clock
         self._evaluation = self._blank()
         self._versions = Versions(0, 0)
@@ -74,16 +72,17 @@ class Evaluating:
 
     async def begin(self, position: int) -> None:
         """Know the rules and alerts, and go on behind this position. Raises TryLater."""
-        now_us = self._clock.now_us()
+        now_us, seen = self._clock.now_us(), self._catalog_seen()
         versions, rules, alerts = await self._store.known(alerts_max=EPISODES_MAX)
         evaluation = self._blank()
         evaluation.set_rules(self._bound(rules), now_us=now_us)
         _remember(evaluation, alerts)
-        ids = np.array(self._tail.registry.select(), np.int64)
+        ids = np.array(self._tail.registry.select(), np.int32)
         if len(ids):
-            evaluation.set_newest(ids, self._tail.latest.times_us(ids.astype(np.int32)))
+            backlog = Backlog(self._tail, self._feed, self._history, position)
+            evaluation.set_newest(ids.astype(np.int64), await backlog.newest_judged(ids))
         self._evaluation, self._versions = evaluation, versions
-        self._seen = self._catalog_seen()
+        self._seen = seen
         self.position = self._stored = position
         self._stored_us = now_us
 
@@ -120,17 +119,17 @@ class Evaluating:
 
     async def turn(self, grant: Grant) -> bool:
         """Judge what comes next; False when there is nothing. Raises LeaseLost, TryLater."""
-        blocks, to, arrived_us = await self._next()
-        if to == self.position:
+        page = await self._feed.after(self.position, upto=self._tail.position)
+        if page.to == self.position:
             return False
-        if blocks:
-            block = concat(blocks)
-            plan = self._evaluation.plan(block, arrived_us=arrived_us)
+        if page.blocks:
+            block = concat(page.blocks)
+            plan = self._evaluation.plan(block, arrived_us=page.arrived_us)
             histories = await self._read(plan.needs)
-            await self._write(grant, self._evaluation.judge(plan, histories), to=to)
+            await self._write(grant, self._evaluation.judge(plan, histories), to=page.to)
             self.judged_points += len(block)
         else:
-            await self._write(grant, Turn(), to=to)
+            await self._write(grant, Turn(), to=page.to)
         self.turns += 1
         return True
 
@@ -148,47 +147,17 @@ class Evaluating:
         if turn.decisions:
             await self._write(grant, turn, to=self.position)
 
-    async def _next(self) -> tuple[list[Block], int, int]:
-        """The blocks behind the position, where they end, and when they had arrived."""
-        upto = self._tail.position
-        if self.position >= self._ring.floor:
-            return self._from_ring(upto)
-        rows = await self._tail.journal.read_entries(self.position, limit=TURN_ENTRIES_MAX)
-        blocks: list[Block] = []
-        to, points, arrived_us = self.position, 0, self._clock.now_us()
-        for row in rows:
-            if row.seq > upto or points >= TURN_POINTS_MAX:
-                return blocks, to, arrived_us
-            to = row.seq
-            if not isinstance(row, Event) and row.body is not None:
-                blocks.append(unpack(row.body))
-                points += len(blocks[-1])
-                arrived_us = row.appended_at_us
-        return blocks, upto if len(rows) < TURN_ENTRIES_MAX else to, arrived_us
-
-    def _from_ring(self, upto: int) -> tuple[list[Block], int, int]:
-        blocks: list[Block] = []
-        to, points = self.position, 0
-        for entry in self._ring.after(self.position, upto=upto):
-            if points >= TURN_POINTS_MAX or len(blocks) >= TURN_ENTRIES_MAX:
-                return blocks, to, self._clock.now_us()
-            to = entry.seq
-            if entry.block is not None:
-                blocks.append(entry.block)
-                points += len(entry.block)
-        return blocks, max(to, min(upto, self._ring.head)), self._clock.now_us()
-
     async def _write(self, grant: Grant, turn: Turn, *, to: int) -> None:
         """One transaction; only what it has committed is remembered."""
         now_us = self._clock.now_us()
         writes = writes_of(turn, registry=self._tail.registry, now_us=now_us)
         is_due = to - self._stored >= POSITION_EVERY or now_us - self._stored_us > POSITION_EVERY_US
         if not writes.is_empty or (is_due and to > self._stored):
-            faults.point(faults.Point.EVALUATION_BEFORE_COMMIT)
+            _pass(faults.Point.EVALUATION_BEFORE_COMMIT, writes)
             await self._store.write(
                 grant, writes, position=self._stored, to=to, versions=self._versions
             )
-            faults.point(faults.Point.EVALUATION_AFTER_COMMIT)
+            _pass(faults.Point.EVALUATION_AFTER_COMMIT, writes)
             self._stored, self._stored_us = to, now_us
             if not writes.is_empty:
                 self._tail.wake()
@@ -212,6 +181,12 @@ class Evaluating:
         first = int(np.searchsorted(block.times_us, need.from_us)) - need.before
         is_truth = self._tail.registry.kinds[series_id] == Kind.BOOLEAN
         return [_sample(block, row, is_truth) for row in range(max(0, first), len(block))]
+
+
+def _pass(point: faults.Point, writes: Writes) -> None:
+    """Points are counted by turns that decide something; a position alone loses nothing."""
+    if not writes.is_empty:
+        faults.point(point)
 
 
 def _sample(block: Block, row: int, is_truth: bool) -> Sample:

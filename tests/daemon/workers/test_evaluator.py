@@ -179,7 +179,7 @@ async def test_blocks_that_left_the_ring_are_read_from_the_journal(
     await bench.stack.tail.turn()
     ring = Ring()
     ring.begin(bench.stack.tail.position)
-    bench.evaluating._ring = ring
+    bench.evaluating._feed.ring = ring
 
     await bench.judge()
 
@@ -203,3 +203,40 @@ async def test_a_storm_of_alerts_is_one_transaction(bench: Bench) -> None:
     assert count == {"n": 500, "turns": 1}
     events = await bench.rows("select seq from telemetry.event where type = 'alert.triggered'")
     assert len(events) == 500
+
+
+async def test_what_came_while_nobody_judged_is_not_late(bench: Bench) -> None:
+    await bench.rule(cooldown_minutes=0, auto_resolve_timeout=5)
+    for episode in range(4):
+        await bench.send(95, at_s=episode * 400)
+        await bench.send(1, at_s=episode * 400 + 200)
+        bench.stack.clock.advance_s(400)
+        if episode == 0:
+            await bench.judge()
+    await bench.stack.tail.turn()
+
+    await bench.begin()
+    await bench.judge()
+
+    found = await bench.rows("select event_time from telemetry.alert order by event_time")
+    assert [row["event_time"] for row in found] == [
+        as_datetime(NOW_US + episode * 400 * S) for episode in range(4)
+    ]
+    assert await bench.rows("select 1 from telemetry.late_sample") == []
+
+
+async def test_what_was_late_while_nobody_judged_is_late(bench: Bench) -> None:
+    await bench.rule(cooldown_minutes=0, auto_resolve_timeout=5)
+    await bench.send(1, at_s=0)
+    bench.stack.clock.advance_s(2)
+    await bench.judge()
+    await bench.send(95, at_s=-3_600)
+    await bench.send(95, at_s=1)
+    await bench.stack.tail.turn()
+
+    await bench.begin()
+    await bench.judge()
+
+    [alert] = await bench.rows("select event_time from telemetry.alert")
+    assert alert["event_time"] == as_datetime(NOW_US + S)
+    assert await bench.rows("select samples from telemetry.late_sample") == [{"samples": 1}]
