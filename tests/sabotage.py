@@ -118,6 +118,19 @@ def no_decoded_cap() -> None:
     bodies.DECODED_BYTES_MAX = 2**40
 
 
+def cursors_not_held() -> None:
+    """Let messages of one subscription say a cursor that another has not reached."""
+    from daemon.live.connection import Connection
+    from daemon.live.dispatch import Dispatch
+    from daemon.live.ring import Place
+
+    def lowest(self: Dispatch, connection: Connection) -> Place:
+        places = [self.place_of(line) for line in connection.lines]
+        return min(places, default=(self.swept, 0))
+
+    Dispatch._lowest = lowest  # type: ignore[method-assign]
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     taken_out.__name__: taken_out
     for taken_out in (
@@ -128,6 +141,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
         no_drain,
         deaf_follower,
         no_decoded_cap,
+        cursors_not_held,
     )
 }
 
