@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,14 +30,14 @@ class Tail:
 
     def wait_for_lines(self, count: int, *, within_s: float = WITHIN_S) -> list[str]:
         """So many lines of stdout, at least."""
-        self._wait(lambda: len(self.out) >= count, f"{count} lines", within_s)
+        self.wait(lambda: len(self.out) >= count, f"{count} lines", within_s)
         return self.out
 
     def wait_for_word(self, text: str, *, times: int = 1, within_s: float = WITHIN_S) -> None:
         """The text on stderr."""
-        self._wait(lambda: "\n".join(self.err).count(text) >= times, repr(text), within_s)
+        self.wait(lambda: "\n".join(self.err).count(text) >= times, repr(text), within_s)
 
-    def _wait(self, is_there: Any, what: str, within_s: float) -> None:
+    def wait(self, is_there: Callable[[], object], what: str, within_s: float) -> None:
         deadline_s = time.monotonic() + within_s
         while not is_there():
             is_over = self.process.poll() is not None and not any(
@@ -108,14 +108,15 @@ def _read(stream: Any, lines: list[str]) -> None:
 
 
 def is_listening(tail: Tail, daemon: DaemonProcess, *, device: str, **extra: Any) -> None:
-    """Return once the tail shows what is sent now: it has found its place."""
+    """Return once the tail has found its place, and shows nothing more that was sent before."""
     with daemon.http() as http:
         for number in range(300):
             send(http, device, "ping", [number], **extra)
             if tail.out:
-                return
+                break
             time.sleep(0.1)
-    raise AssertionError(f"the tail shows nothing; stderr {tail.err}")
+        send(http, device, "ping", [-1], **extra)
+    tail.wait(lambda: tail.out and '"value":-1,' in tail.out[-1], "probe", WITHIN_S)
 
 
 def send(http: httpx.Client, device: str, metric: str, values: list[Any], **extra: Any) -> None:

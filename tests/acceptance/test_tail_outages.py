@@ -70,8 +70,10 @@ class TestProxies:
             chosen = ["-m", METRIC, "--transport", transport]
             with tailing(daemon, *chosen, url=proxy.url) as tail:
                 tail.wait_for_lines(50)
+                proxy.is_away = True
                 proxy.cut()
                 tail.wait_for_word("connection lost; resuming in")
+                proxy.is_away = False
                 tail.wait_for_word("none lost")
                 shown = len(tail.out)
                 tail.wait_for_lines(shown + 50)

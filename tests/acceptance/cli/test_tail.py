@@ -33,7 +33,6 @@ def http(daemon: DaemonProcess) -> Iterator[httpx.Client]:
 def ready(tail: Tail, daemon: DaemonProcess, device: str, **extra: Any) -> list[str]:
     """The lines that will come, after the ones that showed that it listens."""
     is_listening(tail, daemon, device=device, **extra)
-    time.sleep(0.1)
     tail.out.clear()
     return tail.out
 
