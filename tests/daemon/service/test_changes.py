@@ -220,3 +220,14 @@ async def test_nothing_is_missed_or_repeated_while_several_processes_write(
     for at in range(3):
         own = [v for v in values if v // 1000 == at]
         assert own == sorted(own)
+
+
+async def test_now_begins_behind_what_is_committed(bench: Bench) -> None:
+    await bench.append(numbered(0, 5))
+
+    start = await bench.changes.page(READER, ALL, after="now")
+    await bench.append(numbered(5, 3))
+    page = await bench.changes.page(READER, ALL, after=str(start.cursor))
+
+    assert (len(start.block), start.gap) == (0, None)
+    assert page.block.numbers.tolist() == [5.0, 6.0, 7.0]

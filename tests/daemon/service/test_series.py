@@ -223,3 +223,21 @@ async def test_unknown_devices_and_metrics_are_an_empty_answer(series: Series) -
 
     assert len(page.block) == 0
     assert (page.device_id, page.metric_name) == ("nobody", "nothing")
+
+
+async def test_a_star_asks_for_every_metric(series: Series) -> None:
+    page = await series.query(READER, a_query(metrics=("*",)))
+    named = await series.query(READER, a_query(metrics=("*", "speed")))
+
+    metrics = {page.names[i].metric_name for i in page.block.series_ids.tolist()}
+    assert len(metrics) > 1
+    assert len(page.block) == len(named.block) == 23
+    assert page.metric_name is None
+
+
+async def test_a_star_shows_no_metric_that_the_key_may_not_see(series: Series) -> None:
+    who = Principal("key_1", "one", frozenset({"read"}), metrics=("speed",))
+
+    page = await series.query(who, a_query(metrics=("*",)))
+
+    assert len(page.block) == 20
