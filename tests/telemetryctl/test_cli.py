@@ -78,7 +78,7 @@ def loaded_by(cli: CommandLine, *arguments: str, **environ: str) -> set[str]:
         "import sys, io\nsys.argv = ['telemetryctl', *sys.argv[1:]]\nsys.stdout = io.StringIO()\n"
         "from telemetryctl.__main__ import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = ('typer', 'httpx', 'rich', 'pydantic', 'asyncio')\n"
+        "heavy = ('typer', 'httpx', 'rich', 'pydantic', 'asyncio', 'websockets')\n"
         "print(*(m for m in heavy if m in sys.modules), file=sys.__stdout__)"
     )
     done = subprocess.run(
@@ -113,6 +113,17 @@ def test_a_command_that_asks_the_server_does_not_import_tables(cli: CommandLine)
 
     assert "httpx" in loaded
     assert "rich" not in loaded
+
+
+def test_sockets_are_imported_by_the_tail_that_uses_them_alone(cli: CommandLine) -> None:
+    nowhere = ["--server", "http://127.0.0.1:1"]
+
+    assert not loaded_by(cli, "tail", "--help") & {"httpx", "rich", "websockets", "asyncio"}
+    for transport in ("poll", "sse"):
+        loaded = loaded_by(cli, "tail", *nowhere, "--transport", transport)
+        assert "httpx" in loaded
+        assert not loaded & {"websockets", "rich"}
+    assert "websockets" in loaded_by(cli, "tail", *nowhere, "--transport", "ws")
 
 
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(cli: CommandLine) -> None:
