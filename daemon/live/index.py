@@ -116,7 +116,7 @@ class Index:
         if self._by_device:
             self._narrow(entry, block, found)
         for feed, table in self._wide.items():
-            rows: RowList = np.arange(len(block)) if table is None else table.rows_in(block)
+            rows: RowList = self._known_rows(block) if table is None else table.rows_in(block)
             rows = feed.carrying(block, rows)
             if len(rows):
                 entry.wanted.append(np.asarray(rows, np.intp))
@@ -138,10 +138,20 @@ class Index:
             if ids is not None:
                 rows = _rows_among(block.series_ids, ids)
             else:
-                rows = np.arange(len(block)) if table is None else table.rows_in(block)
+                rows = self._known_rows(block) if table is None else table.rows_in(block)
             return feed.carrying(block, rows)
 
         return rows_in
+
+    def _known_rows(self, block: Block) -> RowList:
+        """The rows whose series is in the catalogue: all, unless a device was deleted."""
+        kinds, ids = self.views.registry.kinds, block.series_ids
+        if int(ids.max()) >= len(kinds):
+            rows = np.flatnonzero(ids < len(kinds))
+            known: Rows = rows[kinds[ids[rows]] != 0]
+            return known
+        is_known = kinds[ids] != 0
+        return np.arange(len(ids)) if is_known.all() else np.flatnonzero(is_known)
 
     def _narrow(self, entry: Entry, block: Block, found: list[tuple[Feed, RowList]]) -> None:
         ids = block.series_ids
