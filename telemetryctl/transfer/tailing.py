@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -45,15 +46,19 @@ class Signalled(Exception):
 class Signals:
     """SIGINT and SIGTERM end a wait at once, but printing only between two points.
 
-    So the position that is kept is exact, to the point. A second signal ends anything.
+    So the position that is kept is exact, to the point. A second signal ends it where it stands,
+    even if nobody takes what it prints.
     """
 
     number: int = 0
     is_waiting: bool = False
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        is_second, self.number = self.number != 0, number
-        if self.is_waiting or is_second:
+        if self.number:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.number = number
+        if self.is_waiting:
             raise Signalled
 
     @contextmanager

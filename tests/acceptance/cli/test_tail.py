@@ -253,6 +253,28 @@ class TestEnds:
         assert document["data_points"]
         assert [line for line in tail.err if "Traceback" in line or "error" in line] == []
 
+    def test_a_second_signal_ends_it_although_nobody_reads(
+        self, daemon: DaemonProcess, http: httpx.Client
+    ) -> None:
+        process = subprocess.Popen(
+            [PROGRAM, "tail", "-d", "stuck", "-o", "jsonl"], env=daemon.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            for _ in range(20):
+                send(http, "stuck", "n", list(range(1000)))
+                time.sleep(0.1)
+            process.terminate()
+            time.sleep(0.5)
+            assert process.poll() is None
+
+            process.terminate()
+
+            assert process.wait(10) == -signal.SIGTERM
+        finally:
+            process.kill()
+            process.communicate()
+
     def test_a_reader_that_goes_away_ends_it_quietly(
         self, daemon: DaemonProcess, http: httpx.Client
     ) -> None:
