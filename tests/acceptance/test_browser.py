@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from stream_clients import STREAM, write
 from stream_proxies import stream_proxy
 
 pytestmark = pytest.mark.anyio
-EXAMPLE = Path(__file__).parents[2] / "examples" / "browser"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "browser"
+DOCUMENT = ROOT / "docs" / "streaming.md"
 VALUES = "[...document.querySelectorAll('#points tr')].map(row => row.children[3].textContent)"
 STATE = "document.getElementById('state').dataset.state"
 
@@ -128,6 +131,42 @@ async def test_a_restart_in_the_middle_loses_and_doubles_none(
 
     assert values == list(range(15))
     assert await page.text("#count") == "15"
+
+
+async def test_a_kill_while_points_come_loses_and_doubles_none(
+    browser: Browser, dsn: str, origin: str
+) -> None:
+    allowed = json.dumps([origin])
+    first = await started(dsn, http__cors_origins=allowed)
+    other = await started(dsn, key=first.key)
+    page = await connected(browser, first, origin, device="k")
+    await page.until(f"{STATE} === 'live'")
+    is_enough = asyncio.Event()
+    writing = asyncio.ensure_future(written_until(is_enough, other, "k"))
+    await shown(page, 5)
+    first.process.kill()
+    await page.until(f"{STATE} === 'waiting'")
+    port = first.url.rsplit(":", 1)[1]
+    await started(
+        dsn, home=first.home, key=first.key, http__cors_origins=allowed, server__port=port
+    )
+    await page.until(f"{STATE} === 'live'", within_s=30)
+    is_enough.set()
+    count = await writing
+
+    assert await shown(page, count) == list(range(count))
+    assert await page.text("#count") == str(count)
+
+
+async def written_until(is_enough: asyncio.Event, daemon: DaemonProcess, device: str) -> int:
+    """Values from 0 on, one after the other; returns how many."""
+    count = 0
+    # The page shows so many.
+    while not is_enough.is_set() and count < 200:
+        await write(daemon, device, count)
+        count += 1
+        await asyncio.sleep(0.1)
+    return count
 
 
 async def hurried(page: Page) -> None:
@@ -289,3 +328,26 @@ async def test_an_event_source_takes_a_ticket_once(
 
     assert [frame["type"] for frame in frames] == ["welcome", "subscribed"]
     assert again == []
+
+
+async def test_the_least_that_works_as_the_document_shows_it(
+    browser: Browser, open_daemon: DaemonProcess, origin: str
+) -> None:
+    [program] = re.findall(r"^```js\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    page = await browser.page()
+    await page.open(origin + "/")
+    await page.run(
+        f"""(async () => {{
+          window.values = [];
+          const key = "{open_daemon.key}", api = "{open_daemon.url + API}";
+          const show = (points) => values.push(...points.map(point => point.value));
+          let cursor = "";
+          {program}
+          await new Promise((resolve) => socket.addEventListener("message", ({{ data }}) =>
+            JSON.parse(data).type === "subscribed" && resolve()));
+        }})()"""
+    )
+    await write(open_daemon, "boiler_1", 1, 2)
+    await page.until("values.length >= 2")
+
+    assert await page.run("values") == [1, 2]
