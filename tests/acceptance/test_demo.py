@@ -78,6 +78,9 @@ def test_the_demo_shows_buses_and_ends_after_its_duration(scratch: Path) -> None
     assert counts == sorted(counts)
     assert counts[-1] > 1000
     assert re.search(r"bus \d+ went [\d.]+ mph", out)
+    table, tail = out.split("and now: telemetryctl tail")
+    assert "\tspeed\t" not in table
+    assert len(re.findall(r"^\S+Z\t\d+\tspeed\t", tail, re.MULTILINE)) > 20
     assert left_behind(scratch) == []
 
 
