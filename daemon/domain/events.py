@@ -15,8 +15,10 @@ import orjson
 from daemon.domain.access import Principal
 from daemon.domain.ids import new_id
 
-OWN_PREFIXES = ("telemetry", "metric", "device", "group", "key", "alert")
+OWN_PREFIXES = ("telemetry", "metric", "device", "group", "key", "alert", "notification")
 """What this system tells itself; nobody else may."""
+ALERT_CHANGES = frozenset({"alert.triggered", "alert.acknowledged", "alert.resolved"})
+"""Types whose data is an alert."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
@@ -45,6 +47,7 @@ class EventType(StrEnum):
     ALERT_TRIGGERED = "alert.triggered"
     ALERT_ACKNOWLEDGED = "alert.acknowledged"
     ALERT_RESOLVED = "alert.resolved"
+    NOTIFICATION = "notification.delivered"
     KEY_CREATED = "key.created"
     KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"

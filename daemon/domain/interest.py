@@ -8,8 +8,8 @@ from typing import Any
 
 from daemon.domain.errors import Invalid, TryLater
 
-CHANNELS = ("telemetry", "latest", "events")
-LATER_CHANNELS = ("alerts", "overview", "jobs")
+CHANNELS = ("telemetry", "latest", "events", "alerts")
+LATER_CHANNELS = ("overview", "jobs")
 """Names that are known, but have nothing behind them yet."""
 DEVICES_MAX = 100
 METRICS_MAX = 100

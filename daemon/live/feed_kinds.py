@@ -1,4 +1,4 @@
-"""The feeds of the channels besides points: newest values, and events."""
+"""The feeds of the channels besides points: newest values, events, and alerts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from daemon.domain.access import Principal
-from daemon.domain.events import Event, event_json, sees_event
+from daemon.domain.events import ALERT_CHANGES, Event, event_json, sees_event
 from daemon.domain.interest import Interest
 from daemon.domain.json_points import context_of, instant
 from daemon.domain.latest import as_value
@@ -142,7 +142,23 @@ class EventFeed(Feed):
         if not items or items[0].entry.event is None:
             return Piece(self.kind, b"", count=0, place=(target, 0))
         end = (target, 0) if len(items) == 1 else (items[0].seq, 0)
-        return Piece(self.kind, event_json(items[0].entry.event), count=1, place=end)
+        return Piece(self.kind, self.data_of(items[0].entry.event), count=1, place=end)
+
+    def data_of(self, event: Event) -> bytes:
+        """What is said of an event, as JSON."""
+        return event_json(event)
+
+
+class AlertFeed(EventFeed):
+    """Alerts as they come, are acknowledged and go: each time the alert as it is then."""
+
+    kind = "alert"
+
+    def wants_event(self, event: Event) -> bool:
+        return event.type in ALERT_CHANGES and super().wants_event(event)
+
+    def data_of(self, event: Event) -> bytes:
+        return event.data.encode()
 
 
 def make_feed(interest: Interest, principal: Principal, views: Views) -> Feed:
@@ -150,6 +166,8 @@ def make_feed(interest: Interest, principal: Principal, views: Views) -> Feed:
     channel = interest.channels[0]
     if channel == "events":
         return EventFeed(interest, principal, views)
+    if channel == "alerts":
+        return AlertFeed(interest, principal, views)
     if channel == "latest":
         return LatestFeed(interest, principal, views)
     paced = interest.max_frequency_ms is not None

@@ -11,7 +11,7 @@ import numpy as np
 from daemon.domain.access import Principal
 from daemon.domain.block import Block, unpack
 from daemon.domain.cursors import Cursor
-from daemon.domain.events import Event, event_json, sees_event
+from daemon.domain.events import ALERT_CHANGES, Event, event_json, sees_event
 from daemon.domain.interest import Interest
 from daemon.domain.json_points import point_texts
 from daemon.live.ring import Place
@@ -76,11 +76,12 @@ class CatchUp:
             blocks = [(row.seq, unpack(row.body)) for row in rows]
             end = rows[-1].seq if rows else upto
         events: list[Event] = []
-        if asked.wants("events"):
+        if asked.wants("events") or asked.wants("alerts"):
             events = await self._events.between(after.seq, upto=end, limit=READ_EVENTS)
             if len(events) == READ_EVENTS:
                 end = events[-1].seq
-        visible = [event for event in events if sees_event(asked.principal, event)]
+        sight = self.sight(asked)
+        visible = [event for event in events if _is_asked(asked, sight, event)]
         blocks = [block for block in blocks if block[0] <= end]
         # An offset counts in the next block, wherever that is.
         offset = 0 if blocks else after.offset
@@ -93,12 +94,12 @@ class CatchUp:
         event = next(events, None)
         for seq, block in page.blocks:
             while event is not None and event.seq < seq:
-                yield _told(event)
+                yield from _told(asked, event)
                 event = next(events, None)
             offset = after.offset if seq == page.blocks[0][0] else 0
             yield from _updates(sight, seq, block, offset=offset)
         while event is not None:
-            yield _told(event)
+            yield from _told(asked, event)
             event = next(events, None)
 
 
@@ -124,8 +125,27 @@ def _updates(sight: Sight, seq: int, block: Block, *, offset: int) -> Iterator[P
         yield Piece("update", place, b'{"data_points":[' + b",".join(texts[:count]) + b"]}")
 
 
-def _told(event: Event) -> Piece:
-    return Piece("event", (event.seq, 0), event_json(event))
+def _is_asked(asked: Asked, sight: Sight, event: Event) -> bool:
+    """Whether it is about what is asked for, and may be seen; as in live/feed_kinds."""
+    interest = asked.interest
+    if not (asked.wants("events") or event.type in ALERT_CHANGES):
+        return False
+    if interest.groups is not None:
+        members = sight.registry.membership.members(interest.groups)
+        if event.device_id is None or event.device_id not in members:
+            return False
+    return (
+        (interest.devices is None or event.device_id in interest.devices)
+        and (interest.metrics is None or event.metric_name in interest.metrics)
+        and sees_event(asked.principal, event)
+    )
+
+
+def _told(asked: Asked, event: Event) -> Iterator[Piece]:
+    if asked.wants("events"):
+        yield Piece("event", (event.seq, 0), event_json(event))
+    if asked.wants("alerts") and event.type in ALERT_CHANGES:
+        yield Piece("alert", (event.seq, 0), event.data.encode())
 
 
 def _fitting(texts: list[bytes]) -> int:

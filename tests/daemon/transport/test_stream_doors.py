@@ -260,7 +260,7 @@ async def test_a_page_of_the_daemon_itself_is_let_in(daemon: DaemonProcess) -> N
 @pytest.mark.parametrize(("path", "code", "said"), [
     ("/nowhere", 4004, "INVALID_ENDPOINT"),
     (STREAM + "/nothing", 4004, "INVALID_ENDPOINT"),
-    (STREAM + "/alerts", 1013, "STREAM_UNAVAILABLE"),
+    (STREAM + "/overview", 1013, "STREAM_UNAVAILABLE"),
     ("/ws/telemetry/sub_0000000000", 4004, "unknown_subscription"),
     (CHANNEL + "?max_frequency=5", 1008, "bad_max_frequency"),
     (CHANNEL + "?max_frequency=soon", 1008, "bad_max_frequency"),
@@ -279,7 +279,7 @@ async def test_what_can_not_be_streamed_is_said_and_closed(
 
 @pytest.mark.parametrize(("path", "status", "code"), [
     ("/nothing", 422, "unknown_channel"),
-    ("/alerts", 503, "stream_unavailable"),
+    ("/overview", 503, "stream_unavailable"),
     ("/telemetry?max_frequency=5", 422, "bad_max_frequency"),
     ("/telemetry?max_frequency=soon", 400, "bad_max_frequency"),
     ("/telemetry?cursor=zzz", 400, "bad_cursor"),
@@ -433,7 +433,7 @@ async def test_what_can_not_be_subscribed_to_is_refused_over_http(daemon: Daemon
     ]  # fmt: skip
     with daemon.http() as http:
         statuses = [http.post("/subscribe", json=body).status_code for body in bodies]
-        later = http.post("/subscribe", json={"channels": ["alerts"]})
+        later = http.post("/subscribe", json={"channels": ["overview"]})
 
     assert statuses == [422] * len(bodies)
     assert later.status_code == 503
