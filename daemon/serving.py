@@ -42,6 +42,8 @@ HEALTH_EVERY_S = 1.0
 KEY_USES_EVERY_S = 5.0
 GOODBYE_S = 0.25
 """How long kept connections have for their last request."""
+NEWCOMER_WAIT_S = 1.0
+"""How much longer connections have that have not sent their first request."""
 LAST_CALL_S = 0.05
 """How long connections that stand in the queue of the port have to be accepted."""
 STREAMS_GONE_S = 3.0
@@ -135,6 +137,10 @@ async def _close_the_port(server: Server, listening: socket.socket) -> None:
     await asyncio.sleep(LAST_CALL_S)
     server.say_goodbye()
     await asyncio.sleep(GOODBYE_S)
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + NEWCOMER_WAIT_S
+    while server.has_newcomers and loop.time() < until_s:
+        await asyncio.sleep(LAST_CALL_S)
 
 
 async def _finish(parts: Parts, server: Server, serving: asyncio.Task[None]) -> None:

@@ -54,6 +54,11 @@ class Server(uvicorn.Server):
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
+    @property
+    def has_newcomers(self) -> bool:
+        """Whether a connection has not sent its first request: it is probably under way."""
+        return any(getattr(one, "cycle", one) is None for one in self.server_state.connections)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield

