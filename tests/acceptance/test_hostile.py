@@ -147,6 +147,13 @@ READS = {
     ],
     "/metrics": ["data_type", "metric_type", "q", "limit", "offset"],
     "/metrics/{}": [],
+    "/alerts": [
+        "status", "level", "device_id", "rule_id", "metric_name", "start_time", "end_time",
+        "shadow", "limit", "offset",
+    ],
+    "/alerts/{}": [],
+    "/alerts/rules": ["enabled", "level", "metric_name", "name", "limit", "offset"],
+    "/alerts/rules/{}": [],
     "/keys": ["limit", "offset"],
     "/keys/{}": [],
     "/stats": [],
