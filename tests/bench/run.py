@@ -15,7 +15,7 @@ TESTS = Path(__file__).parents[1]
 # Started as a script, Python finds neither the package `bench` nor the daemons of the tests.
 sys.path[0] = str(TESTS)
 
-FIGURES = ("ingest", "singles", "disk", "reads", "latest", "streams", "scale", "cli")
+FIGURES = ("ingest", "singles", "disk", "reads", "latest", "streams", "alerts", "scale", "cli")
 PACKAGES = ("asyncpg", "uvicorn", "uvloop", "httptools", "msgspec", "numpy", "orjson", "typer")
 SETTINGS = (
     "server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_compression",
