@@ -1,5 +1,5 @@
-"""What is kept how long: hours of the journal, history by metric, events, answers to batches,
-dead daemons.
+"""What is kept how long: hours of the journal, history by metric, events, alerts, answers to
+batches, dead daemons.
 
 Nothing younger than its retention is ever removed, and no block that a follower still needs.
 """
@@ -30,12 +30,14 @@ STREAMS_KEEP = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How long things are kept; `journal_bytes` is a bound on all partitions together."""
+    """How long things are kept; `journal_bytes` is a bound on all partitions together, alerts count
+    from their resolution."""
 
     journal: timedelta = timedelta(hours=48)
     journal_bytes: int = 8 * 2**30
     batches: timedelta = timedelta(days=7)
     events: timedelta = timedelta(days=90)
+    alerts: timedelta = timedelta(days=365)
 
 
 class Retention:
@@ -63,6 +65,8 @@ class Retention:
         done["batches"] = await self._expire(grant, "expire_batches", batches_us, EXPIRE_ROWS_MAX)
         events_us = now_us - _us(self._keep.events)
         done["events"] = await self._expire(grant, "expire_events", events_us, EXPIRE_ROWS_MAX)
+        alerts_us = now_us - _us(self._keep.alerts)
+        done["alerts"] = await self._expire(grant, "expire_alerts", alerts_us, EXPIRE_ROWS_MAX)
         done["subscriptions"] = await self._expire(
             grant, "expire_subscriptions", now_us - _us(STREAMS_KEEP), EXPIRE_ROWS_MAX
         )

@@ -105,6 +105,14 @@ with expired as (
 )
 delete from telemetry.event e using expired x where e.seq = x.seq;
 
+-- expire_alerts --
+-- Remove up to $2 alerts that were resolved before $1, with their steps.
+delete from telemetry.alert a
+ using (select x.alert_id from telemetry.alert x
+         where x.status = 'resolved' and x.resolved_at < telemetry.from_us($1::int8)
+         order by x.resolved_at limit $2::int4) e
+ where a.alert_id = e.alert_id;
+
 -- expire_subscriptions --
 -- Remove up to $2 subscriptions that ended before $1.
 delete from telemetry.subscription s

@@ -9,16 +9,18 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from alert_builder import an_alert
 from event_builder import an_event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.clock import ManualClock, SystemClock
+from daemon.clock import ManualClock, SystemClock, as_datetime
 from daemon.domain.chunk import DAY_US
 from daemon.domain.errors import LeaseLost
 from daemon.domain.kinds import Kind
 from daemon.domain.rollup import HOUR_US
 from daemon.service.retention import Keep, Retention
+from daemon.store.alerts import AlertStore
 from daemon.store.events import EventStore
 from daemon.store.housekeeping import drop_partition, list_detached, list_partitions
 from daemon.store.journal import JournalStore
@@ -150,6 +152,22 @@ async def test_old_events_go_and_the_feed_knows(database: Database) -> None:
     assert done["events"] == 3
     assert await events.newest(limit=10) == [young]
     assert (await events.bounds())[0] == old[-1].seq
+
+
+async def test_alerts_go_a_year_after_they_ended(database: Database) -> None:
+    ended = {"status": "resolved", "resolved_reason": "cleared"}
+    now = as_datetime(SystemClock().now_us())
+    for days in (366, 364):
+        at = now - timedelta(days=days)
+        await an_alert(database, rule_id="rul_1", device_id="a", resolved_at=at, **ended)
+    long_open = await an_alert(
+        database, rule_id="rul_1", device_id="a", triggered_at=now - timedelta(days=400)
+    )
+
+    done = await a_housekeeping(database).run_once(SystemClock().now_us())
+
+    assert done["alerts"] == 1
+    assert await AlertStore(database).find(long_open) is not None
 
 
 async def test_a_young_hour_stays_although_it_was_read(database: Database) -> None:
