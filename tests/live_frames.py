@@ -11,8 +11,8 @@ from stream_clients import Frame, a_socket, close_code, events, frame_of, say, w
 from websockets.asyncio.client import ClientConnection
 
 KINDS = (
-    "welcome", "subscribed", "update", "snapshot", "event", "ping", "pong", "warning", "gap",
-    "error", "shutdown",
+    "welcome", "subscribed", "update", "snapshot", "event", "alert", "ping", "pong", "warning",
+    "gap", "error", "shutdown",
 )  # fmt: skip
 HEARTBEATS = 30
 """Connections have their heartbeats spread over so many seconds, one after the other."""
@@ -51,6 +51,7 @@ async def collect(dsn: str) -> list[Frame]:
         async with a_socket(daemon) as other:
             await say(other, "subscribe", devices=["boiler_1"], channels=["latest"])
             frames.append(await frame_of(other, "snapshot"))
+        frames.append(await alert_of(daemon))
         await write(daemon, "boiler_1", *range(12), **_pressure())
         frames += await _all(socket, until="warning")
         async with a_socket(daemon, key="tlm_live_wrong") as refused:
@@ -67,14 +68,33 @@ def _pressure() -> dict[str, object]:
     return {"metric": "pressure", "unit": "bar", **about}
 
 
+async def alert_of(daemon: DaemonProcess) -> Frame:
+    """An alert as it fires."""
+    rule = {
+        "name": "pressure high", "metric_name": "pressure", "condition": ">",
+        "threshold_value": 16, "device_ids": ["boiler_9"],
+    }  # fmt: skip
+    async with a_socket(daemon) as socket:
+        await say(socket, "subscribe", channels=["alerts"])
+        await frame_of(socket, "subscribed")
+        await _post(daemon, "/alerts/rules", rule)
+        await write(daemon, "boiler_9", 17, **_pressure())
+        return await frame_of(socket, "alert")
+
+
 async def _tell(daemon: DaemonProcess) -> None:
     event = {
         "type": "deploy.done", "subject": "boiler_1", "message": "version 7 is out",
         "data": {"by": "ana"},
     }  # fmt: skip
+    await _post(daemon, "/events", event)
+
+
+async def _post(daemon: DaemonProcess, path: str, body: dict[str, object]) -> None:
     headers = {"Authorization": f"Bearer {daemon.key}"}
     async with httpx.AsyncClient(base_url=daemon.url + API, headers=headers) as http:
-        assert (await http.post("/events", json=event)).status_code == 201
+        answer = await http.post(path, json=body)
+        assert answer.status_code == 201, answer.text
 
 
 async def _all(socket: ClientConnection, *, until: str) -> list[Frame]:
