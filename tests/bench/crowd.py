@@ -42,9 +42,14 @@ class Counted:
     def per_s(self) -> float:
         return self.frames / self.seconds
 
-    def percentile_s(self, percent: float) -> float:
+    @property
+    def delays_s(self) -> npt.NDArray[np.float64]:
         """From the stamp to the arrival."""
-        return float(np.percentile(self.arrivals_s - self.stamps_s, percent))
+        delays: npt.NDArray[np.float64] = self.arrivals_s - self.stamps_s
+        return delays
+
+    def percentile_s(self, percent: float) -> float:
+        return float(np.percentile(self.delays_s, percent))
 
 
 @dataclass(frozen=True, slots=True)
