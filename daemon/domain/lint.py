@@ -116,7 +116,7 @@ def _about_threshold(rule: AlertRule, facts: Facts) -> Iterator[Finding]:
     verdict, why = _verdict(rule, facts)
     if verdict is not None:
         code, word = ("always_true", "always") if verdict else ("never_true", "never")
-        yield _error(code, f"{says} is {word} true: {why}")
+        yield _by_values(facts, code, f"{says} is {word} true: {why}")
 
 
 def _verdict(rule: AlertRule, facts: Facts) -> tuple[bool | None, str]:
@@ -177,9 +177,15 @@ def _about_states(rule: AlertRule, facts: Facts) -> Iterator[Finding]:
             continue
         if facts.data_type is not None and not _fits(facts.data_type, state):
             what = _TYPE_NAMES[type(state)]
-            yield _error("never_true", f"{name} is {what}, the values are {facts.data_type}")
+            detail = f"{name} is {what}, the values are {facts.data_type}"
+            yield _by_values(facts, "never_true", detail)
         elif facts.allowed_values and state not in facts.allowed_values:
             yield _error("never_true", f"{name} {state!r} is not among the allowed values")
+
+
+def _by_values(facts: Facts, code: str, detail: str) -> Finding:
+    """An error by a definition; without one, values of another type may still come."""
+    return (_error if facts.is_defined else _warning)(code, detail)
 
 
 # -- time, channels, other rules -----------------------------------------------------------------

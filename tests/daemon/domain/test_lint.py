@@ -77,6 +77,14 @@ def test_a_threshold_of_another_type_is_never_reached(
     assert codes(a_rule(condition="==", threshold_value=threshold), data_type=data_type) == expected
 
 
+def test_what_is_only_seen_may_change_so_it_is_no_error() -> None:
+    rule = a_rule(condition="==", threshold_value="hot")
+
+    (said,) = lint(rule, Facts(is_sent=True, devices=1, data_type="numeric"))
+
+    assert (said.code, said.severity) == ("never_true", Severity.WARNING)
+
+
 def test_a_metric_that_nobody_knows_is_an_error_one_that_nobody_sent_a_warning() -> None:
     unknown = lint(a_rule(), Facts())
     unsent = lint(a_rule(), Facts(is_defined=True))

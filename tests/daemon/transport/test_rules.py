@@ -8,6 +8,8 @@ import pytest
 from alert_builder import a_rule, an_alert, steps_of
 from control import API, Control, bearer
 
+from daemon.store import messages
+
 pytestmark = pytest.mark.anyio
 RULES = f"{API}/alerts/rules"
 
@@ -62,7 +64,6 @@ class TestMaking:
             "last_triggered": None, "findings": [],
         }  # fmt: skip
         assert rule["created_by"].startswith("key_")
-        assert rule["created_at"] == rule["updated_at"]
 
     async def test_a_rule_comes_back_as_it_was_asked_for(self, control: Control) -> None:
         await some_devices(control)
@@ -378,6 +379,41 @@ class TestChanging:
         assert await status_of(control, alert_id) == ("resolved", "device_deleted")
         assert await status_of(control, other) == ("active", None)
         assert len(await told(control, "alert.resolved")) == 1
+
+
+class TestClosingMessages:
+    """Whoever was told of a firing is told of its end, whatever ended it (B5)."""
+
+    @pytest.mark.parametrize(
+        ("method", "path", "body"),
+        [
+            ("PATCH", "/alerts/rules/{rule}", {"threshold_value": 31}),
+            ("PUT", "/alerts/rules/{rule}/enable", {"enabled": False}),
+            ("DELETE", "/alerts/rules/{rule}", None),
+            ("DELETE", "/devices/a", None),
+            ("PUT", "/alerts/{alert}/resolve", None),
+        ],
+    )
+    async def test_every_end_that_somebody_makes(
+        self, control: Control, method: str, path: str, body: Any
+    ) -> None:
+        await some_devices(control)
+        rule = await make(control, notification_channels=["ops", "pager"])
+        alert_id = await an_alert(control.database, rule_id=rule["rule_id"], device_id="a")
+        async with control.database.transaction("control") as connection:
+            await messages.tell_fired(connection, [alert_id])
+
+        url = API + path.format(rule=rule["rule_id"], alert=alert_id)
+        answer = await control.client.request(method, url, json=body)
+
+        assert answer.status_code == 200, answer.text
+        async with control.database.connection("control") as connection:
+            rows = await connection.fetch(
+                "select channel, kind from telemetry.notification order by ordinal"
+            )
+        assert [tuple(row) for row in rows] == [
+            ("ops", "fire"), ("pager", "fire"), ("ops", "close"), ("pager", "close"),
+        ]  # fmt: skip
 
 
 class TestKeys:
