@@ -24,7 +24,7 @@ _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
 # A server of NATS may be named with its token: nats://token@host.
 _USER_ONLY = re.compile(r"((?:nats|tls|wss?)://)[^:/@,]+@")
-_SECRETS = ("password", "token")
+_SECRETS = ("password", "token", "secret_key")
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -138,6 +138,20 @@ class Streams(Section):
     subscription_life: Duration = timedelta(seconds=60)
 
 
+class Auth(Section):
+    """Secrets of the daemon itself."""
+
+    secret_key: str = Field(default="", repr=False)
+
+
+class Notifications(Section):
+    """Which hosts channels may reach, and how long messages are tried and kept."""
+
+    allow_hosts: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] = ()
+    give_up_after: Duration = timedelta(hours=24)
+    keep: Duration = timedelta(days=90)
+
+
 class Log(Section):
     """What is logged, and how."""
 
@@ -165,6 +179,8 @@ class Config(BaseSettings):
     events: EventsSection = EventsSection()
     nats: Nats = Nats()
     streams: Streams = Streams()
+    auth: Auth = Auth()
+    notifications: Notifications = Notifications()
     log: Log = Log()
 
     @classmethod
@@ -206,6 +222,11 @@ def default_data_dir() -> Path:
         return Path(state.split(":")[0]) / "postgres"
     home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(home) / "telemetryd" / "postgres"
+
+
+def default_secret_key_file() -> Path:
+    """Beside the folder of the embedded database, whether that is used or not."""
+    return default_data_dir().parent / "secret_key"
 
 
 def default_config_file() -> Path | None:

@@ -31,6 +31,7 @@ class Point(StrEnum):
     MERGE_BEFORE_COMMIT = "merge.before_commit"
     EVALUATION_BEFORE_COMMIT = "evaluation.before_commit"
     EVALUATION_AFTER_COMMIT = "evaluation.after_commit"
+    NOTIFICATION_BEFORE_RECORD = "notification.before_record"
     RELAY_BEFORE_POSITION = "relay.before_position"
     MIGRATION_BEFORE_COMMIT = "migration.before_commit"
     MIGRATION_AFTER_COMMIT = "migration.after_commit"

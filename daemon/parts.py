@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from daemon.clock import Clock, SystemClock
-from daemon.config import Config
+from daemon.config import Config, default_secret_key_file
+from daemon.delivery.telling import Telling, TellingOptions, make_telling
 from daemon.domain.block import Block
 from daemon.domain.errors import DomainError
 from daemon.live.connection import Budget
@@ -36,6 +37,7 @@ from daemon.service.rates import Rates
 from daemon.service.reads import make_reads
 from daemon.service.relaying import RELAY, Relaying
 from daemon.service.retention import Keep, Retention
+from daemon.service.secret_box import secret_box
 from daemon.service.stats import Stats
 from daemon.service.stream_limits import StreamLimits
 from daemon.service.streams import Streams
@@ -60,6 +62,7 @@ from daemon.transport.services import Services
 from daemon.workers.evaluator import Evaluator
 from daemon.workers.housekeeping import HOUSEKEEPING, Housekeeping
 from daemon.workers.lease import Lease
+from daemon.workers.notifier import Notifier
 from daemon.workers.relay import Relay
 
 
@@ -80,6 +83,7 @@ class Parts:
     housekeeping: Housekeeping
     evaluator: Evaluator
     relay: Relay | None
+    notifier: Notifier
     services: Services
 
 
@@ -104,11 +108,14 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
         _ingest_limits(config),
     )
     tail.is_flushing = lambda: ingest.is_flushing
-    services = _services(database, tail, traffic, clock, port=port)
+    telling = _telling(config, database, tail, clock, holder=writer)
+    notifier = Notifier(telling.notifying)
+    services = _services(database, tail, traffic, telling, port=port)
     services.health.process = {"number": process, "of": config.server.processes}
     services.health.add_section("data_ingestion", ingest.numbers)
     services.health.add_section("real_time_stream", hub.numbers)
     services.health.add_section("alert_engine", services.alerts.numbers)
+    services.health.add_section("alert_engine", notifier.numbers)
     services.health.add_section("time_series_db", lambda: _history_numbers(tail))
     relay = _relay(config, database, tail, hub, Lease(database, RELAY, holder=writer, clock=clock))
     if relay is not None:
@@ -129,8 +136,18 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
             database, tail, hub.ring, Lease(database, EVALUATOR, holder=writer, clock=clock)
         ),
         relay,
+        notifier,
         services,
     )
+
+
+def _telling(
+    config: Config, database: Database, tail: Tail, clock: Clock, *, holder: UUID
+) -> Telling:
+    section = config.notifications
+    box = secret_box(config.auth.secret_key, file=default_secret_key_file())
+    options = TellingOptions(holder, box, section.allow_hosts, section.give_up_after)
+    return make_telling(database, registry=tail.registry, clock=clock, options=options)
 
 
 def _hub(config: Config, tail: Tail, clock: Clock) -> Hub:
@@ -183,8 +200,9 @@ def _catalog(config: Config, series: SeriesStore, tail: Tail) -> Catalog:
 
 
 def _services(
-    database: Database, tail: Tail, traffic: Traffic, clock: Clock, *, port: int
+    database: Database, tail: Tail, traffic: Traffic, telling: Telling, *, port: int
 ) -> Services:
+    clock = SystemClock()
     presence = Presence(tail.registry, tail.latest)
     reload = tail.reload_catalog
     reads, membership = make_reads(database, tail=tail, clock=clock), tail.registry.membership
@@ -213,6 +231,9 @@ def _services(
         group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
         rules=alerting.rules,
         alerts=alerting.alerts,
+        channels=telling.channels,
+        silences=telling.silences,
+        ledger=telling.ledger,
         backtests=alerting.backtests,
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),

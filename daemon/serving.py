@@ -124,6 +124,8 @@ def _loops(parts: Parts) -> list[Loop]:
         repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
         *([parts.relay.run()] if parts.relay else []),
         parts.evaluator.run(),
+        parts.notifier.run(),
+        repeat(parts.notifier.count, every_s=COUNT_EVERY_S, name="notification_figures"),
         job_runner.run(services.jobs),
         repeat(lambda: _register(parts), every_s=REGISTER_EVERY_S, name="register"),
         repeat(services.groups.refresh, every_s=REFRESH_EVERY_S, name="groups"),

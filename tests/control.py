@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 
 from daemon.clock import ManualClock, SystemClock
+from daemon.delivery.telling import TellingOptions, make_telling
 from daemon.domain.block import Block, pack
 from daemon.domain.key_request import KeyRequest
 from daemon.domain.kinds import Kind
@@ -29,6 +30,7 @@ from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
 from daemon.service.reads import make_reads
+from daemon.service.secret_box import SecretBox
 from daemon.service.stats import Stats
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tail import Tail
@@ -127,6 +129,8 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         await groups.refresh()
 
     keys = Keys(KeyStore(database), clock=clock, members=membership)
+    options = TellingOptions(uuid4(), SecretBox(bytes(32)), ["127.0.0.1"])
+    telling = make_telling(database, registry=tail.registry, clock=clock, options=options)
     alerting = make_alerting(database, tail=tail, clock=clock)
     return Services(
         clock=clock,
@@ -144,6 +148,9 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
         rules=alerting.rules,
         alerts=alerting.alerts,
+        channels=telling.channels,
+        silences=telling.silences,
+        ledger=telling.ledger,
         backtests=alerting.backtests,
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),

@@ -12,6 +12,7 @@ from daemon.clock import Clock
 from daemon.live.traffic import Traffic
 from daemon.service.alerts import Alerts
 from daemon.service.backtests import Backtests
+from daemon.service.channels import Channels
 from daemon.service.devices import Devices
 from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
@@ -19,10 +20,12 @@ from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.jobs import Jobs
 from daemon.service.keys import Keys
+from daemon.service.ledger import Ledger
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
 from daemon.service.reads import Reads
 from daemon.service.rules import Rules
+from daemon.service.silences import Silences
 from daemon.service.stats import Stats
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tickets import Tickets
@@ -45,6 +48,9 @@ class Services:
     group_states: GroupStates
     rules: Rules
     alerts: Alerts
+    channels: Channels
+    silences: Silences
+    ledger: Ledger
     backtests: Backtests
     jobs: Jobs
     stats: Stats
