@@ -59,6 +59,11 @@ def complete_alerts(ctx: typer.Context, incomplete: str) -> list[str]:
     return _complete(ctx, kind="alerts", incomplete=incomplete, key="alert_id")
 
 
+def complete_jobs(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of the newest jobs that begin so."""
+    return _complete(ctx, kind="jobs", incomplete=incomplete, key="job_id")
+
+
 def _complete(ctx: typer.Context, *, kind: str, incomplete: str, key: str) -> list[str]:
     with suppress(Exception):
         return [name for name in _candidates(ctx, kind, key) if name.startswith(incomplete)]
@@ -96,6 +101,7 @@ def _ask_server(settings: Any, *, kind: str, key: str) -> list[str]:
             "keys": client.list_keys,
             "rules": client.list_rules,
             "alerts": client.list_alerts,
+            "jobs": client.list_jobs,
         }
         return [row[key] for row in lists[kind](limit=CANDIDATES_MAX)[kind]]
 

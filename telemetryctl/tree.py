@@ -47,6 +47,7 @@ COMMANDS: dict[str, Entry] = {
         "rule", "What is watched, and when it fires.", is_group=True, aliases=("rules",)
     ),
     "alert": _entry("alert", "What fired.", is_group=True, aliases=("alerts",)),
+    "job": _entry("job", "Long work that the server does.", is_group=True, aliases=("jobs",)),
     "event": _entry("event", "What happened.", is_group=True, aliases=("events",)),
     "key": _entry("key", "API keys.", is_group=True, aliases=("keys",)),
     "simulate": _entry("simulate", "Send plausible data of made-up devices."),

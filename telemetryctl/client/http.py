@@ -7,12 +7,13 @@ from typing import Any
 from telemetryctl.client.alerts import AlertCalls
 from telemetryctl.client.calls import BASE, encode, segment
 from telemetryctl.client.errors import ServerProblem
+from telemetryctl.client.jobs import JobCalls
 from telemetryctl.client.lean import httpx
 from telemetryctl.client.wire import Call, Document
 
 
-class Client(AlertCalls):
-    """The endpoints of one daemon, as methods; those of rules and alerts are in client/alerts."""
+class Client(AlertCalls, JobCalls):
+    """The endpoints of one daemon, as methods; those of alerts and jobs are in their own files."""
 
     # Ingest. A point that is sent twice overwrites itself, so all of these may be sent again.
 

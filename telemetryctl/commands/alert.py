@@ -10,7 +10,7 @@ from telemetryctl import times
 from telemetryctl.api.rules import Level
 from telemetryctl.client.errors import ServerProblem
 from telemetryctl.commands.event import Until, follow_events
-from telemetryctl.commands.rule import find_rule
+from telemetryctl.commands.rule_words import find_rule
 from telemetryctl.completion import (
     complete_alerts,
     complete_devices,

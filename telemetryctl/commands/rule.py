@@ -7,7 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from telemetryctl.client.errors import ServerProblem
+from telemetryctl.commands import rule_trials
 from telemetryctl.commands.rule_words import (
+    RuleName,
+    find_rule,
     parse_interval,
     parse_minutes,
     parse_quiet,
@@ -21,7 +24,7 @@ from telemetryctl.completion import (
     complete_metrics,
     complete_rules,
 )
-from telemetryctl.failures import NothingThere, Refused, UsageFailure
+from telemetryctl.failures import Refused, UsageFailure
 from telemetryctl.options import command, noun
 from telemetryctl.output.render import Column
 from telemetryctl.paging import Page, print_page
@@ -29,7 +32,6 @@ from telemetryctl.session import Session
 
 app = noun("What is watched, and when it fires.")
 
-ID_PREFIX = "rul_"
 LIST_COLUMNS = (
     Column("rule_id", title="RULE", is_fixed=True),
     Column("name"),
@@ -70,9 +72,6 @@ CLEARABLE = frozenset(
 )  # fmt: skip
 _LISTS = frozenset({"device_ids", "device_groups", "notification_channels", "tags"})
 
-RuleName = Annotated[
-    str, typer.Argument(metavar="RULE", help="Name or id.", autocompletion=complete_rules)
-]
 Force = Annotated[bool, typer.Option("--force", help="Although lint finds an error in it.")]
 
 
@@ -327,16 +326,6 @@ def lint(
         raise Refused(f"{len(errors)} of {document['count']} findings are errors")
 
 
-def find_rule(session: Session, text: str) -> str:
-    """Return the id of a rule by its id or name. Raises NothingThere."""
-    if text.startswith(ID_PREFIX):
-        return text
-    found = session.client.list_rules(name=text)["rules"]
-    if not found:
-        raise NothingThere(f'there is no rule "{text}"', hint="telemetryctl rule ls")
-    return str(found[0]["rule_id"])
-
-
 def _note_findings(session: Session, document: Mapping[str, Any]) -> None:
     for finding in document.get("findings") or ():
         session.console.note(_told(finding))
@@ -358,3 +347,8 @@ def _with_findings(problem: ServerProblem) -> ServerProblem:
 
 def _told(finding: Mapping[str, Any]) -> str:
     return f"{finding['severity']}: {finding['detail']} ({finding['code']})"
+
+
+command(app, example=rule_trials.BACKTEST_EXAMPLE)(rule_trials.backtest)
+command(app, example=rule_trials.PROMOTE_EXAMPLE)(rule_trials.promote)
+command(app, example=rule_trials.HISTORY_EXAMPLE)(rule_trials.history)

@@ -1,11 +1,20 @@
-"""The words of rules on the command line: conditions, states, durations, quiet hours."""
+"""The words of rules on the command line: names, conditions, states, durations, quiet hours."""
 
 import json
 import re
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from telemetryctl import times
-from telemetryctl.failures import UsageFailure
+from telemetryctl.completion import complete_rules
+from telemetryctl.failures import NothingThere, UsageFailure
+from telemetryctl.session import Session
+
+ID_PREFIX = "rul_"
+RuleName = Annotated[
+    str, typer.Argument(metavar="RULE", help="Name or id.", autocompletion=complete_rules)
+]
 
 _WHEN = re.compile(r"\s*(>=|<=|==|!=|>|<|=)\s*(.+?)\s*")
 _QUIET = re.compile(
@@ -73,3 +82,13 @@ def _clock(text: str) -> int | str:
 
 def _plain(number: float) -> int | float:
     return int(number) if number.is_integer() else number
+
+
+def find_rule(session: Session, text: str) -> str:
+    """Return the id of a rule by its id or name. Raises NothingThere."""
+    if text.startswith(ID_PREFIX):
+        return text
+    found = session.client.list_rules(name=text)["rules"]
+    if not found:
+        raise NothingThere(f'there is no rule "{text}"', hint="telemetryctl rule ls")
+    return str(found[0]["rule_id"])

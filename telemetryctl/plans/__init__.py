@@ -1,0 +1,1 @@
+"""What is to be, compared with what is, and done."""
