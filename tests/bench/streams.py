@@ -29,6 +29,8 @@ BULK = 100
 SLOW = 100
 SLOW_LOOK_AFTER_S = 12.0
 """After the 10 s of grace and before the cut: those who read again find why they are closed."""
+STALLED_S = 2.5
+"""Until their sockets take no more; what the daemon wrote till then is no slow reader's cost."""
 SLOW_SECONDS = 30.0
 AWAY_S = 1.0
 REPEATS = 2
@@ -165,7 +167,7 @@ def _slow(daemon: DaemonProcess, everybody: Crowd, alone: Counted) -> list[Figur
     with crowd(port, [_ask()] * SLOW, token=token, processes=1, is_slow=True) as slow:
         before, at_s = _private_bytes(daemon), time.monotonic()
         slow.begin("stall", seconds=SLOW_SECONDS, look_after_s=SLOW_LOOK_AFTER_S)
-        beside = everybody.count(warm_s=0.5, seconds=7.5, stamps=True)
+        beside = everybody.count(warm_s=STALLED_S, seconds=6.0, stamps=True)
         grown = growth_per_s * (time.monotonic() - at_s)
         each = max(0.0, _private_bytes(daemon) - before - grown) / SLOW
         unsent = established(port, SLOW_SOURCE)
