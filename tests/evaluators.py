@@ -46,14 +46,17 @@ class Bench:
                 "insert into telemetry.alert_rule (rule_id, name, metric_name, kind, condition,"
                 " threshold_value, level, device_ids, evaluation_window, trigger_count, hold_s,"
                 " cooldown_minutes, auto_resolve_timeout, no_data, notification_channels, shadow,"
-                " condition_key, resolve_threshold, created_by, updated_by)"
+                " condition_key, resolve_threshold, expected_interval, grace_factor, device_groups,"
+                " created_by, updated_by)"
                 " values ($1, $2, $3, $4, $5, $6::jsonb, $7,"
-                " $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 'test', 'test')",
+                " $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,"
+                " 'test', 'test')",
                 rule_id, rule.name, rule.metric_name, rule.kind, rule.condition,
                 orjson.dumps(rule.threshold_value).decode(), rule.level, rule.device_ids,
                 rule.evaluation_window, rule.trigger_count, rule.hold_s, rule.cooldown_minutes,
                 rule.auto_resolve_timeout, rule.no_data, rule.notification_channels, rule.shadow,
-                rule.condition_key, rule.resolve_threshold,
+                rule.condition_key, rule.resolve_threshold, rule.expected_interval,
+                rule.grace_factor, rule.device_groups,
             )  # fmt: skip
             await connection.execute(
                 "update telemetry.alert_version set rules_version = rules_version + 1"
@@ -68,6 +71,16 @@ class Bench:
         assert grant is not None
         self.grant = grant
         await self.evaluating.begin(position)
+
+    async def begin_elsewhere(self) -> None:
+        """Another process takes over: it knows only what is stored."""
+        stack = self.stack
+        self.evaluating = Evaluating(
+            EvaluationStore(self.database),
+            history=History(self.database, stack.registry, stack.head, stack.clock),
+            tail=stack.tail, ring=self.evaluating._feed.ring, clock=stack.clock,
+        )  # fmt: skip
+        await self.begin()
 
     async def send(self, *values: float, device: str = "oven", at_s: float = 0) -> None:
         """One point a second from `at_s` on, each in a block of its own."""

@@ -56,6 +56,10 @@ class Membership:
         """The id of the group of this id or name."""
         return text if text in self._nodes else self._ids.get(text)
 
+    @property
+    def group_ids(self) -> list[str]:
+        return list(self._nodes)
+
     def children_of(self, group_id: str) -> list[str]:
         return self._children.get(group_id, [])
 
@@ -78,6 +82,10 @@ class Membership:
             known = NOBODY.union(*(self._own.get(one, NOBODY) for one in found))
             self._all[group_id] = known
         return known
+
+    def own_of(self, group_id: str) -> frozenset[str]:
+        """Devices in the group itself."""
+        return self._own.get(group_id, NOBODY)
 
     def members(self, group_ids: Iterable[str]) -> frozenset[str]:
         """Devices of any of these groups; one that is gone has none."""

@@ -31,8 +31,9 @@ class Backlog:
     position: int
 
     async def newest_judged(self, series_ids: Int32s) -> Int64s:
-        """Time of the newest judged sample of each series; NEVER_US where there is none, or where
-        all in the backlog is newer than it. Raises TryLater while the tail is too far behind."""
+        """Time of the newest judged sample of each series, NEVER_US where there is none; where all
+        in the backlog is newer, the time right before it. Raises TryLater while the tail is too far
+        behind."""
         latest = self.tail.latest
         times_us = latest.times_us(series_ids).copy()
         has_more = latest.seqs(series_ids) > self.position
@@ -51,7 +52,8 @@ class Backlog:
         waiting = await self._read(moved, upto=await self._level())
         if waiting is not None:
             found = _newest_of(stored, without=waiting, series_ids=moved)
-            times_us[has_more] = found
+            first_us = _first_of(waiting, moved)
+            times_us[has_more] = np.where(found == NEVER_US, first_us - 1, found)
         return times_us
 
     async def _level(self) -> int:
@@ -102,6 +104,12 @@ def _newest_of(stored: Block, *, without: Block, series_ids: Int32s) -> Int64s:
         is_judged = is_new & (order >= n)
         np.maximum.at(newest, ids[is_judged], times[is_judged])
     return newest[series_ids]
+
+
+def _first_of(block: Block, series_ids: Int32s) -> Int64s:
+    """The oldest time of each series; the block is sorted by series, then time, and has all."""
+    at = np.searchsorted(block.series_ids, series_ids)
+    return block.times_us[np.minimum(at, len(block) - 1)]
 
 
 def _plain(block: Block) -> Block:

@@ -5,7 +5,8 @@ What is decided is service/evaluation's; when is decided in workers/evaluator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,26 @@ import numpy as np
 from daemon import faults
 from daemon.clock import Clock
 from daemon.domain.alerts import Episode, OpenAlert, Sample
-from daemon.domain.block import Block, concat
+from daemon.domain.block import Block, Int32s
 from daemon.domain.ids import new_id
 from daemon.domain.kinds import Kind
+from daemon.domain.merge import merge
 from daemon.domain.rule_request import AlertRule, engine_rule
-from daemon.domain.rules import Level
+from daemon.domain.rules import Level, NoData, RuleKind
+from daemon.live.latest import NEVER_US
 from daemon.live.ring import Ring
 from daemon.service.backlog import Backlog
 from daemon.service.block_feed import BlockFeed
 from daemon.service.evaluation import EPISODES_MAX, Evaluation
 from daemon.service.evaluation_writes import writes_of
 from daemon.service.history import History
+from daemon.service.intake import Intake, IntakeNumbers
 from daemon.service.rule_index import BoundRule
+from daemon.service.silence import Heard, Moment, Quiet, SilenceWatch, watches
+from daemon.service.silence_past import SilencePast
 from daemon.service.tail import Tail
 from daemon.service.turns import Need, Pair, Turn
-from daemon.store.evaluation import EvaluationStore, KnownAlert, Versions, Writes
+from daemon.store.evaluation import EvaluationStore, Known, Versions, Writes
 from daemon.store.leases import Grant
 
 EVALUATOR = "evaluator"
@@ -49,6 +55,8 @@ class Evaluating:
         self._tail = tail
         self._feed = BlockFeed(tail, ring, clock=clock)
         self._clock = clock
+        self._silence = self._new_watch()
+        self.intake = Intake(lambda: IntakeNumbers(0, False), now_us=clock.now_us())
         self._evaluation = self._blank()
         self._versions = Versions(0, 0)
         self._seen = (0, 0)
@@ -60,6 +68,10 @@ class Evaluating:
 
     def _blank(self) -> Evaluation:
         return Evaluation(self._tail.registry, new_alert_id=self._new_alert_id)
+
+    def _new_watch(self) -> SilenceWatch:
+        tail = self._tail
+        return SilenceWatch(tail.registry, tail.latest, new_alert_id=self._new_alert_id)
 
     def _new_alert_id(self) -> str:
         return new_id("alr", now_us=self._clock.now_us())
@@ -73,18 +85,33 @@ class Evaluating:
     async def begin(self, position: int) -> None:
         """Know the rules and alerts, and go on behind this position. Raises TryLater."""
         now_us, seen = self._clock.now_us(), self._catalog_seen()
-        versions, rules, alerts = await self._store.known(alerts_max=EPISODES_MAX)
+        known = await self._store.known(alerts_max=EPISODES_MAX)
+        bound = self._bound(known.rules)
         evaluation = self._blank()
-        evaluation.set_rules(self._bound(rules), now_us=now_us)
-        _remember(evaluation, alerts)
+        evaluation.set_rules(_judged_by_samples(bound), now_us=now_us)
+        # What was learned goes on from where it was, and nowhere else.
+        silence = self._silence if position == self.position else self._new_watch()
+        fresh = silence.set_rules(bound)
+        _remember(evaluation, silence, known)
         ids = np.array(self._tail.registry.select(), np.int32)
         if len(ids):
             backlog = Backlog(self._tail, self._feed, self._history, position)
-            evaluation.set_newest(ids.astype(np.int64), await backlog.newest_judged(ids))
-        self._evaluation, self._versions = evaluation, versions
+            judged_us = await backlog.newest_judged(ids)
+            evaluation.set_newest(ids.astype(np.int64), judged_us)
+            await self._learn(silence, fresh, dict(zip(ids.tolist(), judged_us, strict=True)))
+        self._evaluation, self._silence = evaluation, silence
+        self._versions = known.versions
         self._seen = seen
         self.position = self._stored = position
         self._stored_us = now_us
+
+    async def _learn(
+        self, silence: SilenceWatch, fresh: Int32s, judged: Mapping[int, np.int64]
+    ) -> None:
+        """What series that are watched for the first time sent so far."""
+        past = SilencePast(self._store, self._history, self._tail.latest, self._clock)
+        judged_us = np.array([judged.get(i, NEVER_US) for i in fresh.tolist()], np.int64)
+        await past.load(silence.cadences, fresh, judged_us=judged_us)
 
     def _bound(self, rules: Sequence[AlertRule]) -> list[BoundRule]:
         membership = self._tail.registry.membership
@@ -101,6 +128,7 @@ class Evaluating:
                     level=Level(rule.level),
                     rule=engine_rule(rule),
                     devices=devices if rule.has_targets else None,
+                    group_ids=tuple(groups) if not rule.device_ids else (),
                     is_shadow=rule.shadow,
                     revision=rule.revision,
                 )
@@ -119,14 +147,18 @@ class Evaluating:
 
     async def turn(self, grant: Grant) -> bool:
         """Judge what comes next; False when there is nothing. Raises LeaseLost, TryLater."""
+        self.intake.look(self._clock.now_us())
         page = await self._feed.after(self.position, upto=self._tail.position)
         if page.to == self.position:
             return False
         if page.blocks:
-            block = concat(page.blocks)
+            block = merge(page.blocks)
             plan = self._evaluation.plan(block, arrived_us=page.arrived_us)
+            heard = self._silence.hear(block, arrived_us=page.arrived_us)
             histories = await self._read(plan.needs)
-            await self._write(grant, self._evaluation.judge(plan, histories), to=page.to)
+            turn = self._evaluation.judge(plan, histories)
+            turn.decisions[:0] = self._silence.returned(heard)
+            await self._write(grant, turn, to=page.to, heard=heard)
             self.judged_points += len(block)
         else:
             await self._write(grant, Turn(), to=page.to)
@@ -144,10 +176,21 @@ class Evaluating:
         for pair in cold:
             self._evaluation.warm(pair, histories.get(pair, ()))
         turn = self._evaluation.tick(level_us)
+        ended = {(d.bound.rule_id, d.series_id) for d in turn.decisions}
+        moment = Moment(
+            now_us=level_us,
+            since_us=self.intake.since_us,
+            down_us=self.intake.down_us(),
+            is_unsure=self.intake.is_unsure,
+            busy=self._evaluation.open_alerts.keys() | ended,
+        )
+        turn.decisions += self._silence.tick(moment)
         if turn.decisions:
             await self._write(grant, turn, to=self.position)
 
-    async def _write(self, grant: Grant, turn: Turn, *, to: int) -> None:
+    async def _write(
+        self, grant: Grant, turn: Turn, *, to: int, heard: Heard | None = None
+    ) -> None:
         """One transaction; only what it has committed is remembered."""
         now_us = self._clock.now_us()
         writes = writes_of(turn, registry=self._tail.registry, now_us=now_us)
@@ -162,6 +205,7 @@ class Evaluating:
             if not writes.is_empty:
                 self._tail.wake()
         self._evaluation.accept(turn)
+        self._silence.accept(turn.decisions, heard)
         self.position = to
 
     # -- stored samples -------------------------------------------------------------------------
@@ -195,16 +239,34 @@ def _sample(block: Block, row: int, is_truth: bool) -> Sample:
     return Sample(time_us, bool(value) if is_truth and isinstance(value, float) else value, time_us)
 
 
-def _remember(evaluation: Evaluation, alerts: Sequence[KnownAlert]) -> None:
+def _judged_by_samples(bound: Iterable[BoundRule]) -> list[BoundRule]:
+    """The rules as far as samples decide; their silence is watched apart, and until it is over an
+    open alert stays."""
+    return [
+        replace(one, rule=replace(one.rule, no_data=NoData.KEEP)) if watches(one) else one
+        for one in bound
+        if one.rule.kind is not RuleKind.ABSENCE
+    ]
+
+
+def _remember(evaluation: Evaluation, silence: SilenceWatch, known: Known) -> None:
     """Take over the stored alerts, oldest first."""
     past: dict[Pair, list[Episode]] = {}
-    for known in alerts:
-        pair = (known.rule_id, known.series_id)
-        past.setdefault(pair, []).append(Episode(known.fired_us, known.ended_us))
-        if known.ended_us is None:
-            alert = OpenAlert(
-                known.fired_us, known.last_breach_us, known.is_stale, known.by_silence
-            )
-            evaluation.set_open(pair, alert_id=known.alert_id, alert=alert)
+    for one in known.alerts:
+        pair = (one.rule_id, one.series_id)
+        past.setdefault(pair, []).append(Episode(one.fired_us, one.ended_us))
+        silence.note_fired(pair, one.fired_us)
+        if one.ended_us is not None:
+            continue
+        if one.by_silence:
+            silence.set_open(pair, Quiet(one.alert_id, one.fired_us, one.last_breach_us))
+        else:
+            alert = OpenAlert(one.fired_us, one.last_breach_us, one.is_stale)
+            evaluation.set_open(pair, alert_id=one.alert_id, alert=alert)
     for pair, episodes in past.items():
         evaluation.set_past(pair, episodes)
+    for wide in known.wide:
+        key = (wide.rule_id, wide.scope, wide.group_id)
+        silence.note_wide_fired(key, wide.fired_us)
+        if wide.is_open:
+            silence.set_wide(key, Quiet(wide.alert_id, wide.fired_us, wide.heard_us))

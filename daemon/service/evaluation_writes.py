@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from daemon.clock import as_datetime
+from daemon.domain.absence import Scope
 from daemon.domain.alerts import Change, Reason, Transition
 from daemon.domain.ids import new_id
 from daemon.domain.rules import Level, RuleKind
 from daemon.live.registry import Registry
 from daemon.service.rule_index import BoundRule
-from daemon.service.turns import Decision, Turn
+from daemon.service.turns import WIDE, Decision, Turn
 from daemon.store.evaluation import Round, Row, Writes
 
 BY = "telemetryd"
@@ -64,8 +65,10 @@ def _fired_row(decision: Decision, now_us: int) -> Row:
         "rule_id": bound.rule_id,
         "rule_name": bound.name,
         "rule_revision": bound.revision,
-        "series_id": decision.series_id,
-        "device_id": decision.device_id,
+        "series_id": None if decision.series_id == WIDE else decision.series_id,
+        "device_id": decision.device_id or None,
+        "scope": decision.scope,
+        "group_id": decision.group_id,
         "metric_name": bound.metric_name,
         "level": bound.level,
         "status": "active",
@@ -74,24 +77,40 @@ def _fired_row(decision: Decision, now_us: int) -> Row:
         "value": transition.value,
         "condition": rule.condition if is_threshold else None,
         "threshold_value": rule.threshold if is_threshold else None,
-        "message": message_of(bound, transition, device_id=decision.device_id),
+        "message": message_of(decision, transition),
         "triggered_at": as_datetime(now_us),
         "event_time": as_datetime(transition.at_us),
         "last_breach": _newest_breach(transition),
     }
 
 
-def message_of(bound: BoundRule, transition: Transition, *, device_id: str) -> str:
+def message_of(decision: Decision, transition: Transition) -> str:
     """One sentence for people: what is wrong with which device."""
+    bound, device_id = decision.bound, decision.device_id
     rule, value = bound.rule, transition.value
     if transition.reason is Reason.ABSENT:
-        return f"{bound.name}: {device_id} has sent no {bound.metric_name}"
+        return f"{bound.name}: {_silence_of(decision)}"
     if rule.kind is RuleKind.TRANSITION:
         return f"{bound.name}: {bound.metric_name} of {device_id} became {value}"
     return (
         f"{bound.name}: {bound.metric_name} of {device_id} is {_short(value)} "
         f"({rule.condition} {_short(rule.threshold)})"
     )
+
+
+def _silence_of(decision: Decision) -> str:
+    metric_name, counts = decision.bound.metric_name, decision.inputs or {}
+    match decision.scope:
+        case Scope.DEVICE:
+            return f"{decision.device_id} is silent; it has sent no {metric_name}"
+        case Scope.GROUP:
+            where = "" if decision.group_id is None else f" of {decision.group_id}"
+            missing = counts.get("silent", 0) + counts.get("about_to_be", 0)
+            return f"{missing} of {counts.get('watched')} devices{where} send no {metric_name}"
+        case Scope.INGEST:
+            return f"points can't be taken in, so there is no {metric_name}"
+        case _:
+            return f"{decision.device_id} has sent no {metric_name}"
 
 
 def _short(value: Any) -> str:
@@ -120,7 +139,20 @@ def _step_row(decision: Decision, step: Transition, now_us: int) -> Row:
         "event_time": as_datetime(step.at_us),
         "to": step.to,
         "reason": step.reason,
-        "inputs": inputs_of(decision.bound, step),
+        "inputs": _silence_inputs(decision) or inputs_of(decision.bound, step),
+    }
+
+
+def _silence_inputs(decision: Decision) -> Row:
+    """What is known of a silence; empty where samples decided."""
+    if decision.inputs is None:
+        return {}
+    group = {} if decision.group_id is None else {"group_id": decision.group_id}
+    return {
+        "scope": decision.scope,
+        **group,
+        **decision.inputs,
+        "rule_revision": decision.bound.revision,
     }
 
 
@@ -152,7 +184,7 @@ def _tell(events: list[Row], decision: Decision, step: Transition, now_us: int) 
     if step.to not in names or decision.bound.is_shadow:
         return
     bound, name = decision.bound, names[step.to]
-    message = message_of(bound, decision.transition, device_id=decision.device_id)
+    message = message_of(decision, decision.transition)
     events.append(
         {
             "event_id": new_id("evt", now_us=now_us),
@@ -160,7 +192,7 @@ def _tell(events: list[Row], decision: Decision, step: Transition, now_us: int) 
             "severity": bound.level if step.to is Change.FIRED else Level.INFO,
             "subject": decision.alert_id,
             "message": message if step.to is Change.FIRED else f"{bound.name} is over",
-            "device_id": decision.device_id,
+            "device_id": decision.device_id or None,
             "metric_name": bound.metric_name,
             "occurred_at": as_datetime(now_us),
             "created_by": BY,

@@ -225,6 +225,11 @@ class Ingest:
             finally:
                 self.is_flushing = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some request waits for its commit."""
+        return self.is_flushing or bool(self._queue)
+
     def numbers(self) -> dict[str, float]:
         """How ingest does, for the detailed health: since the start, and waiting now."""
         counters = self.counters

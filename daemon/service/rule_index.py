@@ -31,6 +31,7 @@ class BoundRule:
     level: Level
     rule: Rule
     devices: frozenset[str] | None = None
+    group_ids: tuple[str, ...] = ()
     is_shadow: bool = False
     revision: int = 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from daemon.domain.alerts import PairState, Sample, Transition
 from daemon.domain.block import Int64s
@@ -10,6 +11,8 @@ from daemon.service.rule_index import BoundRule
 
 Pair = tuple[str, int]
 """Rule id and series id."""
+WIDE = -1
+"""In place of a series id, where an alert is about many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Need:
 class Decision:
     """One transition of one pair; `alert_id` is new for a firing, else that of the open alert.
 
-    With `over` it is an alert that late samples show to have come and gone.
+    With `over` it is an alert that late samples show to have come and gone. `scope` and `group_id`
+    say what is silent (domain/absence), `inputs` what decided it, where the transition does not.
     """
 
     bound: BoundRule
@@ -36,6 +40,9 @@ class Decision:
     alert_id: str
     transition: Transition
     over: Transition | None = None
+    scope: str = "metric"
+    group_id: str | None = None
+    inputs: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)

@@ -53,6 +53,31 @@ class KnownAlert:
     by_silence: bool
 
 
+@dataclass(frozen=True, slots=True)
+class WideAlert:
+    """The newest alert of a group, or of all that is taken in; `heard_us` is the newest sample
+    before it."""
+
+    alert_id: str
+    rule_id: str
+    scope: str
+    group_id: str | None
+    fired_us: int
+    heard_us: int
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What there is when an evaluator begins: enabled rules, and the newest alerts of each of
+    their series, oldest first."""
+
+    versions: Versions
+    rules: list[AlertRule]
+    alerts: list[KnownAlert]
+    wide: list[WideAlert]
+
+
 @dataclass(slots=True)
 class Round:
     """Changes of which no two are of the same alert's rule and device; rows of the queries."""
@@ -94,13 +119,25 @@ class EvaluationStore:
         async with self._database.connection("control") as connection:
             return _versions(await connection.fetchrow(SQL["versions"]))
 
-    async def known(self, *, alerts_max: int) -> tuple[Versions, list[AlertRule], list[KnownAlert]]:
-        """Versions, enabled rules, and the newest alerts of each of their series, oldest first."""
+    async def known(self, *, alerts_max: int) -> Known:
+        """Everything of one moment; the newest `alerts_max` alerts of each series."""
         async with self._database.transaction("control") as connection:
             versions = _versions(await connection.fetchrow(SQL["versions"]))
             rules = await connection.fetch(SQL["rules"])
             alerts = await connection.fetch(SQL["alerts"], alerts_max)
-        return versions, [_rule(row) for row in rules], [_known(row) for row in alerts]
+            wide = await connection.fetch(SQL["wide_alerts"])
+        return Known(
+            versions,
+            [_rule(row) for row in rules],
+            [_known(row) for row in alerts],
+            [_wide(row) for row in wide],
+        )
+
+    async def arrivals(self, seqs: Sequence[int]) -> dict[int, int]:
+        """When these blocks were committed, by position, as far as they are kept."""
+        async with self._database.connection("query") as connection:
+            rows = await connection.fetch(SQL["arrivals"], seqs)
+        return {row["seq"]: as_us(row["appended_at"]) for row in rows}
 
     async def write(
         self, grant: Grant, writes: Writes, *, position: int, to: int, versions: Versions
@@ -157,6 +194,18 @@ def _known(row: Record) -> KnownAlert:
         None if ended is None else as_us(ended),
         row["is_stale"],
         row["by_silence"],
+    )
+
+
+def _wide(row: Record) -> WideAlert:
+    return WideAlert(
+        row["alert_id"],
+        row["rule_id"],
+        row["scope"],
+        row["group_id"],
+        as_us(row["event_time"]),
+        as_us(row["last_breach"]),
+        row["status"] != "resolved",
     )
 
 

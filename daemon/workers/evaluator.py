@@ -79,6 +79,7 @@ class Evaluator:
             self._begun = None
             return 0.0
         except DomainError as error:
+            self._evaluating.intake.failed(self._clock.now_us())
             log.warning("evaluation_waits", code=error.error_code)
         except Exception:
             log.error("evaluation_failed", exc_info=True)

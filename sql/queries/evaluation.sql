@@ -26,25 +26,41 @@ select p.alert_id, p.rule_id, p.series_id, p.status, p.event_time, p.last_breach
  where p.age <= $1::int4
  order by p.event_time;
 
+-- wide_alerts --
+-- The newest alert of each group, and of all that is taken in, of each enabled rule.
+select distinct on (a.rule_id, a.scope, a.group_id) a.alert_id, a.rule_id, a.scope, a.group_id, a.status, a.event_time,
+       a.last_breach
+  from telemetry.alert a
+  join telemetry.alert_rule r on r.rule_id = a.rule_id and r.enabled
+ where a.series_id is null and a.scope in ('group', 'ingest')
+ order by a.rule_id, a.scope, a.group_id, (a.status = 'resolved'), a.event_time desc;
+
+-- arrivals --
+-- When these blocks were committed.
+select j.seq, j.appended_at from telemetry.journal j where j.seq = any ($1::int8[]);
+
 -- fire --
 -- Raise these alerts, but for those whose rule and device have an open one; returns which were raised.
 with said as (
-  select s.alert_id, s.rule_id, s.rule_name, s.rule_revision, s.series_id, s.device_id, s.metric_name, s.level, s.status,
-         s.is_shadow, s.by_silence, s.value, s.condition, s.threshold_value, s.message, s.triggered_at, s.event_time,
-         s.last_breach, s.resolved_by, s.resolved_at, s.resolved_reason, s.resolved_event_time
+  select s.alert_id, s.rule_id, s.rule_name, s.rule_revision, s.series_id, s.device_id, s.scope, s.group_id,
+         s.metric_name, s.level, s.status, s.is_shadow, s.by_silence, s.value, s.condition, s.threshold_value,
+         s.message, s.triggered_at, s.event_time, s.last_breach, s.resolved_by, s.resolved_at, s.resolved_reason,
+         s.resolved_event_time
     from jsonb_to_recordset($1::jsonb) as s (
            alert_id text, rule_id text, rule_name text, rule_revision int4, series_id int4, device_id text,
-           metric_name text, level text, status text, is_shadow boolean, by_silence boolean, value jsonb, condition text,
-           threshold_value jsonb, message text, triggered_at timestamptz, event_time timestamptz,
-           last_breach timestamptz, resolved_by text, resolved_at timestamptz, resolved_reason text,
-           resolved_event_time timestamptz)
+           scope text, group_id text, metric_name text, level text, status text, is_shadow boolean,
+           by_silence boolean, value jsonb, condition text, threshold_value jsonb, message text,
+           triggered_at timestamptz, event_time timestamptz, last_breach timestamptz, resolved_by text,
+           resolved_at timestamptz, resolved_reason text, resolved_event_time timestamptz)
 ), raised as (
-  insert into telemetry.alert (alert_id, rule_id, rule_name, rule_revision, series_id, device_id, metric_name, level,
-                               status, is_shadow, by_silence, value, condition, threshold_value, message, triggered_at,
-                               event_time, last_breach, resolved_by, resolved_at, resolved_reason, resolved_event_time)
-  select s.alert_id, s.rule_id, s.rule_name, s.rule_revision, s.series_id, s.device_id, s.metric_name, s.level, s.status,
-         s.is_shadow, s.by_silence, s.value, s.condition, s.threshold_value, s.message, s.triggered_at, s.event_time,
-         s.last_breach, s.resolved_by, s.resolved_at, s.resolved_reason, s.resolved_event_time
+  insert into telemetry.alert (alert_id, rule_id, rule_name, rule_revision, series_id, device_id, scope, group_id,
+                               metric_name, level, status, is_shadow, by_silence, value, condition, threshold_value,
+                               message, triggered_at, event_time, last_breach, resolved_by, resolved_at,
+                               resolved_reason, resolved_event_time)
+  select s.alert_id, s.rule_id, s.rule_name, s.rule_revision, s.series_id, s.device_id, s.scope, s.group_id,
+         s.metric_name, s.level, s.status, s.is_shadow, s.by_silence, s.value, s.condition, s.threshold_value,
+         s.message, s.triggered_at, s.event_time, s.last_breach, s.resolved_by, s.resolved_at, s.resolved_reason,
+         s.resolved_event_time
     from said s
   on conflict do nothing
   returning alert_id, rule_id, triggered_at
