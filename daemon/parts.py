@@ -31,6 +31,7 @@ from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.history import History
 from daemon.service.ingest import Ingest, IngestLimits
+from daemon.service.intake import Intake, IntakeNumbers
 from daemon.service.keys import Keys
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
@@ -133,7 +134,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
         ingest,
         _housekeeping(config, database, clock, writer=writer),
         _evaluator(
-            database, tail, hub.ring, Lease(database, EVALUATOR, holder=writer, clock=clock)
+            database, tail, hub.ring, Lease(database, EVALUATOR, holder=writer, clock=clock), ingest
         ),
         relay,
         notifier,
@@ -274,11 +275,18 @@ def _housekeeping(
     return Housekeeping(Retention(database, keep), lease, clock=clock)
 
 
-def _evaluator(database: Database, tail: Tail, ring: Ring, lease: Lease) -> Evaluator:
+def _evaluator(
+    database: Database, tail: Tail, ring: Ring, lease: Lease, ingest: Ingest
+) -> Evaluator:
     clock = SystemClock()
     history = History(database, tail.registry, tail.head, clock)
     store = EvaluationStore(database)
     evaluating = Evaluating(store, history=history, tail=tail, ring=ring, clock=clock)
+
+    def numbers() -> IntakeNumbers:
+        return IntakeNumbers(ingest.counters.flushes, ingest.is_waiting)
+
+    evaluating.intake = Intake(numbers, now_us=clock.now_us())
     return Evaluator(evaluating, lease, tail=tail, clock=clock)
 
 
