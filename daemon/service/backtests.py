@@ -171,8 +171,7 @@ class Backtests:
             own = block.take(np.arange(start, end))
             for at, rule in enumerate(engines):
                 level_us = min(params["end_us"], self._clock.now_us())
-                alerts = raised(device_id, _transitions(rule, own, is_truth, level_us))
-                found[at] += [a for a in alerts if a.fired_us >= params["start_us"]]
+                found[at] += raised(device_id, _transitions(rule, own, is_truth, level_us))
 
 
 def _transitions(rule: Rule, block: Block, is_truth: bool, end_us: int) -> list[Transition]:
@@ -198,10 +197,21 @@ def _result(
     found: Sequence[Sequence[Raised]], sets: Sequence[dict[str, Any]], params: Mapping[str, Any]
 ) -> dict[str, Any]:
     start_us, end_us = params["start_us"], params["end_us"]
-    ranked = [sorted(alerts, key=lambda a: (a.fired_us, a.device_id)) for alerts in found]
+    # What fired before may be open still; it is no alert of this time.
+    firing = [sum(alert.resolved_us is None for alert in alerts) for alerts in found]
+    ranked = [
+        sorted(
+            (a for a in alerts if a.fired_us >= start_us), key=lambda a: (a.fired_us, a.device_id)
+        )
+        for alerts in found
+    ]
     said = [
-        {"set": chosen, "summary": _shown(summary(alerts, start_us=start_us, end_us=end_us))}
-        for chosen, alerts in zip(sets, ranked, strict=True)
+        {
+            "set": chosen,
+            "summary": _shown(summary(alerts, start_us=start_us, end_us=end_us)),
+            "firing_at_end": still,
+        }
+        for chosen, alerts, still in zip(sets, ranked, firing, strict=True)
     ]
     return {
         "alerts": [_alert(alert) for alert in ranked[0][:ALERTS_SHOWN_MAX]],

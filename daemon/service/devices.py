@@ -30,7 +30,8 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class DeviceQuery:
-    """Which devices to list; None means all. `group` is an id or a name.
+    """Which devices to list; None means all. `group` is an id or a name, `is_direct` leaves out
+    what is only in groups below it.
 
     A device is active with a point of the last 24 hours.
     """
@@ -40,6 +41,7 @@ class DeviceQuery:
     tags: Mapping[str, str] | None = None
     status: Status | None = None
     box: Box | None = None
+    is_direct: bool = False
 
 
 class Devices:
@@ -70,6 +72,9 @@ class Devices:
         members = None
         if wanted.group is not None:
             members = list(self._membership.select([wanted.group], by=by))
+            if wanted.is_direct:
+                own = self._membership.own_of(self._membership.find(wanted.group) or "")
+                members = [device_id for device_id in members if device_id in own]
         active = None
         if wanted.status is not None:
             active = self._presence.active_devices(self._clock.now_us() - ACTIVE_FOR_US)

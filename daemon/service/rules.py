@@ -81,6 +81,20 @@ class Rules:
             rule = changed_rule(await self.show(rule_id, by=by), fields, by=by.key_id)
         return await self._findings(rule, by=by, strict=False)
 
+    async def preview(
+        self, rule_id: str, changes: Mapping[str, Any], *, by: Principal
+    ) -> tuple[Judged, bool]:
+        """What a change would do, and whether the rule would decide otherwise; nothing is changed.
+
+        Raises what the change would raise for its fields.
+        """
+        before = await self.show(rule_id, by=by)
+        after = changed_rule(before, changes, by=by.key_id)
+        findings = await self._findings(after, by=by, strict=False)
+        ends = ending(before, after, targets=self._facts.targets)
+        ended = await self._store.count_ending(rule_id, ends)
+        return Judged(after, findings, ended), before.condition_key != after.condition_key
+
     async def _findings(self, rule: AlertRule, *, by: Principal, strict: bool) -> list[Finding]:
         """Raises Invalid for errors when that is wanted."""
         findings = lint(rule, await self._facts.gather(rule, by=by))

@@ -117,6 +117,15 @@ class RuleStore:
             found: float | None = await connection.fetchval(SQL["cadence"], series_ids)
         return found
 
+    async def count_ending(self, rule_id: str, ending: Ending | None) -> int:
+        """How many open alerts of the rule would end so."""
+        if ending is None:
+            return 0
+        staying = None if ending.staying is None else sorted(ending.staying)
+        async with self._database.connection("control") as connection:
+            found: int = await connection.fetchval(SQL["count_ending"], rule_id, staying)
+        return found
+
     # -- changing --------------------------------------------------------------------------------
 
     async def insert(

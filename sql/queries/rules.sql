@@ -93,3 +93,10 @@ select percentile_cont(0.5) within group (order by 3600.0 / h.points) as cadence
      where r.series_id = s.series_id and r.points > 0
      order by r.hour desc
      limit 24) h;
+
+-- count_ending --
+-- How many open alerts of a rule lie not on devices of $2, as end_alerts would end them.
+select count(*)
+  from telemetry.alert a
+ where a.rule_id = $1::text and a.status <> 'resolved'
+   and ($2::text[] is null or a.device_id is null or a.device_id <> all ($2::text[]));

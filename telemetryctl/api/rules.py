@@ -197,6 +197,15 @@ class RuleChanged(Rule):
     closed_alerts: int
 
 
+class RulePreview(Answer):
+    """What a change would do: `closed_alerts` would end, as those of a rule that decides anew."""
+
+    rule_id: str
+    decides_anew: bool
+    closed_alerts: int
+    findings: list[Finding]
+
+
 class RuleDeleted(Answer):
     """A rule is gone; its alerts stay, and those that were open are closed."""
 

@@ -113,17 +113,18 @@ async def list_group_devices(
     include: IncludeText = "",
     metric: Name = "status",
     state: Text | None = None,
+    direct: bool = False,
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> Response:
-    """Devices of a group and of those below it; `tag.K=V` asks for a tag.
+    """Devices of a group and (unless `direct`) of those below it; `tag.K=V` asks for a tag.
 
     `status` is the newest value of `metric`; a device that is in `state` is not watchable for it.
     """
     included = _included(include)
     parts.groups.devices_of(group_id, by=who)
     tags = tags_of(request.query_params.multi_items())
-    wanted = DeviceQuery(group=group_id, tags=tags)
+    wanted = DeviceQuery(group=group_id, tags=tags, is_direct=direct)
     found, total = await parts.devices.page(wanted, by=who, limit=limit, offset=offset)
     devices = [_member(device) for device in found]
     for device in devices if included else ():
@@ -132,7 +133,8 @@ async def list_group_devices(
         )
         told = _told(standing)
         device.update({name: told[name] for name in included})
-    filters = {"tags": tags or None, "metric": metric if included else None, "state": state}
+    filters = {"tags": tags or None, "metric": metric if included else None, "state": state,
+               "direct": direct or None}  # fmt: skip
     return json_answer(
         {"group_id": group_id, "devices": devices, "count": len(devices), "total": total,
          "filters": {name: value for name, value in filters.items() if value is not None},

@@ -26,6 +26,7 @@ from telemetryctl.api.rules import (
     RuleLint,
     RuleList,
     RulePatch,
+    RulePreview,
 )
 
 router = new_router(tags=["rules"])
@@ -87,6 +88,19 @@ async def change_rule(
     """Change the given fields; open alerts end when the rule decides otherwise than before."""
     judged = await parts.rules.change(rule_id, _given(body), by=who, strict=strict)
     return json_answer(_changed(judged, f"rule {judged.rule.name} is changed"))
+
+
+@router.post(
+    "/alerts/rules/{rule_id}/preview", response_model=RulePreview, operation_id="preview_rule"
+)
+async def preview_rule(rule_id: RuleId, body: RulePatch, who: Reader, parts: Parts) -> Response:
+    """What a change would do to the open alerts, and what lint says of it; nothing is changed."""
+    judged, decides_anew = await parts.rules.preview(rule_id, _given(body), by=who)
+    findings = [as_shown(finding) for finding in judged.findings]
+    return json_answer(
+        {"rule_id": rule_id, "decides_anew": decides_anew, "closed_alerts": judged.ended,
+         "findings": findings}
+    )  # fmt: skip
 
 
 @router.put(

@@ -237,6 +237,16 @@ class TestMembers:
         assert shown["device_count"] == 2
         assert await devices(control, "top") == ["c"]
 
+    async def test_the_devices_of_a_group_itself_are_told_apart(self, control: Control) -> None:
+        await some_devices(control)
+        top = await make(control, "top", device_ids=["c"])
+        await make(control, "below", parent_id=top, device_ids=["a", "c"])
+
+        own = await get(control, f"/groups/{top}/devices?direct=true")
+
+        assert ([device["device_id"] for device in own["devices"]], own["total"]) == (["c"], 1)
+        assert (await get(control, f"/groups/{top}/devices"))["total"] == 2
+
     async def test_a_deleted_device_leaves_its_groups_for_good(self, control: Control) -> None:
         await some_devices(control)
         group_id = await make(control, "g", device_ids=["a", "b"])

@@ -289,6 +289,32 @@ class TestChanging:
         assert await status_of(control, alert_id) == ("active", None)
 
     @pytest.mark.parametrize(
+        ("changes", "closed", "decides_anew"),
+        [
+            ({"threshold_value": 31}, 2, True),
+            ({"device_ids": ["b"]}, 1, False),
+            ({"enabled": False}, 2, False),
+            ({"name": "warm", "level": "info"}, 0, False),
+        ],
+    )
+    async def test_a_preview_counts_what_a_change_would_end_and_changes_nothing(
+        self, control: Control, changes: dict[str, Any], closed: int, decides_anew: bool
+    ) -> None:
+        await some_devices(control)
+        rule = await make(control)
+        url = f"{RULES}/{rule['rule_id']}"
+        for device_id in ("a", "b"):
+            await an_alert(control.database, rule_id=rule["rule_id"], device_id=device_id)
+
+        seen = (await control.client.post(f"{url}/preview", json=changes)).json()
+        stored = (await control.client.get(url)).json()
+        done = (await control.client.patch(url, json=changes)).json()
+
+        assert (seen["closed_alerts"], seen["decides_anew"]) == (closed, decides_anew)
+        assert stored["revision"] == 1
+        assert done["closed_alerts"] == closed
+
+    @pytest.mark.parametrize(
         ("changes", "reason"),
         [
             ({"threshold_value": 31}, "rule_changed"),
