@@ -59,6 +59,16 @@ def complete_alerts(ctx: typer.Context, incomplete: str) -> list[str]:
     return _complete(ctx, kind="alerts", incomplete=incomplete, key="alert_id")
 
 
+def complete_channels(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of channels that begin so."""
+    return _complete(ctx, kind="channels", incomplete=incomplete, key="name")
+
+
+def complete_silences(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of silences that begin so."""
+    return _complete(ctx, kind="silences", incomplete=incomplete, key="silence_id")
+
+
 def complete_jobs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the ids of the newest jobs that begin so."""
     return _complete(ctx, kind="jobs", incomplete=incomplete, key="job_id")
@@ -101,6 +111,8 @@ def _ask_server(settings: Any, *, kind: str, key: str) -> list[str]:
             "keys": client.list_keys,
             "rules": client.list_rules,
             "alerts": client.list_alerts,
+            "channels": client.list_channels,
+            "silences": client.list_silences,
             "jobs": client.list_jobs,
         }
         return [row[key] for row in lists[kind](limit=CANDIDATES_MAX)[kind]]

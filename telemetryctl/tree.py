@@ -47,6 +47,12 @@ COMMANDS: dict[str, Entry] = {
         "rule", "What is watched, and when it fires.", is_group=True, aliases=("rules",)
     ),
     "alert": _entry("alert", "What fired.", is_group=True, aliases=("alerts",)),
+    "silence": _entry(
+        "silence", "Messages that nobody gets for a while.", is_group=True, aliases=("silences",)
+    ),
+    "channel": _entry(
+        "channel", "Where messages about alerts go.", is_group=True, aliases=("channels",)
+    ),
     "job": _entry("job", "Long work that the server does.", is_group=True, aliases=("jobs",)),
     "event": _entry("event", "What happened.", is_group=True, aliases=("events",)),
     "key": _entry("key", "API keys.", is_group=True, aliases=("keys",)),

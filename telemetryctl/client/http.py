@@ -6,13 +6,14 @@ from typing import Any
 
 from telemetryctl.client.alerts import AlertCalls
 from telemetryctl.client.calls import BASE, encode, segment
+from telemetryctl.client.channels import ChannelCalls
 from telemetryctl.client.errors import ServerProblem
 from telemetryctl.client.jobs import JobCalls
 from telemetryctl.client.lean import httpx
 from telemetryctl.client.wire import Call, Document
 
 
-class Client(AlertCalls, JobCalls):
+class Client(AlertCalls, ChannelCalls, JobCalls):
     """The endpoints of one daemon, as methods; those of alerts and jobs are in their own files."""
 
     # Ingest. A point that is sent twice overwrites itself, so all of these may be sent again.
