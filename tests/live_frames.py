@@ -37,10 +37,12 @@ async def collect(dsn: str) -> list[Frame]:
         await say(newest, "subscribe", devices=["boiler_1"], channels=["latest"])
         frames += await _all(socket, until="subscribed")
         frames += await _all(newest, until="snapshot")
-        for value in (2.4, 2.5, 2.6):
-            await write(daemon, "boiler_1", value, **_pressure())
-            # Long enough that each is a message of its own, and the last one only what changed.
+        for value in range(10):
+            await write(daemon, "boiler_1", 2.4 + value / 10, **_pressure())
             frames += [await frame_of(socket), await frame_of(newest)]
+            if "unit" not in frames[-1]["data"]["latest"]["boiler_1"]["pressure"]:
+                break
+            # Who has got everything, and may get a message at once, gets only what changed.
             await asyncio.sleep(0.6)
         await write(daemon, "boiler_2", True, metric="open")
         await _tell(daemon)
