@@ -30,15 +30,22 @@ EVENT_TYPES = "alert.triggered,alert.acknowledged,alert.resolved"
 LIST_COLUMNS = (
     Column("alert_id", title="ALERT", is_fixed=True),
     Column("level", is_fixed=True),
-    Column("status", is_fixed=True),
     Column("rule_name", title="RULE"),
-    Column("device_id", title="DEVICE"),
+    Column("device_id", title="DEVICE", is_fixed=True),
     Column("value", is_right=True),
     Column("triggered_at", title="SINCE", is_time=True),
+    Column("status", title="STATE"),
+)
+WATCH_COLUMNS = (
+    Column("alert_id", title="ALERT", is_fixed=True),
+    Column("level", is_fixed=True),
+    Column("status", title="STATE", is_fixed=True),
+    Column("device_id", title="DEVICE", is_fixed=True),
     Column("message"),
 )
 ITEM_COLUMNS = (
     *LIST_COLUMNS,
+    Column("message"),
     *(
         Column(name)
         for name in (
@@ -188,9 +195,9 @@ def watch(
     left = count
     for alert in _alerts(session, filters, is_new=is_new, until=Until(for_=for_)):
         if renderer.format == "table":
-            renderer.line(alert, columns=LIST_COLUMNS)
+            renderer.line(alert, columns=WATCH_COLUMNS)
         else:
-            renderer.rows([alert], columns=LIST_COLUMNS)
+            renderer.rows([alert], columns=WATCH_COLUMNS)
             renderer = renderer.without_headers()
         session.console.flush()
         if left is not None and (left := left - 1) == 0:

@@ -24,22 +24,48 @@ def print_table(
 ) -> None:
     """Print rows of cells that fit the terminal; ids and times are never cut."""
     table = Table(box=None, show_header=has_headers, pad_edge=False, padding=(0, 2, 0, 0))
-    for index, column in enumerate(columns):
-        widest = max([len(column.heading), *(len(line[index]) for line in cells)])
-        is_whole = column.is_fixed or column.is_time or is_wide
+    widest = [
+        max([len(column.heading), *(len(line[index]) for line in cells)])
+        for index, column in enumerate(columns)
+    ]
+    is_whole = [column.is_fixed or column.is_time or is_wide for column in columns]
+    room = shutil.get_terminal_size().columns - len(_GAP) * (len(columns) - 1)
+    widths = fit(widest, is_whole=is_whole, room=room)
+    for column, width in zip(columns, widths, strict=True):
         table.add_column(
             Text(column.heading, style="bold"),
             justify="right" if column.is_right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            min_width=widest if is_whole else min(widest, _CUT_WIDTH_MIN),
+            width=width,
         )
     for line in cells:
         # Text, not str: rich reads [brackets] in a str as markup and drops them.
         table.add_row(*(Text(cell) for cell in line))
-    floor = sum((c.min_width or 0) + len(_GAP) for c in table.columns)
-    console = _console(width_min=floor, has_color=has_color)
+    console = _console(width_min=sum(widths) + len(_GAP) * len(columns), has_color=has_color)
     console.print(table, soft_wrap=False, crop=False)
+
+
+def fit(widest: Sequence[int], *, is_whole: Sequence[bool], room: int) -> list[int]:
+    """Return the widths of columns: whole ones as they are; of the others the widest are cut first,
+    to no less than _CUT_WIDTH_MIN.
+
+    rich takes the same from each, until short ones are gone.
+    """
+    widths = list(widest)
+    cuttable = [i for i, whole in enumerate(is_whole) if not whole and widths[i] > _CUT_WIDTH_MIN]
+    excess = sum(widths) - room
+    while excess > 0 and cuttable:
+        longest = max(widths[i] for i in cuttable)
+        level = max([_CUT_WIDTH_MIN, *(widths[i] for i in cuttable if widths[i] < longest)])
+        tied = [i for i in cuttable if widths[i] == longest]
+        if longest == level:
+            break
+        each = min(longest - level, -(-excess // len(tied)))
+        for i in tied:
+            widths[i] -= each
+        excess = sum(widths) - room
+    return widths
 
 
 def _console(*, width_min: int, has_color: bool) -> Console:
