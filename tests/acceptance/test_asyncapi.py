@@ -25,7 +25,8 @@ DOCUMENT: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[2] / "docs" / "asyncapi.yaml").read_text()
 )
 ACTIONS = ("auth", "subscribe", "unsubscribe", "askPong")
-"""The messages of clients."""
+"""The messages of clients that are answered."""
+SILENT = "answerPing"
 REF = {
     "type": "object",
     "required": ["$ref"],
@@ -232,7 +233,7 @@ def test_what_a_daemon_sends_fits_its_schema(live: list[Frame], kind: str) -> No
         assert errors == [], json.dumps(frame)
 
 
-@pytest.mark.parametrize("message", sorted({*MESSAGES} - {*ACTIONS}))
+@pytest.mark.parametrize("message", sorted({*MESSAGES} - {*ACTIONS, SILENT}))
 def test_an_example_has_the_members_that_a_daemon_sends(live: list[Frame], message: str) -> None:
     sent = [_members(frame) for frame in live if message_of(frame) == message]
     for example in MESSAGES[message]["examples"]:
@@ -269,6 +270,15 @@ async def test_an_example_action_gets_one_of_its_answers(
     )
     assert answer["type"] == expected[0]["$ref"].rsplit("/", 1)[1]
     assert [error.message for error in validator(message_of(answer)).iter_errors(answer)] == []
+
+
+async def test_the_answer_to_a_ping_is_not_answered(daemon: DaemonProcess) -> None:
+    async with a_socket(daemon) as socket:
+        await frame_of(socket, "welcome")
+        await socket.send(json.dumps(MESSAGES[SILENT]["examples"][0]["payload"]))
+        await say(socket, "ping")
+
+        assert (await frame_of(socket))["type"] == "pong"
 
 
 @pytest.mark.parametrize("name", list(DOCUMENT["channels"]))
