@@ -7,10 +7,18 @@ import re
 import sys
 import tomllib
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    ValidationError,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -152,6 +160,12 @@ class Notifications(Section):
     keep: Duration = timedelta(days=90)
 
 
+class MetricsSection(Section):
+    """Who may read /metrics without a key."""
+
+    allow: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+
 class Log(Section):
     """What is logged, and how."""
 
@@ -181,6 +195,7 @@ class Config(BaseSettings):
     streams: Streams = Streams()
     auth: Auth = Auth()
     notifications: Notifications = Notifications()
+    metrics: MetricsSection = MetricsSection()
     log: Log = Log()
 
     @classmethod

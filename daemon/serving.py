@@ -16,6 +16,7 @@ from daemon.clock import SystemClock
 from daemon.config import Config
 from daemon.domain.errors import DomainError, StoreUnavailable
 from daemon.log import get_logger
+from daemon.observing import observe
 from daemon.parts import Parts
 from daemon.service.alerts import COUNT_EVERY_S
 from daemon.service.groups import REFRESH_EVERY_S
@@ -42,7 +43,7 @@ HEALTH_EVERY_S = 1.0
 KEY_USES_EVERY_S = 5.0
 GOODBYE_S = 0.25
 """How long kept connections have for their last request."""
-NEWCOMER_WAIT_S = 1.0
+NEWCOMER_WAIT_S = 2.0
 """How much longer connections have that have not sent their first request."""
 LAST_CALL_S = 0.05
 """How long connections that stand in the queue of the port have to be accepted."""
@@ -88,7 +89,8 @@ async def run(
         outside, drain_timeout_s=parts.config.server.drain_timeout_s, points=points
     )
     async with asyncio.TaskGroup() as tasks:
-        loops = [tasks.create_task(loop) for loop in (*_loops(parts), *company.loops)]
+        running = (*_loops(parts), *observe(parts), *company.loops)
+        loops = [tasks.create_task(loop) for loop in running]
         siblings = [tasks.create_task(sibling) for sibling in company.siblings]
         serving = tasks.create_task(server.serve(sockets=[listening]))
         services.health.started()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from daemon.clock import Clock
+from daemon.domain.figures import RouteFigures
 
 POINT_SECONDS = 60
 REQUEST_SECONDS = 300
+OTHER = ("other", "GET")
 
 
 class _Ring:
@@ -70,6 +72,7 @@ class Traffic:
         self.points_total = 0
         self.requests_total = 0
         self.failures_total = 0
+        self.routes = RouteFigures()
 
     def count_points(self, points: int) -> None:
         """Points that were committed, by this process or one that it follows."""
@@ -85,8 +88,17 @@ class Traffic:
         """Key, points and the key's name in the last so many whole seconds, at most 59."""
         return self._senders.sums(int(self._clock.monotonic_s()), seconds)
 
-    def count_request(self, *, status: int, duration_s: float, now_s: float | None = None) -> None:
-        """A request that was answered; 5xx count as failures. `now_s` saves a look at the clock."""
+    def count_request(
+        self,
+        *,
+        status: int,
+        duration_s: float,
+        now_s: float | None = None,
+        call: tuple[str, str] = OTHER,
+    ) -> None:
+        """A request that was answered; 5xx count as failures. `now_s` saves a look at the clock,
+        `call` is the template of the route and the method."""
+        self.routes.count(*call, status=status, duration_s=duration_s)
         second = int(self._clock.monotonic_s() if now_s is None else now_s)
         self.requests_total += 1
         self._requests.add(second, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from daemon import faults
@@ -21,8 +21,10 @@ from daemon.domain.errors import (
     DomainError,
     Invalid,
     StoreUnavailable,
+    TryLater,
     Unstorable,
 )
+from daemon.domain.figures import COUNTS, LATENESS_SECONDS, SECONDS, Histogram
 from daemon.domain.plain import PlainPoint, assemble
 from daemon.domain.points import Draft
 from daemon.log import get_logger
@@ -67,7 +69,26 @@ class IngestCounters:
     requests: int = 0
     failed_requests: int = 0
     flushes: int = 0
+    failed_flushes: int = 0
     commit_s_total: float = 0.0
+    refused_by_code: dict[str, int] = field(default_factory=dict)
+    commit_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    commit_points: Histogram = field(default_factory=lambda: Histogram(COUNTS))
+    lateness_s: Histogram = field(default_factory=lambda: Histogram(LATENESS_SECONDS))
+
+    def count_refused(self, codes: Iterable[str]) -> None:
+        for code in codes:
+            self.refused_points += 1
+            self.refused_by_code[code] = self.refused_by_code.get(code, 0) + 1
+
+    def count_commit(self, points: int, *, commit_s: float, lateness_s: float) -> None:
+        """A group that was committed; `lateness_s` is that of its newest point."""
+        self.flushes += 1
+        self.points += points
+        self.commit_s_total += commit_s
+        self.commit_s.observe(commit_s)
+        self.commit_points.observe(points)
+        self.lateness_s.observe(lateness_s)
 
 
 @dataclass(slots=True)
@@ -284,6 +305,7 @@ class Ingest:
                 await self._flush(group[:half])
                 await self._flush(group[half:])
             else:
+                self.counters.failed_flushes += isinstance(error, TryLater)
                 _fail(group, error)
         else:
             self.on_commit(seq, block)
@@ -316,9 +338,11 @@ class Ingest:
             batches=[w.batch for w in group if w.batch is not None],
         )
         faults.point(faults.Point.INGEST_AFTER_COMMIT)
-        self.counters.flushes += 1
-        self.counters.points += len(block)
-        self.counters.commit_s_total += self.clock.monotonic_s() - started_s
+        self.counters.count_commit(
+            len(block),
+            commit_s=self.clock.monotonic_s() - started_s,
+            lateness_s=max(0.0, (self.clock.now_us() - int(block.times_us.max())) / 1e6),
+        )
         return seq, block
 
     async def _flush_without_stored(self, group: Sequence[Waiting], error: BatchStored) -> None:

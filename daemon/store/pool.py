@@ -95,6 +95,17 @@ class Database:
         self._pools.clear()
         self._kept.clear()
 
+    def pool_numbers(self) -> dict[tuple[str, str], int]:
+        """Connections by class of work and state: `used`, `idle`, and how many there may be,
+        `max`."""
+        found: dict[tuple[str, str], int] = {}
+        for work, pool in self._pools.items():
+            idle = pool.get_idle_size() + len(self._kept[work])
+            found[work, "used"] = pool.get_size() - idle
+            found[work, "idle"] = idle
+            found[work, "max"] = pool.get_max_size()
+        return found
+
     @asynccontextmanager
     async def connection(self, work: Work, *, writing: bool = False) -> AsyncIterator[Connection]:
         """A connection of that class; driver errors inside become domain errors.

@@ -23,6 +23,7 @@ from daemon.transport.routes.latest import CACHE_CONTROL, etag_of, matches
 _PREFIX = b"/api/v1/telemetry/devices/"
 _SUFFIX = b"/latest"
 _MIDDLE = b"/metrics/"
+_CALL = ("/api/v1/telemetry/devices/{device_id}/metrics/{metric_name}/latest", "GET")
 _JSON = (b"content-type", b"application/json")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _CACHE_CONTROL = (b"cache-control", CACHE_CONTROL.encode())
@@ -63,7 +64,7 @@ class HotReads:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         duration_s = self._clock.monotonic_s() - began_s
-        self._traffic.count_request(status=status, duration_s=duration_s)
+        self._traffic.count_request(status=status, duration_s=duration_s, call=_CALL)
 
     def _find(self, scope: Scope, names: tuple[str, str]) -> Newest | None:
         """The point, or None where the route has to say why there is none."""

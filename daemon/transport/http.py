@@ -42,6 +42,7 @@ from daemon.transport.routes import (
     tickets,
 )
 from daemon.transport.routing import on_error
+from daemon.transport.scrape import serve_metrics
 from daemon.transport.services import Services
 from telemetryctl import __version__
 
@@ -92,6 +93,7 @@ def build_fastapi(services: Services, *, routers: Sequence[APIRouter] = ()) -> F
     for kind in (HTTPException, RequestValidationError, DomainError, Exception):
         app.add_exception_handler(kind, on_error)
     _serve_openapi(app)
+    serve_metrics(app, services)
     return app
 
 

@@ -93,7 +93,9 @@ class IngestRoutes:
             headers = [_JSON, (b"content-length", str(len(body)).encode())]
         headers += [(b"x-request-id", own_id.encode()), _NOSNIFF]
         now_s = self.ingest.clock.monotonic_s()
-        self.traffic.count_request(status=status, duration_s=now_s - began_s, now_s=now_s)
+        self.traffic.count_request(
+            status=status, duration_s=now_s - began_s, now_s=now_s, call=CALLS[route]
+        )
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -256,7 +258,9 @@ class IngestRoutes:
         for _ in range(CATALOG_TRIES_MAX):
             version = self.ingest.catalog_version
             admissions = [await self.ingest.admit(d, dry_run=call.dry_run) for d in drafts]
-            self.ingest.counters.refused_points += sum(len(a.refusals) for a in admissions)
+            self.ingest.counters.count_refused(
+                refusal.code for a in admissions for refusal in a.refusals
+            )
             blocks = [a.block for a in admissions if a.block is not None]
             if not blocks or call.dry_run:
                 return admissions
@@ -276,6 +280,16 @@ class IngestRoutes:
 
     def _count(self, principal: Principal, points: int) -> None:
         self.traffic.count_sender(principal.key_id, label=principal.name, points=points)
+
+
+_DEVICE = "/api/v1/telemetry/devices/{device_id}/telemetry"
+CALLS: dict[Route, tuple[str, str]] = {
+    IngestRoutes.single: (_DEVICE, "POST"),
+    IngestRoutes.batch: (f"{_DEVICE}/batch", "POST"),
+    IngestRoutes.bulk: ("/api/v1/telemetry/bulk", "POST"),
+    IngestRoutes.columns: ("/api/v1/telemetry/columns", "POST"),
+}
+"""Template and method of each route, as figures name them."""
 
 
 def route_of(raw_path: bytes) -> tuple[Route, str] | None:

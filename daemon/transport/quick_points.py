@@ -23,7 +23,7 @@ from daemon.service.ingest import Ingest
 from daemon.service.keys import Keys
 from daemon.transport.auth import token_of
 from daemon.transport.errors import answer_of
-from daemon.transport.ingest import IngestRoutes, route_of
+from daemon.transport.ingest import CALLS, IngestRoutes, route_of
 from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.request_id import new_request_id, request_id
 
@@ -39,6 +39,7 @@ _ACCEPTED = (
 )
 # A member of an enumeration takes as long to be found as the answer to be written.
 _OK = int(HTTPStatus.OK)
+_CALL = CALLS[IngestRoutes.single]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class QuickPoints:
         else:
             counters.failed_requests += 1
         now_s = self.ingest.clock.monotonic_s()
-        self.traffic.count_request(status=status, duration_s=now_s - held.began_s, now_s=now_s)
+        duration_s = now_s - held.began_s
+        self.traffic.count_request(status=status, duration_s=duration_s, now_s=now_s, call=_CALL)
 
 
 def _writes_everything(principal: Principal) -> bool:

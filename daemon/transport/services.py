@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends
@@ -15,6 +15,7 @@ from daemon.service.backtests import Backtests
 from daemon.service.channels import Channels
 from daemon.service.devices import Devices
 from daemon.service.events import Events
+from daemon.service.figures import Figures
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
@@ -59,6 +60,7 @@ class Services:
     reads: Reads
     subscriptions: Subscriptions
     tickets: Tickets
+    figures: Figures = field(default_factory=Figures)
     port: int = 0
 
 

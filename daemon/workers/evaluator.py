@@ -66,6 +66,16 @@ class Evaluator:
     def _let_tick(self) -> None:
         self._is_tick_due = True
 
+    @property
+    def position(self) -> int:
+        """Up to where the journal is judged, while this process does it."""
+        return self._evaluating.position
+
+    @property
+    def judged_points(self) -> int:
+        """Since the start of this process."""
+        return self._evaluating.judged_points
+
     async def _turn(self) -> float:
         """One look; returns how long to wait for the next, in seconds."""
         try:

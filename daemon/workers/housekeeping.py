@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -27,6 +28,12 @@ class Housekeeping:
         self._lease = lease
         self._clock = clock
         self._is_due = asyncio.Event()
+        self.removed: Counter[str] = Counter()
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process keeps house for all."""
+        return self._lease.grant is not None
 
     async def prepare(self) -> None:
         """Make the partitions that appends need, before this process says it is ready."""
@@ -76,6 +83,7 @@ class Housekeeping:
             # Every process keeps the journal writable, whoever else is at work.
             return {"partitions_made": await self._retention.make_partitions(now_us)}
         done = await self._retention.run_once(now_us, grant)
+        self.removed.update(done)
         if any(done.values()):
             log.info("housekeeping_done", **done)
         return done

@@ -60,6 +60,11 @@ class Relay:
         """Begin here, the first time: before this process says it is ready."""
         await self._relaying.prepare()
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process publishes for all."""
+        return self._lease.grant is not None
+
     async def run(self) -> None:
         """Work until cancelled, then give the lease back."""
         try:

@@ -1,0 +1,95 @@
+"""Figures that monitoring reads: what they are called, what kind they are, and their values."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Labels = tuple[tuple[str, str], ...]
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of buckets for durations of requests and commits."""
+LATENESS_SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3600.0, 86400.0)
+COUNTS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
+
+
+class Histogram:
+    """How many observations fell below each bound, and their sum; an observation costs a search
+    among a dozen bounds."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Bound and how many observations are not above it; the last bound is `+Inf`."""
+        total, found = 0, []
+        names = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
+        for name, count in zip(names, self.counts, strict=True):
+            total += count
+            found.append((name, float(total)))
+        return found
+
+
+class FigureKind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure with a value for each combination of its labels.
+
+    `name` is as Prometheus writes it, base unit last; a counter's ends in `_total`.
+    """
+
+    name: str
+    kind: FigureKind
+    help: str
+    values: Sequence[tuple[Labels, float]] = ()
+    histograms: Sequence[tuple[Labels, Histogram]] = ()
+
+
+def counter(name: str, said: str, value: float = 0, **labels: str) -> Figure:
+    """A counter with one value."""
+    return Figure(name, FigureKind.COUNTER, said, [(tuple(labels.items()), float(value))])
+
+
+def gauge(name: str, said: str, value: float, **labels: str) -> Figure:
+    """A gauge with one value."""
+    return Figure(name, FigureKind.GAUGE, said, [(tuple(labels.items()), float(value))])
+
+
+def histogram(name: str, said: str, value: Histogram) -> Figure:
+    """A histogram without labels."""
+    return Figure(name, FigureKind.HISTOGRAM, said, histograms=[((), value)])
+
+
+@dataclass(slots=True)
+class RouteFigures:
+    """Requests by route, method and status, and how long they took by route and method.
+
+    `route` is a template, so that there are few.
+    """
+
+    requests: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    durations: dict[tuple[str, str], Histogram] = field(default_factory=dict)
+    in_flight: int = 0
+
+    def count(self, route: str, method: str, *, status: int, duration_s: float) -> None:
+        key = (route, method, status)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        took = self.durations.get((route, method))
+        if took is None:
+            took = self.durations[route, method] = Histogram(SECONDS)
+        took.observe(duration_s)

@@ -1,0 +1,48 @@
+"""Wires what watches one process: the figures for monitoring, and the loops that look them up."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from daemon.parts import Parts
+from daemon.service import figures
+from daemon.service.figures import LOOK_EVERY_S, WATCH_EVERY_S, StoreWatch, Watch
+from daemon.store.figures import FigureStore
+from daemon.store.migrations import known_migrations
+from daemon.workers.repeat import repeat
+from telemetryctl import __version__
+
+
+def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
+    """Let the figures be read, and return the loops that they need."""
+    services, traffic = parts.services, parts.traffic
+    found = services.figures
+    found.process = str(services.health.process["number"])
+    found.allow = parts.config.metrics.allow
+    watch = Watch(parts.clock, head=lambda: parts.tail.position, judge=parts.evaluator)
+    stored = StoreWatch(FigureStore(parts.database), parts.clock)
+    leaders = {
+        "evaluator": lambda: parts.evaluator.is_leader,
+        "housekeeping": lambda: parts.housekeeping.is_leader,
+    }
+    relay = parts.relay
+    if relay is not None:
+        leaders["relay"] = lambda: relay.is_leader
+    found.sources[:] = [
+        figures.of_build(__version__, known_migrations()[-1].number, traffic),
+        figures.of_http(traffic),
+        figures.of_ingest(parts.ingest),
+        figures.of_streams(parts.hub.numbers),
+        figures.of_alerts(lambda: services.alerts.numbers() | parts.notifier.numbers()),
+        figures.of_database(services.health.details),
+        figures.of_leaders(leaders),
+        figures.of_removed(parts.housekeeping.removed),
+        watch.read,
+        stored.read,
+        *found.sources,
+    ]
+    return [
+        repeat(watch.look, every_s=WATCH_EVERY_S, name="watch"),
+        repeat(stored.look, every_s=LOOK_EVERY_S, name="figures"),
+    ]

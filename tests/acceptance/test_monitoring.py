@@ -1,0 +1,190 @@
+"""What monitoring sees: /metrics of a real daemon, the rules and the dashboard that we ship, and a
+real Prometheus."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from daemons import DaemonProcess
+from prometheus_client.parser import text_string_to_metric_families
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES, DASHBOARD = DEPLOY / "prometheus" / "rules.yml", DEPLOY / "grafana" / "telemetryd.json"
+MISSING = "promtool is not installed (apt-get install prometheus)"
+needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason=MISSING)
+_NAME = re.compile(r"\b(?:telemetry|process|python)_[a-z0-9_]+")
+
+
+@pytest.fixture(scope="module")
+def busy(daemon: DaemonProcess) -> DaemonProcess:
+    """A daemon that has done a little of everything that is counted."""
+    with daemon.http() as http:
+        for value in (1, 2, "not a number"):
+            point = {"metric_name": "t", "value": value, "timestamp": "2026-11-21T10:00:00Z"}
+            http.post("/devices/d1/telemetry", json=point)
+        http.post("/devices/d1/telemetry", json={"metric_name": "t"})
+        http.get("/devices/d1/metrics/t/latest")
+        http.get("/devices/d1")
+        http.get("/nothing/here")
+    deadline = time.monotonic() + 30
+    while "telemetry_journal_bytes" not in page(daemon) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return daemon
+
+
+def page(daemon: DaemonProcess) -> str:
+    answer = httpx.get(daemon.url + "/metrics", timeout=30)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return answer.text
+
+
+def samples(daemon: DaemonProcess) -> dict[str, list[tuple[dict[str, str], float]]]:
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(page(daemon)):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+@needs_promtool
+def test_promtool_accepts_the_page(busy: DaemonProcess) -> None:
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=page(busy), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_requests_are_counted_by_the_template_of_their_route(busy: DaemonProcess) -> None:
+    found = samples(busy)
+    counted = {(of["route"], of["code"]) for of, _ in found["telemetry_http_requests_total"]}
+
+    assert ("/api/v1/telemetry/devices/{device_id}/telemetry", "200") in counted
+    assert ("/api/v1/telemetry/devices/{device_id}", "200") in counted
+    assert ("other", "404") in counted
+    assert not [route for route, _ in counted if "d1" in route]
+    assert not [route for route, _ in counted if route in ("/metrics", "/health")]
+
+
+def test_points_are_counted_stored_and_refused(busy: DaemonProcess) -> None:
+    found = samples(busy)
+    points = {of["outcome"]: value for of, value in found["telemetry_ingest_points_total"]}
+
+    assert points["stored"] >= 2
+    assert points["refused"] == sum(
+        value for _, value in found["telemetry_ingest_rejected_points_total"]
+    )
+    assert found["telemetry_ingest_batch_points_count"][0][1] >= 1
+    assert found["telemetry_db_up"] == [({"process": "1"}, 1.0)]
+
+
+def test_no_figure_names_a_device_or_a_metric(busy: DaemonProcess) -> None:
+    labels = {name for values in samples(busy).values() for of, _ in values for name in of}
+
+    assert not labels & {"device", "device_id", "metric", "metric_name"}
+
+
+def test_behind_a_proxy_a_key_that_reads_is_needed(busy: DaemonProcess) -> None:
+    behind = {"X-Forwarded-For": "203.0.113.7"}
+    url = busy.url + "/metrics"
+    with busy.http() as http:
+        made = http.post("/keys", json={"name": "i", "scopes": ["ingest"], "tier": "free"}).json()
+
+    assert httpx.get(url, headers=behind).status_code == 401
+    with_key = behind | {"Authorization": f"Bearer {busy.key}"}
+    assert httpx.get(url, headers=with_key).status_code == 200
+    assert httpx.get(url, headers={"Authorization": f"Bearer {made['key']}"}).status_code == 403
+    assert httpx.get(url, headers={"Authorization": "Bearer tlm_wrong"}).status_code == 401
+
+
+# -- what we ship -----------------------------------------------------------------------------
+
+
+def expressions() -> list[str]:
+    rules = yaml.safe_load(RULES.read_text())
+    found = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    board = json.loads(DASHBOARD.read_text())
+    return found + [target["expr"] for one in board["panels"] for target in one["targets"]]
+
+
+def test_each_figure_of_the_rules_and_the_dashboard_is_there(busy: DaemonProcess) -> None:
+    there = set(samples(busy))
+    asked = {name for text in expressions() for name in _NAME.findall(text)}
+
+    assert len(asked) > 20
+    assert asked - there == set()
+
+
+@needs_promtool
+def test_promtool_accepts_the_rules() -> None:
+    for kind, file in (("rules", "rules.yml"), ("config", "prometheus.yml")):
+        done = subprocess.run(
+            ["promtool", "check", kind, file],
+            cwd=RULES.parent, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def prometheus(busy: DaemonProcess, tmp_path: Path) -> Iterator[str]:
+    """A real Prometheus that scrapes the daemon each second; gives its address."""
+    if not shutil.which("prometheus"):
+        pytest.skip(MISSING)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(RULES)]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [busy.url.split("//")[1]]
+    file = tmp_path / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config))
+    server = subprocess.Popen(
+        ["prometheus", f"--config.file={file}", f"--storage.tsdb.path={tmp_path}/data",
+         f"--web.listen-address={address}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield f"http://{address}"
+    server.terminate()
+    server.wait(20)
+
+
+def test_a_real_prometheus_answers_every_query_that_we_ship(prometheus: str) -> None:
+    def ask(query: str) -> list[Any]:
+        answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=30)
+        assert answer.status_code == 200, f"{query}: {answer.text}"
+        found: list[Any] = answer.json()["data"]["result"]
+        return found
+
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            found = ask("rate(telemetry_uptime_seconds[1m])")
+        except httpx.TransportError:
+            found = []
+        if found:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+    assert ask('up{job="telemetry"}')[0]["value"][1] == "1"
+    empty = []
+    for query in expressions():
+        plain = query.replace("$__rate_interval", "1m").replace("$instance", ".*")
+        result = ask(plain)
+        if not result and not re.search(r"[<>=]=? ?[\d.]+|>=|5\.\.|429", plain):
+            empty.append(plain)
+    assert empty == []
