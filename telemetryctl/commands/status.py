@@ -127,7 +127,10 @@ def _plain(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def screen(document: dict[str, Any], *, width: int) -> list[str]:
-    """Return the lines for a person: a headline, then each part with its figures folded."""
+    """Return the lines for a person: a headline, then each part with what its figures tell.
+
+    All figures of all parts are in the other formats.
+    """
     health = document["health"]
     uptime_s = (health.get("performance") or {}).get("uptime_s")
     uptime = f"up {times.format_duration(timedelta(seconds=uptime_s))}" if uptime_s else ""
@@ -142,12 +145,25 @@ def screen(document: dict[str, Any], *, width: int) -> list[str]:
         rows.append(("stats", "", _plain(document["stats"])))
     for name, state, figures in rows:
         if state != "absent":
-            lines += _folded(name, str(state), figures, width=width)
+            lines += _folded(name, str(state), _telling(figures), width=width)
     return lines
 
 
 NAME_WIDTH = 18
 STATE_WIDTH = 6
+PART_LINES_MAX = 2
+SHOWN_AT_ZERO = frozenset(
+    {"alerts_active", "alerts_critical", "connections", "points", "points_per_second", "rules"}
+)
+
+
+def _telling(figures: dict[str, Any]) -> dict[str, Any]:
+    """Leave out bounds, and what is zero and usually so."""
+    return {
+        name: value
+        for name, value in figures.items()
+        if not name.endswith("_max") and (value or value is False or name in SHOWN_AT_ZERO)
+    }
 
 
 def _folded(name: str, state: str, figures: dict[str, Any], *, width: int) -> list[str]:
@@ -158,7 +174,11 @@ def _folded(name: str, state: str, figures: dict[str, Any], *, width: int) -> li
             lines.append(line.rstrip())
             line = " " * len(start)
         line += f"  {figure}"
-    return [*lines, line.rstrip()]
+    lines.append(line.rstrip())
+    if len(lines) > PART_LINES_MAX:
+        last = lines[PART_LINES_MAX - 1][: width - 3]
+        lines = [*lines[: PART_LINES_MAX - 1], f"{last}  …"]
+    return lines
 
 
 def _figure(name: str, value: Any) -> str:
