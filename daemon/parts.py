@@ -284,7 +284,8 @@ def _evaluator(
     evaluating = Evaluating(store, history=history, tail=tail, ring=ring, clock=clock)
 
     def numbers() -> IntakeNumbers:
-        return IntakeNumbers(ingest.counters.flushes, ingest.is_waiting)
+        counters = ingest.counters
+        return IntakeNumbers(counters.flushes, counters.failed_flushes, ingest.is_waiting)
 
     evaluating.intake = Intake(numbers, now_us=clock.now_us())
     return Evaluator(evaluating, lease, tail=tail, clock=clock)

@@ -56,7 +56,7 @@ class Evaluating:
         self._feed = BlockFeed(tail, ring, clock=clock)
         self._clock = clock
         self._silence = self._new_watch()
-        self.intake = Intake(lambda: IntakeNumbers(0, False), now_us=clock.now_us())
+        self.intake = Intake(lambda: IntakeNumbers(0, 0, False), now_us=clock.now_us())
         self._evaluation = self._blank()
         self._versions = Versions(0, 0)
         self._seen = (0, 0)

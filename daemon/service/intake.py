@@ -14,9 +14,10 @@ UNSURE_AFTER_US = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class IntakeNumbers:
-    """Commits since the start, and whether requests wait just now."""
+    """Commits since the start that were made, that failed, and whether requests wait just now."""
 
     commits: int
+    failed: int
     is_waiting: bool
 
 
@@ -31,21 +32,20 @@ class Intake:
         self._seen = numbers()
         self._stuck_us: int | None = None
         self._away_us: int | None = None
-        self._now_us = now_us
+        self._asked_us = self._now_us = now_us
         self.since_us = now_us
 
     def look(self, now_us: int) -> None:
         """See whether commits go on; every turn of the evaluator does."""
         found, self._now_us = self._numbers(), now_us
         if found.commits != self._seen.commits:
-            if self._is_long(self._stuck_us, DOWN_AFTER_US):
-                self.since_us = now_us
-            self._stuck_us = None
-        elif found.is_waiting:
+            self._go_on()
+        elif found.is_waiting or found.failed != self._seen.failed:
             self._stuck_us = now_us if self._stuck_us is None else self._stuck_us
-        elif not self._is_long(self._stuck_us, DOWN_AFTER_US):
-            # Whoever waited gave up, and nobody asks: that is no outage yet.
-            self._stuck_us = None
+            self._asked_us = now_us
+        elif now_us - self._asked_us > DOWN_AFTER_US:
+            # Whoever waited gave up, and nobody asks any more.
+            self._go_on()
         self._seen = found
 
     def failed(self, now_us: int) -> None:
@@ -65,6 +65,11 @@ class Intake:
             self.since_us = self._now_us
             return away_us
         return self._stuck_us if self._is_long(self._stuck_us, DOWN_AFTER_US) else None
+
+    def _go_on(self) -> None:
+        if self._is_long(self._stuck_us, DOWN_AFTER_US):
+            self.since_us = self._now_us
+        self._stuck_us = None
 
     def _is_long(self, since_us: int | None, enough_us: int) -> bool:
         return since_us is not None and self._now_us - since_us >= enough_us

@@ -154,17 +154,17 @@ async def test_a_device_whose_other_metrics_go_on_misses_one_metric(bench: Bench
 
 
 async def test_an_outage_of_our_own_is_one_alert_and_no_device_s(bench: Bench) -> None:
-    numbers = IntakeNumbers(1, False)
+    numbers = IntakeNumbers(1, 0, False)
     bench.evaluating.intake = Intake(lambda: numbers, now_us=NOW_US)
     await bench.rule(**QUIET)
     await keep_sending(bench, fleet(50), for_s=70)
 
-    numbers = IntakeNumbers(1, True)
+    numbers = IntakeNumbers(1, 0, True)
     for _ in range(20):
         await bench.judge()
         await bench.tick(5)
     silent = await told(bench)
-    numbers = IntakeNumbers(2, False)
+    numbers = IntakeNumbers(2, 0, False)
     await keep_sending(bench, fleet(50), for_s=60)
 
     assert silent == [("ingest", None, "active")]
