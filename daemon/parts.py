@@ -95,20 +95,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     tail = Tail(journal, series, Registry(), Head(), Latest())
     traffic = Traffic(clock)
     hub = _hub(config, tail, clock)
-
-    def on_commit(seq: int, block: Block) -> None:
-        tail.apply_own(seq, block)
-        traffic.count_points(len(block))
-
-    ingest = Ingest(
-        journal,
-        _catalog(config, series, tail),
-        clock,
-        tail.reload_catalog,
-        on_commit,
-        _ingest_limits(config),
-    )
-    tail.is_flushing = lambda: ingest.is_flushing
+    ingest = _ingest(config, series, tail, traffic)
     telling = _telling(config, database, tail, clock, holder=writer)
     notifier = Notifier(telling.notifying)
     services = _services(database, tail, traffic, telling, port=port)
@@ -149,6 +136,25 @@ def _telling(
     box = secret_box(config.auth.secret_key, file=default_secret_key_file())
     options = TellingOptions(holder, box, section.allow_hosts, section.give_up_after)
     return make_telling(database, registry=tail.registry, clock=clock, options=options)
+
+
+def _ingest(config: Config, series: SeriesStore, tail: Tail, traffic: Traffic) -> Ingest:
+    """The flush loop; what it commits is shown by the tail at once, and counted."""
+
+    def on_commit(seq: int, block: Block) -> None:
+        tail.apply_own(seq, block)
+        traffic.count_points(len(block))
+
+    ingest = Ingest(
+        tail.journal,
+        _catalog(config, series, tail),
+        SystemClock(),
+        tail.reload_catalog,
+        on_commit,
+        _ingest_limits(config),
+    )
+    tail.is_flushing = lambda: ingest.is_flushing
+    return ingest
 
 
 def _hub(config: Config, tail: Tail, clock: Clock) -> Hub:
@@ -238,20 +244,24 @@ def _services(
         backtests=alerting.backtests,
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),
-        stats=Stats(
-            StatsStore(database),
-            clock=clock,
-            registry=tail.registry,
-            head=tail.head,
-            presence=presence,
-            traffic=traffic,
-        ),
+        stats=_stats(database, tail, presence, traffic),
         rates=Rates(tail, traffic=traffic, clock=clock),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
         subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
         tickets=Tickets(TicketStore(database), keys=keys),
         port=port,
+    )
+
+
+def _stats(database: Database, tail: Tail, presence: Presence, traffic: Traffic) -> Stats:
+    return Stats(
+        StatsStore(database),
+        clock=SystemClock(),
+        registry=tail.registry,
+        head=tail.head,
+        presence=presence,
+        traffic=traffic,
     )
 
 
