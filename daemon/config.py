@@ -32,7 +32,7 @@ _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
 # A server of NATS may be named with its token: nats://token@host.
 _USER_ONLY = re.compile(r"((?:nats|tls|wss?)://)[^:/@,]+@")
-_SECRETS = ("password", "token", "secret_key")
+_SECRETS = ("password", "token", "secret_key", "jwt_secret", "jwt_secrets_former")
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -146,10 +146,49 @@ class Streams(Section):
     subscription_life: Duration = timedelta(seconds=60)
 
 
+Scope = Literal[
+    "ingest", "read", "alerts:write", "metrics:write", "devices:write", "export", "keys", "admin"
+]
+Patterns = tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/*?-]{1,128}$")], ...]
+JwtSecret = Annotated[str, Field(repr=False, max_length=4096)]
+
+
+class TokenIssuer(Section):
+    """Another issuer whose access tokens are accepted: its keys, and what its tokens allow."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
+    issuer: str = Field(min_length=1, max_length=256)
+    audience: str = Field(min_length=1, max_length=256)
+    algorithm: Literal[
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+        "HS256", "HS384", "HS512",
+    ]  # fmt: skip
+    key_file: Path | None = None
+    jwks_file: Path | None = None
+    scopes_claim: str = "scope"
+    scopes: dict[str, tuple[Scope, ...]] = {}
+    tier: Literal["free", "pro", "enterprise"] = "free"
+    devices: Patterns | None = None
+    groups: Patterns | None = None
+    metrics: Patterns | None = None
+
+
+class InternalCalls(Section):
+    """What the header X-Internal-Call does: nothing."""
+
+    mode: Literal["off"] = "off"
+
+
 class Auth(Section):
-    """Secrets of the daemon itself."""
+    """Secrets of the daemon itself, how long logins last, and whose tokens are accepted."""
 
     secret_key: str = Field(default="", repr=False)
+    jwt_secret: JwtSecret = ""
+    jwt_secrets_former: tuple[JwtSecret, ...] = Field(default=(), repr=False)
+    access_life: Duration = Field(default=timedelta(minutes=15), ge=timedelta(seconds=10))
+    session_life: Duration = Field(default=timedelta(days=30), ge=timedelta(minutes=1))
+    issuers: tuple[TokenIssuer, ...] = ()
+    internal: InternalCalls = InternalCalls()
 
 
 class Notifications(Section):
@@ -242,6 +281,11 @@ def default_data_dir() -> Path:
 def default_secret_key_file() -> Path:
     """Beside the folder of the embedded database, whether that is used or not."""
     return default_data_dir().parent / "secret_key"
+
+
+def default_jwt_secret_file() -> Path:
+    """Beside that."""
+    return default_data_dir().parent / "jwt_secret"
 
 
 def default_config_file() -> Path | None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from daemon.clock import Clock, SystemClock
-from daemon.config import Config, default_secret_key_file
+from daemon.config import Config, default_jwt_secret_file, default_secret_key_file
 from daemon.delivery.telling import Telling, TellingOptions, make_telling
 from daemon.domain.block import Block
 from daemon.domain.errors import DomainError
+from daemon.domain.foreign import ForeignRights
 from daemon.live.connection import Budget
 from daemon.live.dispatch import HubLimits
 from daemon.live.head import Head
@@ -32,13 +33,16 @@ from daemon.service.health import Health
 from daemon.service.history import History
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.intake import Intake, IntakeNumbers
+from daemon.service.issuers import IssuerSettings
 from daemon.service.keys import Keys
+from daemon.service.logins import make_sessions, session_settings, signing_secrets
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
 from daemon.service.reads import make_reads
 from daemon.service.relaying import RELAY, Relaying
 from daemon.service.retention import Keep, Retention
 from daemon.service.secret_box import secret_box
+from daemon.service.sessions import SessionSettings
 from daemon.service.stats import Stats
 from daemon.service.stream_limits import StreamLimits
 from daemon.service.streams import Streams
@@ -99,6 +103,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     telling = _telling(config, database, tail, clock, holder=writer)
     notifier = Notifier(telling.notifying)
     services = _services(database, tail, traffic, telling, port=port)
+    services.sessions.configure(_session_settings(config))
     services.health.process = {"number": process, "of": config.server.processes}
     services.health.add_section("data_ingestion", ingest.numbers)
     services.health.add_section("real_time_stream", hub.numbers)
@@ -206,6 +211,34 @@ def _catalog(config: Config, series: SeriesStore, tail: Tail) -> Catalog:
     )
 
 
+def _session_settings(config: Config) -> SessionSettings:
+    """Whose tokens are accepted, and what our own are signed with. Raises DomainError."""
+    section = config.auth
+    secrets = signing_secrets(
+        section.jwt_secret, former=section.jwt_secrets_former, file=default_jwt_secret_file()
+    )
+    issuers = [
+        IssuerSettings(
+            name=one.name,
+            issuer=one.issuer,
+            audience=one.audience,
+            algorithm=one.algorithm,
+            rights=ForeignRights(
+                one.scopes_claim, one.scopes, one.tier, one.devices, one.groups, one.metrics
+            ),
+            key_file=one.key_file,
+            jwks_file=one.jwks_file,
+        )
+        for one in section.issuers
+    ]
+    return session_settings(
+        secrets,
+        issuers=issuers,
+        access_life=section.access_life,
+        session_life=section.session_life,
+    )
+
+
 def _services(
     database: Database, tail: Tail, traffic: Traffic, telling: Telling, *, port: int
 ) -> Services:
@@ -221,6 +254,7 @@ def _services(
         await groups.refresh()
 
     keys = Keys(KeyStore(database), clock=clock, members=membership)
+    sessions = make_sessions(database, keys=keys, clock=clock)
     alerting = make_alerting(database, tail=tail, clock=clock)
     return Services(
         clock=clock,
@@ -249,7 +283,8 @@ def _services(
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
         subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
-        tickets=Tickets(TicketStore(database), keys=keys),
+        tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
+        sessions=sessions,
         port=port,
     )
 

@@ -27,10 +27,12 @@ from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.keys import Keys
+from daemon.service.logins import make_sessions
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
 from daemon.service.reads import make_reads
 from daemon.service.secret_box import SecretBox
+from daemon.service.sessions import SessionSettings
 from daemon.service.stats import Stats
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tail import Tail
@@ -51,6 +53,7 @@ from daemon.transport.http import build_api
 from daemon.transport.services import Services
 
 API = "/api/v1/telemetry"
+JWT_SECRET = b"a secret of tests, which is long enough"
 
 
 @dataclass
@@ -129,6 +132,8 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         await groups.refresh()
 
     keys = Keys(KeyStore(database), clock=clock, members=membership)
+    sessions = make_sessions(database, keys=keys, clock=clock)
+    sessions.configure(SessionSettings((JWT_SECRET,)))
     options = TellingOptions(uuid4(), SecretBox(bytes(32)), ["127.0.0.1"])
     telling = make_telling(database, registry=tail.registry, clock=clock, options=options)
     alerting = make_alerting(database, tail=tail, clock=clock)
@@ -166,6 +171,7 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
         subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
-        tickets=Tickets(TicketStore(database), keys=keys),
+        tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
+        sessions=sessions,
         port=8218,
     )

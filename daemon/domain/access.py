@@ -31,12 +31,23 @@ class GroupMembers(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """What an access token belongs to: a login here, or, without `session_id`, a token of another
+    issuer, which is good until `expires_s` (seconds since 1970)."""
+
+    session_id: str | None
+    expires_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of a key. `devices`, `groups` and `metrics` are glob patterns over the whole id,
-    those of `groups` over the name too; None means all.
+    """The holder of a key, or of an account: then `key_id` is the account's.
+
+    `devices`, `groups` and `metrics` are glob patterns over the whole id, those of `groups` over
+    the name too; None means all.
 
     A key that is bound to groups sees their members of the moment, as `members` knows them, and
-    what its patterns of devices allow beside.
+    what its patterns of devices allow beside. `session` is there when it came with an access token.
     """
 
     key_id: str
@@ -47,11 +58,17 @@ class Principal:
     groups: tuple[str, ...] | None = None
     metrics: tuple[str, ...] | None = None
     members: GroupMembers | None = field(default=None, compare=False, repr=False)
+    session: Session | None = field(default=None, compare=False)
 
     def require(self, scope: str) -> None:
         """Raises Forbidden unless the key carries the scope; `admin` carries all."""
         if scope not in self.scopes and "admin" not in self.scopes:
             raise Forbidden(f"this needs the scope {scope}")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it came with a token of another issuer, who alone can end it."""
+        return self.session is not None and self.session.session_id is None
 
     @property
     def sees_everything(self) -> bool:

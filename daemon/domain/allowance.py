@@ -24,6 +24,10 @@ class Allowance:
         self._left -= 1
         return True
 
+    def give_back(self) -> None:
+        """What was counted last did not happen."""
+        self._left = min(self.burst, self._left + 1)
+
     def wait_s(self, now_s: float) -> float:
         """Seconds until it may happen again."""
         del now_s

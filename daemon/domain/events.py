@@ -15,7 +15,16 @@ import orjson
 from daemon.domain.access import Principal
 from daemon.domain.ids import new_id
 
-OWN_PREFIXES = ("telemetry", "metric", "device", "group", "key", "alert", "notification")
+OWN_PREFIXES = (
+    "telemetry",
+    "metric",
+    "device",
+    "group",
+    "key",
+    "account",
+    "alert",
+    "notification",
+)
 """What this system tells itself; nobody else may."""
 ALERT_CHANGES = frozenset({"alert.triggered", "alert.acknowledged", "alert.resolved"})
 """Types whose data is an alert."""
@@ -51,6 +60,10 @@ class EventType(StrEnum):
     KEY_CREATED = "key.created"
     KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"
+    ACCOUNT_CREATED = "account.created"
+    ACCOUNT_UPDATED = "account.updated"
+    ACCOUNT_DELETED = "account.deleted"
+    SESSION_REUSED = "account.session.reused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +139,11 @@ def is_own_type(text: str) -> bool:
 def sees_event(principal: Principal, event: Event | NewEvent) -> bool:
     """Whether the asker may know of it.
 
-    An event about a device or metric shows itself to who sees those; one about keys to their
-    holders; one about a rule, or an alert of more than one device, to who sees all devices; any
-    other to who sees everything.
+    An event about a device or metric shows itself to who sees those; one about keys and accounts to
+    the holders of keys; one about a rule, or an alert of more than one device, to who sees all
+    devices; any other to who sees everything.
     """
-    if event.type.startswith("key."):
+    if event.type.startswith(("key.", "account.")):
         scopes = principal.scopes
         return principal.sees_everything and ("keys" in scopes or "admin" in scopes)
     if event.device_id is None and event.metric_name is None:

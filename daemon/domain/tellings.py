@@ -37,6 +37,20 @@ class DescribedKey(Protocol):
     def expires_at(self) -> datetime | None: ...
 
 
+class DescribedAccount(Protocol):
+    """What of an account may be told."""
+
+    @property
+    def account_id(self) -> str: ...
+    @property
+    def username(self) -> str: ...
+    @property
+    def scopes(self) -> Sequence[str]: ...
+    @property
+    def tier(self) -> str: ...
+
+
+_ACCOUNT_FIELDS = ("account_id", "username", "scopes", "tier")
 _KEY_FIELDS = ("key_id", "name", "scopes", "tier", "devices", "groups", "metrics", "expires_at")
 
 
@@ -208,4 +222,52 @@ def key_revoked(key_id: str, name: str, *, by: str, now_us: int) -> NewEvent:
         now_us=now_us,
         subject=key_id,
         data={"key_id": key_id, "name": name},
+    )
+
+
+def account_created(account: DescribedAccount, *, by: str, now_us: int) -> NewEvent:
+    """What it may do."""
+    return _of_account(EventType.ACCOUNT_CREATED, account, "is created", by=by, now_us=now_us)
+
+
+def account_updated(
+    account: DescribedAccount, fields: Sequence[str], *, by: str, now_us: int
+) -> NewEvent:
+    """`changed` names the fields, of which none is told."""
+    said = f"is changed: {', '.join(fields)}"
+    changed = list(fields)
+    return _of_account(
+        EventType.ACCOUNT_UPDATED, account, said, by=by, now_us=now_us, changed=changed
+    )
+
+
+def account_deleted(account: DescribedAccount, *, by: str, now_us: int) -> NewEvent:
+    """Nobody logs in to it any more."""
+    return _of_account(EventType.ACCOUNT_DELETED, account, "is deleted", by=by, now_us=now_us)
+
+
+def _of_account(
+    type: EventType, account: DescribedAccount, said: str, *, by: str, now_us: int, **data: object
+) -> NewEvent:
+    shown = {name: getattr(account, name) for name in _ACCOUNT_FIELDS}
+    return new_event(
+        type,
+        f"account {account.username} {said}",
+        by=by,
+        now_us=now_us,
+        subject=account.account_id,
+        data=shown | data,
+    )
+
+
+def session_reused(session_id: str, holder: str, *, address: str, now_us: int) -> NewEvent:
+    """A refresh token came a second time, so somebody else may have it: the session is ended."""
+    return new_event(
+        EventType.SESSION_REUSED,
+        f"a refresh token of {holder} was used twice; its session is ended",
+        by="telemetryd",
+        now_us=now_us,
+        subject=session_id,
+        data={"session_id": session_id, "principal": holder, "address": address},
+        severity=Severity.WARNING,
     )

@@ -1,19 +1,22 @@
 """API keys: who a credential is, and making, rotating and revoking keys.
 
-Their text is made in domain/tokens.
+Their text is made in domain/tokens. Who an access token stands for is asked of service/sessions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Protocol
 
 from daemon.clock import Clock, as_datetime
 from daemon.domain import tellings
-from daemon.domain.access import GroupMembers, Principal
+from daemon.domain.access import GroupMembers, Principal, Session
+from daemon.domain.bearer import Claims, looks_like_one
 from daemon.domain.errors import (
     Busy,
     Forbidden,
@@ -26,6 +29,7 @@ from daemon.domain.ids import new_id
 from daemon.domain.key_request import KeyRequest, check_patterns, is_within, principal_of
 from daemon.domain.tokens import digest_of, key_id_of, new_token
 from daemon.log import get_logger
+from daemon.service.failure_log import FailureLog
 from daemon.service.key_cache import ExpiringCache
 from daemon.store.keys import KeyRow, KeyStore, KeyUse, NewKey
 
@@ -38,7 +42,6 @@ CACHE_ENTRIES_MAX = 4_096
 LOOKUPS_MAX = 2
 LOOKUPS_WAITING_MAX = 256
 USE_NOTED_EVERY_S = 60.0
-FAILURES_LOGGED_PER_S = 10
 
 log = get_logger()
 
@@ -65,10 +68,24 @@ class KeyView:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a stream was opened with; without `digest` by a ticket of the key."""
+    """What a stream was opened with; without `digest` by a ticket of the key, with a `session` by
+    an access token or a ticket of that."""
 
     key_id: str
     digest: bytes | None
+    session: Session | None = None
+
+
+Found = tuple[Principal, float]
+"""Who it is, and for how many seconds that may be believed."""
+
+
+class AccessTokens(Protocol):
+    """What is known of access tokens."""
+
+    def read(self, token: str) -> Claims: ...
+    async def holder(self, claims: Claims) -> Found | None: ...
+    async def lapsed(self, held: Collection[Credential]) -> set[Credential]: ...
 
 
 class Keys:
@@ -83,7 +100,7 @@ class Keys:
         members: GroupMembers | None = None,
     ) -> None:
         self._store = store
-        self._members = members
+        self.members = members
         self._clock = clock
         self._env = env
         self._accepted: ExpiringCache[Principal] = ExpiringCache(
@@ -94,7 +111,8 @@ class Keys:
         self._lookup_turn = asyncio.Semaphore(LOOKUPS_MAX)
         self._uses: dict[str, KeyUse] = {}
         self._noted_at_s: dict[str, float] = {}
-        self._failures = _FailureLog(clock)
+        self._failures = FailureLog(clock)
+        self.sessions: AccessTokens | None = None
 
     def cached(self, token: str) -> Principal | None:
         """The holder of a key that was accepted in the last seconds; None means.
@@ -103,33 +121,55 @@ class Keys:
         """
         return self._accepted.get(digest_of(token))
 
+    def forget(self) -> None:
+        """Ask again of everybody: somebody's right has ended."""
+        self._accepted.clear()
+
     async def authenticate(self, token: str | None, *, address: str) -> Principal:
-        """The holder of this key.
+        """The holder of this key or access token.
 
         Raises Unauthenticated, and StoreUnavailable or Busy when it can't be known now: never open,
         never a wrong 401.
         """
         if token is None:
             raise self._refusal("missing", key_id=None, address=address)
-        key_id = key_id_of(token)
-        if key_id is None:
-            raise self._refusal("malformed", key_id=None, address=address)
         digest = digest_of(token)
         principal = self._accepted.get(digest)
         if principal is None:
+            key_id, find = self._finder(token, digest, address=address)
             if self._refused.get(digest) is None:
-                principal = await self._look_up_once(key_id, digest)
+                principal = await self._look_up_once(digest, find)
             if principal is None:
                 raise self._refusal("unknown", key_id=key_id, address=address)
-            self._note_use(key_id, address)
+        self._note_use(principal.key_id, address)
         return principal
+
+    def _finder(
+        self, token: str, digest: bytes, *, address: str
+    ) -> tuple[str, Callable[[], Awaitable[Found | None]]]:
+        """The id that the credential names, and how to find its holder.
+
+        Raises Unauthenticated for what can be neither a key nor a token, without a query.
+        """
+        key_id = key_id_of(token)
+        if key_id is not None:
+            return key_id, partial(self._found, key_id, digest)
+        if self.sessions is None or not looks_like_one(token):
+            raise self._refusal("malformed", key_id=None, address=address)
+        try:
+            claims = self.sessions.read(token)
+        except Unauthenticated as error:
+            raise self._refusal("token", key_id=None, address=address) from error
+        return claims.subject, partial(self.sessions.holder, claims)
 
     def _refusal(self, reason: str, *, key_id: str | None, address: str) -> Unauthenticated:
         self._failures.log(reason, key_id=key_id, address=address)
         return Unauthenticated()
 
-    async def _look_up_once(self, key_id: str, digest: bytes) -> Principal | None:
-        """One query for all requests that come with the same key meanwhile."""
+    async def _look_up_once(
+        self, digest: bytes, find: Callable[[], Awaitable[Found | None]]
+    ) -> Principal | None:
+        """One query for all requests that come with the same credential meanwhile."""
         running = self._lookups.get(digest)
         if running is not None:
             return await asyncio.shield(running)
@@ -138,7 +178,7 @@ class Keys:
         future: asyncio.Future[Principal | None] = asyncio.get_running_loop().create_future()
         self._lookups[digest] = future
         try:
-            principal = await self._look_up(key_id, digest)
+            principal = await self._look_up(digest, find)
             future.set_result(principal)
             return principal
         except Exception as error:
@@ -152,17 +192,38 @@ class Keys:
             if future.exception() is not None:
                 pass  # Taken, so that asyncio does not report it when nobody waits.
 
-    async def _look_up(self, key_id: str, digest: bytes) -> Principal | None:
+    async def _look_up(
+        self, digest: bytes, find: Callable[[], Awaitable[Found | None]]
+    ) -> Principal | None:
         async with self._lookup_turn:
-            row = await self._store.find(key_id)
-        now = as_datetime(self._clock.now_us())
-        lifetime_s = 0.0 if row is None else _accepted_for_s(row, digest, now)
-        if row is None or lifetime_s <= 0:
-            self._refused.put(digest, key_id, lifetime_s=REFUSED_FOR_S)
+            found = await find()
+        if found is None or found[1] <= 0:
+            self._refused.put(digest, "", lifetime_s=REFUSED_FOR_S)
             return None
-        principal = self._principal(row)
-        self._accepted.put(digest, principal, lifetime_s=lifetime_s)
-        return principal
+        self._accepted.put(digest, found[0], lifetime_s=found[1])
+        return found[0]
+
+    async def _found(self, key_id: str, digest: bytes) -> Found | None:
+        row = await self._store.find(key_id)
+        if row is None:
+            return None
+        now = as_datetime(self._clock.now_us())
+        return self._principal(row), _accepted_for_s(row, digest, now)
+
+    async def holders_of(
+        self, shown: Collection[tuple[str, bytes]]
+    ) -> dict[tuple[str, bytes], Principal]:
+        """The holders of keys that would be accepted now, by id and hash of the secret.
+
+        Raises StoreUnavailable.
+        """
+        rows = {row.key_id: row for row in await self._store.find_many({key for key, _ in shown})}
+        now = as_datetime(self._clock.now_us())
+        return {
+            (key_id, digest): self._principal(row)
+            for key_id, digest in shown
+            if (row := rows.get(key_id)) is not None and _is_alive(row, digest, now)
+        }
 
     async def holder_of(self, key_id: str) -> Principal:
         """The holder of a key that a ticket stands for.
@@ -179,21 +240,26 @@ class Keys:
 
         Raises StoreUnavailable.
         """
-        rows = await self._store.find_many({credential.key_id for credential in held})
+        of_sessions = {credential for credential in held if credential.session is not None}
+        ended = await self.sessions.lapsed(of_sessions) if self.sessions and of_sessions else set()
+        shown = set(held) - of_sessions
+        rows = await self._store.find_many({credential.key_id for credential in shown})
         known = {row.key_id: row for row in rows}
         now = as_datetime(self._clock.now_us())
-        return {
+        return ended | {
             credential
-            for credential in held
+            for credential in shown
             if (row := known.get(credential.key_id)) is None
             or not _is_alive(row, credential.digest, now)
         }
 
     def _principal(self, row: KeyRow) -> Principal:
         """The holder, who sees the members of its groups as they are when it is asked."""
-        return replace(_principal(row), members=self._members)
+        return replace(_principal(row), members=self.members)
 
     def _note_use(self, key_id: str, address: str) -> None:
+        if not key_id.startswith("key_"):
+            return
         now_s = self._clock.monotonic_s()
         if now_s - self._noted_at_s.get(key_id, -USE_NOTED_EVERY_S) >= USE_NOTED_EVERY_S:
             self._noted_at_s[key_id] = now_s
@@ -240,13 +306,16 @@ class Keys:
         )
 
     async def _refuse_wider(self, wanted: KeyRequest, *, by: Principal, now: datetime) -> None:
-        own = await self._store.find(by.key_id)
-        if own is None:
-            raise Unauthenticated()
+        if by.is_foreign:
+            raise Forbidden("a token of another issuer makes no keys", code="foreign_token")
+        ends = None
+        if by.key_id.startswith("key_"):
+            own = await self._store.find(by.key_id)
+            if own is None:
+                raise Unauthenticated()
+            ends = own.expires_at
         expires_at = None if wanted.lifetime is None else now + wanted.lifetime
-        is_longer = own.expires_at is not None and (
-            expires_at is None or expires_at > own.expires_at
-        )
+        is_longer = ends is not None and (expires_at is None or expires_at > ends)
         if is_longer or not is_within(principal_of(wanted), by):
             raise Forbidden("a key can't make one that may do more than itself", code="wider_key")
 
@@ -321,36 +390,6 @@ class Keys:
             return None
         log.info("key_bootstrapped", key_id=key_id)
         return token
-
-
-class _FailureLog:
-    """Logs refused credentials, at most FAILURES_LOGGED_PER_S lines.
-
-    How many were left out is said in the next.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._second = 0
-        self._lines = 0
-        self._left_out = 0
-
-    def log(self, reason: str, *, key_id: str | None, address: str) -> None:
-        second = int(self._clock.monotonic_s())
-        if second != self._second:
-            self._second, self._lines = second, 0
-        if self._lines >= FAILURES_LOGGED_PER_S:
-            self._left_out += 1
-            return
-        self._lines += 1
-        left_out, self._left_out = self._left_out, 0
-        log.warning(
-            "authentication_failed",
-            reason=reason,
-            key_id=key_id,
-            address=address,
-            lines_left_out=left_out,
-        )
 
 
 def _accepted_for_s(row: KeyRow, digest: bytes, now: datetime) -> float:

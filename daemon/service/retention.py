@@ -73,6 +73,7 @@ class Retention:
         done["tickets"] = await self._expire(
             grant, "expire_tickets", now_us - _us(STREAMS_KEEP), EXPIRE_ROWS_MAX
         )
+        done["sessions"] = await self._expire(grant, "expire_sessions", now_us, EXPIRE_ROWS_MAX)
         await store.expire(self._database, grant, "expire_daemons", now_us - _us(DAEMONS_KEEP))
         return done
 

@@ -17,6 +17,7 @@ class TicketRow:
     key_id: str
     subscription_id: str | None
     channel: str | None
+    session_id: str | None = None
 
 
 class TicketStore:
@@ -32,6 +33,7 @@ class TicketStore:
                 row.subscription_id,
                 row.channel,
                 life_s,
+                row.session_id,
             )
 
     async def use(self, digest: bytes) -> TicketRow | None:
@@ -40,4 +42,4 @@ class TicketStore:
             row = await connection.fetchrow(SQL["use_ticket"], digest)
         if row is None or not row["is_valid"]:
             return None
-        return TicketRow(row["key_id"], row["subscription_id"], row["channel"])
+        return TicketRow(row["key_id"], row["subscription_id"], row["channel"], row["session_id"])

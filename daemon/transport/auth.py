@@ -24,16 +24,23 @@ PrincipalFinder = Callable[[Request], Awaitable[Principal]]
 def token_of(raw_headers: list[tuple[bytes, bytes]]) -> str | None:
     """The credential of `Authorization: Bearer X` or `X-Api-Key: X`; None when there is none.
 
-    `raw_headers` are those of an ASGI scope: names in lower case. The first header that holds one
-    counts.
+    `raw_headers` are those of an ASGI scope: names in lower case. Two that differ are none that
+    could be right: another reader of the request might have taken the other one.
     """
+    found: str | None = None
     for name, value in raw_headers:
         if name == b"authorization":
-            if value[:7].lower() == _BEARER:
-                return value[7:].strip().decode("latin-1")
+            if value[:7].lower() != _BEARER:
+                continue
+            token = value[7:].strip().decode("latin-1")
         elif name == b"x-api-key":
-            return value.strip().decode("latin-1")
-    return None
+            token = value.strip().decode("latin-1")
+        else:
+            continue
+        if found is not None and token != found:
+            return ""
+        found = token
+    return found
 
 
 def address_of(scope: object) -> str:
@@ -89,3 +96,4 @@ AlertsWriter = Annotated[Principal, Depends(requires("alerts:write"))]
 MetricsWriter = Annotated[Principal, Depends(requires("metrics:write"))]
 DevicesWriter = Annotated[Principal, Depends(requires("devices:write"))]
 KeysHolder = Annotated[Principal, Depends(requires("keys"))]
+Admin = Annotated[Principal, Depends(requires("admin"))]

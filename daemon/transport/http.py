@@ -19,6 +19,7 @@ from daemon.transport.hot_reads import HotReads
 from daemon.transport.paths import EncodedSlashMiddleware
 from daemon.transport.request_id import RequestIdMiddleware, request_id_of
 from daemon.transport.routes import (
+    accounts,
     alerts,
     auth,
     changes,
@@ -70,6 +71,7 @@ API_ROUTERS: tuple[APIRouter, ...] = (
     tickets.router,
     export.router,
     keys.router,
+    accounts.router,
     events.router,
 )
 ROOT_ROUTERS: tuple[APIRouter, ...] = (health.router, auth.router)

@@ -62,7 +62,11 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
     """
     components = openapi.setdefault("components", {})
     components["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key, or an access token.",
+        },
         "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
     }
     document_ingest(openapi)
@@ -182,7 +186,8 @@ def _ingest_parameters(path: str) -> list[dict[str, Any]]:
 
 
 def _document_problems(operation: dict[str, Any]) -> None:
-    is_open = operation.get("x-scope") == "none"
+    # What takes a credential in its body can refuse it.
+    is_open = operation.get("x-scope") == "none" and "requestBody" not in operation
     responses = operation.setdefault("responses", {})
     for status, description in _PROBLEMS.items():
         if is_open and status not in ("400", "503"):

@@ -50,13 +50,14 @@ class Reception:
             # Over its limit the address hears that instead, and learns nothing of its guess.
             self.parts.limits.open_of_address(address).close()
             raise
-        return Visitor(principal, Credential(principal.key_id, digest_of(shown.token or "")))
+        digest = None if principal.session else digest_of(shown.token or "")
+        return Visitor(principal, Credential(principal.key_id, digest, principal.session))
 
     async def _by_ticket(self, ticket: str, door: Door) -> Visitor:
         principal = await self.parts.tickets.use(
             ticket, subscription_id=door.subscription_id, channel=door.channel
         )
-        return Visitor(principal, Credential(principal.key_id, None))
+        return Visitor(principal, Credential(principal.key_id, None, principal.session))
 
     def admit(self, visitor: Visitor, *, cursor: str | None) -> Slot:
         """A place for one more stream. Raises Forbidden, RateLimited."""

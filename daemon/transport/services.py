@@ -26,6 +26,7 @@ from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
 from daemon.service.reads import Reads
 from daemon.service.rules import Rules
+from daemon.service.sessions import Sessions
 from daemon.service.silences import Silences
 from daemon.service.stats import Stats
 from daemon.service.subscriptions import Subscriptions
@@ -61,6 +62,7 @@ class Services:
     subscriptions: Subscriptions
     tickets: Tickets
     figures: Figures = field(default_factory=Figures)
+    sessions: Sessions
     port: int = 0
 
 

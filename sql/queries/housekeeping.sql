@@ -129,6 +129,14 @@ delete from telemetry.ticket t
          order by x.expires_at limit $2::int4 for update skip locked) e
  where t.ticket_hash = e.ticket_hash;
 
+-- expire_sessions --
+-- Remove up to $2 sessions that ended before $1, with their refresh tokens.
+delete from telemetry.session s
+ using (select x.session_id from telemetry.session x
+         where x.expires_at < telemetry.from_us($1::int8)
+         order by x.expires_at limit $2::int4 for update skip locked) e
+ where s.session_id = e.session_id;
+
 -- expire_daemons --
 -- Forget daemons that were last seen before $1.
 delete from telemetry.daemon d where d.seen_at < telemetry.from_us($1::int8);

@@ -20,7 +20,8 @@ from daemon.domain.errors import (
     Unauthenticated,
 )
 from daemon.domain.key_request import KeyRequest
-from daemon.service.keys import FAILURES_LOGGED_PER_S, Keys, KeyView
+from daemon.service.failure_log import FAILURES_LOGGED_PER_S
+from daemon.service.keys import Keys, KeyView
 from daemon.store.keys import KeyRow, KeyStore
 from daemon.store.pool import Database
 

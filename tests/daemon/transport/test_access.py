@@ -32,10 +32,11 @@ async def test_every_operation_declares_its_scope(control: Control) -> None:
         assert operation["operationId"]
 
 
-async def test_only_health_needs_no_credential(control: Control) -> None:
+async def test_only_health_and_logins_need_no_credential(control: Control) -> None:
     found = {p for _, p, o in await operations(control) if o["x-scope"] == "none"}
 
-    assert found == {"/health", "/health/ready", "/health/live", "/health/detailed"}
+    logins = {"/auth/login", "/auth/refresh", "/auth/logout"}
+    assert found == logins | {"/health", "/health/ready", "/health/live", "/health/detailed"}
 
 
 def test_a_route_without_a_scope_can_not_be_made() -> None:

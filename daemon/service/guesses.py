@@ -1,0 +1,78 @@
+"""How many wrong credentials may be tried: for one name, and from one address."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from daemon.clock import Clock
+from daemon.domain.allowance import Allowance
+from daemon.domain.errors import RateLimited, Unauthenticated
+
+WINDOW_S = 900.0
+OF_A_NAME_MAX = 10
+OF_AN_ADDRESS_MAX = 50
+ENTRIES_MAX = 10_000
+"""Names and addresses that are remembered; over it the one that was longest unseen is forgotten."""
+
+
+class Guesses:
+    """Counts what fails. What is under way counts too, so that a thousand at once are no way in."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._names = _Limits(OF_A_NAME_MAX)
+        self._addresses = _Limits(OF_AN_ADDRESS_MAX)
+
+    @contextmanager
+    def attempt(self, *, name: str | None, address: str) -> Iterator[None]:
+        """Around a check: it stays counted when that raises Unauthenticated.
+
+        Raises RateLimited, before, when there were too many.
+        """
+        now_s = self._clock.monotonic_s()
+        self._addresses.take(address, now_s)
+        try:
+            if name is not None:
+                self._names.take(name.lower(), now_s)
+        except RateLimited:
+            self._addresses.give_back(address)
+            raise
+        try:
+            yield
+        except Unauthenticated:
+            raise
+        except BaseException:
+            self._take_back(name, address)
+            raise
+        self._take_back(name, address)
+
+    def _take_back(self, name: str | None, address: str) -> None:
+        self._addresses.give_back(address)
+        if name is not None:
+            self._names.give_back(name.lower())
+
+
+class _Limits:
+    """One allowance for each name or address."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._found: OrderedDict[str, Allowance] = OrderedDict()
+
+    def take(self, who: str, now_s: float) -> None:
+        allowance = self._found.get(who)
+        if allowance is None:
+            allowance = self._found[who] = Allowance(self._at_once / WINDOW_S, self._at_once)
+            if len(self._found) > ENTRIES_MAX:
+                self._found.popitem(last=False)
+        self._found.move_to_end(who)
+        if not allowance.take(now_s):
+            wait_s = int(allowance.wait_s(now_s)) + 1
+            raise RateLimited("too many logins have failed", retry_after_s=wait_s)
+
+    def give_back(self, who: str) -> None:
+        allowance = self._found.get(who)
+        if allowance is not None:
+            allowance.give_back()
