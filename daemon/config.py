@@ -150,7 +150,7 @@ Scope = Literal[
     "ingest", "read", "alerts:write", "metrics:write", "devices:write", "export", "keys", "admin"
 ]
 Patterns = tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/*?-]{1,128}$")], ...]
-JwtSecret = Annotated[str, Field(repr=False, max_length=4096)]
+JwtSecret = Annotated[str, Field(max_length=4096)]
 
 
 class TokenIssuer(Section):
@@ -183,7 +183,7 @@ class Auth(Section):
     """Secrets of the daemon itself, how long logins last, and whose tokens are accepted."""
 
     secret_key: str = Field(default="", repr=False)
-    jwt_secret: JwtSecret = ""
+    jwt_secret: JwtSecret = Field(default="", repr=False)
     jwt_secrets_former: tuple[JwtSecret, ...] = Field(default=(), repr=False)
     access_life: Duration = Field(default=timedelta(minutes=15), ge=timedelta(seconds=10))
     session_life: Duration = Field(default=timedelta(days=30), ge=timedelta(minutes=1))

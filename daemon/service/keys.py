@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -31,6 +31,7 @@ from daemon.domain.tokens import digest_of, key_id_of, new_token
 from daemon.log import get_logger
 from daemon.service.failure_log import FailureLog
 from daemon.service.key_cache import ExpiringCache
+from daemon.service.key_view import KeyView, listed, view_of
 from daemon.store.keys import KeyRow, KeyStore, KeyUse, NewKey
 
 # A key that was revoked elsewhere is accepted no longer than this.
@@ -44,26 +45,6 @@ LOOKUPS_WAITING_MAX = 256
 USE_NOTED_EVERY_S = 60.0
 
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class KeyView:
-    """A key as its owner may see it; `key` is the secret, given once."""
-
-    key_id: str
-    name: str
-    scopes: list[str]
-    tier: str
-    devices: list[str] | None
-    groups: list[str] | None
-    metrics: list[str] | None
-    expires_at: datetime | None
-    created_at: datetime
-    created_by: str
-    last_used_at: datetime | None = None
-    last_used_from: str | None = None
-    former_valid_until: datetime | None = None
-    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,9 +277,9 @@ class Keys:
             wanted.name,
             list(new.scopes),
             wanted.tier,
-            _listed(wanted.devices),
-            _listed(wanted.groups),
-            _listed(wanted.metrics),
+            listed(wanted.devices),
+            listed(wanted.groups),
+            listed(wanted.metrics),
             new.expires_at,
             created_at,
             by.key_id,
@@ -322,18 +303,18 @@ class Keys:
     async def page(self, *, by: Principal, limit: int, offset: int) -> tuple[list[KeyView], int]:
         """The keys that may do no more than the asking one, newest first: a page, and how many."""
         visible = [row for row in await self._store.all() if is_within(_principal(row), by)]
-        return [_view(row) for row in visible[offset : offset + limit]], len(visible)
+        return [view_of(row) for row in visible[offset : offset + limit]], len(visible)
 
     async def show(self, key_id: str, *, by: Principal) -> KeyView:
         """Raises NotFound also for a key that may do more than the asking one."""
-        return _view(await self._visible(key_id, by=by))
+        return view_of(await self._visible(key_id, by=by))
 
     async def holder(self, principal: Principal) -> KeyView:
         """The key of a request. Raises Unauthenticated when it was revoked meanwhile."""
         row = await self._store.find(principal.key_id)
         if row is None:
             raise Unauthenticated()
-        return _view(row)
+        return view_of(row)
 
     async def _visible(self, key_id: str, *, by: Principal) -> KeyRow:
         row = await self._store.find(key_id) if key_id.isprintable() else None
@@ -371,7 +352,7 @@ class Keys:
             raise NotFound("there is no such key")
         self._accepted.clear()
         log.info("key_rotated", key_id=key_id, by=by.key_id, overlap_s=overlap.total_seconds())
-        return _view(row, key=token)
+        return view_of(row, key=token)
 
     async def bootstrap(self) -> str | None:
         """Make the first key (scope admin, tier enterprise) and return its secret.
@@ -439,26 +420,3 @@ def _new_key(
         by,
         None if lifetime is None else as_datetime(now_us) + lifetime,
     )
-
-
-def _view(row: KeyRow, *, key: str | None = None) -> KeyView:
-    return KeyView(
-        row.key_id,
-        row.name,
-        list(row.scopes),
-        row.tier,
-        _listed(row.devices),
-        _listed(row.groups),
-        _listed(row.metrics),
-        row.expires_at,
-        row.created_at,
-        row.created_by,
-        row.last_used_at,
-        row.last_used_from,
-        row.former_valid_until,
-        key,
-    )
-
-
-def _listed(values: Sequence[str] | None) -> list[str] | None:
-    return None if values is None else list(values)

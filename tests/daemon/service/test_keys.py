@@ -21,7 +21,8 @@ from daemon.domain.errors import (
 )
 from daemon.domain.key_request import KeyRequest
 from daemon.service.failure_log import FAILURES_LOGGED_PER_S
-from daemon.service.keys import Keys, KeyView
+from daemon.service.key_view import KeyView
+from daemon.service.keys import Keys
 from daemon.store.keys import KeyRow, KeyStore
 from daemon.store.pool import Database
 
