@@ -92,7 +92,7 @@ async def _tell(daemon: DaemonProcess) -> None:
     await _post(daemon, "/events", event)
 
 
-async def _post(daemon: DaemonProcess, path: str, body: dict[str, object]) -> None:
+async def _post(daemon: DaemonProcess, path: str, body: object) -> None:
     headers = {"Authorization": f"Bearer {daemon.key}"}
     async with httpx.AsyncClient(base_url=daemon.url + API, headers=headers) as http:
         answer = await http.post(path, json=body)

@@ -194,7 +194,7 @@ export class LiveStream extends EventTarget {
   }
 
   #delayS({ afterS = 0 }) {
-    if (this.#failures > POLL_AFTER_FAILURES) return POLL_EVERY_S;
+    if (this.#failures >= POLL_AFTER_FAILURES) return Math.max(afterS || 0, POLL_EVERY_S);
     const step = Math.max(0, Math.min(this.#failures - 1, DELAYS_S.length - 1));
     const spread = 1 + JITTER * (2 * Math.random() - 1);
     return Math.max(afterS || 0, DELAYS_S[step] * spread);
