@@ -106,6 +106,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         inner = _inner(address)
         if inner is not None:
             return is_public(inner)
+        if address.is_site_local:
+            return False
     return (
         address.is_global
         and not address.is_multicast

@@ -241,14 +241,20 @@ def wait_s(
 ) -> float | None:
     """How long to wait for the next attempt, in seconds; None: it is given up.
 
-    `message.attempts` counts this one; `jitter` lies between 0 and 1.
+    An end is owed to whoever was told of the beginning, and nobody else can be told in their
+    place: it is tried as long as may be. `message.attempts` counts this one; `jitter` lies between
+    0 and 1.
     """
     attempts = message.attempts
     if message.kind == Kind.TEST or message.now - message.tried_since > give_up:
         return None
-    if outcome.is_final and (outcome.status_code is None or attempts >= FINAL_ATTEMPTS):
-        return None
-    if has_fallback and attempts >= FALLBACK_ATTEMPTS:
+    if message.kind != Kind.CLOSE and (
+        _is_refused(outcome, attempts) or (has_fallback and attempts >= FALLBACK_ATTEMPTS)
+    ):
         return None
     wait = min(WAIT_MAX_S, 2.0 ** min(attempts - 1, 16)) * (0.5 + jitter / 2)
     return max(wait, min(outcome.retry_after_s or 0.0, WAIT_MAX_S))
+
+
+def _is_refused(outcome: Outcome, attempts: int) -> bool:
+    return outcome.is_final and (outcome.status_code is None or attempts >= FINAL_ATTEMPTS)

@@ -130,39 +130,23 @@ class NotificationStore:
                 SQL["note_attempt"], message.notification_id, message.attempts, latency_ms, *facts
             )
             key = (message.notification_id, self._holder, outcome.status_code)
+            may_be_told = not outcome.is_sent and (message.may_be_told or outcome.may_be_told)
             if outcome.is_sent:
                 done = await connection.fetchval(SQL["set_sent"], *key)
                 state = None if done is None else State.SENT.value
             else:
-                may_be_told = message.may_be_told or outcome.may_be_told
                 state = await connection.fetchval(
                     SQL["set_failed"], *key, outcome.detail, wait_s, may_be_told
                 )
-            if state in (State.SENT, State.DEAD):
-                await self._settle(connection, message, state, fallback)
-        return state
-
-    async def _settle(
-        self,
-        connection: Connection,
-        message: Message,
-        state: str,
-        fallback: str | None,
-    ) -> None:
-        """What depends on a message that is sent or given up: what it carried, who takes over."""
-        if message.kind == "digest":
-            carried = await connection.fetch(
-                SQL["settle_grouped"],
-                message.notification_id,
-                state,
-                _json({"digest_id": message.notification_id}),
-            )
+            given_up = [message.notification_id] if message.kind == "fire" else []
+            if message.kind == "digest" and state in (State.SENT, State.DEAD):
+                fate = (message.notification_id, state, may_be_told)
+                carried = await connection.fetch(SQL["settle_grouped"], *fate)
+                given_up = [row["notification_id"] for row in carried if row["kind"] == "fire"]
             if state == State.DEAD and fallback is not None:
-                for row in carried:
-                    if row["kind"] == "fire":
-                        await _stand_in(connection, row["notification_id"], fallback)
-        elif state == State.DEAD and fallback is not None and message.kind == "fire":
-            await _stand_in(connection, message.notification_id, fallback)
+                for notification_id in given_up:
+                    await _stand_in(connection, notification_id, fallback)
+        return state
 
     async def decide(self, decisions: Sequence[Row]) -> None:
         """Write down what is not sent now."""

@@ -207,10 +207,16 @@ values ($1::text, $2::text, $3::text, $4::text, $5::jsonb, clock_timestamp(), $1
         case when $6::uuid is not null then clock_timestamp() + interval '1 minute' end);
 
 -- settle_grouped --
--- What a digest carried shares its fate.
+-- What a digest carried shares its fate; but the end of what somebody was told of is then told by itself. $3: the digest
+-- may have arrived.
 update telemetry.notification n
-   set status = $2::text, sent_at = case when $2::text = 'sent' then clock_timestamp() end, next_attempt_at = null,
-       verdict_data = n.verdict_data || $3::jsonb
+   set status = case when $2::text = 'dead' and n.kind = 'close' then 'pending' else $2::text end,
+       verdict = case when $2::text = 'dead' and n.kind = 'close' then null else n.verdict end,
+       digest_id = case when $2::text = 'dead' and n.kind = 'close' then null else n.digest_id end,
+       next_attempt_at = case when $2::text = 'dead' and n.kind = 'close' then clock_timestamp() end,
+       sent_at = case when $2::text = 'sent' then clock_timestamp() end,
+       verdict_data = n.verdict_data
+                      || case when $3::boolean then jsonb_build_object('may_be_told', true) else '{}'::jsonb end
  where n.digest_id = $1::text and n.status = 'deferred'
 returning n.notification_id, n.kind, n.alert_id;
 
