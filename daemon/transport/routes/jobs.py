@@ -16,7 +16,7 @@ from daemon.domain.jobs import JobState
 from daemon.service.backtests import BACKTEST, BacktestRequest
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import Reader
-from daemon.transport.paging import Limit
+from daemon.transport.paging import Limit, Text
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE, problem
 from daemon.transport.request_id import request_id_of
 from daemon.transport.routing import new_router
@@ -35,7 +35,6 @@ router = new_router(tags=["jobs"])
 
 JobId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-z_]+$")]
 JobType = Annotated[str, Query(max_length=64, pattern=r"^[a-z_]+$")]
-DeviceFilter = Annotated[str | None, Query(max_length=128)]
 PREFIX = "/api/v1/telemetry"
 
 
@@ -76,7 +75,7 @@ async def create_job(body: JobNew, who: Reader, parts: Parts) -> Response:
 async def list_jobs(
     who: Reader,
     parts: Parts,
-    type: Annotated[str | None, Query(max_length=64)] = None,
+    type: JobType | None = None,
     status: JobStatus | None = None,
     limit: Limit = 100,
 ) -> Response:
@@ -87,7 +86,7 @@ async def list_jobs(
 
 @router.get("/jobs/latest", response_model=Job, operation_id="latest_job")
 async def latest_job(
-    who: Reader, parts: Parts, type: JobType, device_id: DeviceFilter = None
+    who: Reader, parts: Parts, type: JobType, device_id: Text | None = None
 ) -> Response:
     """The newest finished job of a type."""
     return json_answer(_shown(await parts.jobs.latest(type, device_id=device_id, by=who)))

@@ -49,7 +49,7 @@ def test_bounds_are_allowed() -> None:
 
 
 def test_a_channel_that_is_to_come_is_unavailable_not_unknown() -> None:
-    for channel in ("alerts", "overview", "jobs"):
+    for channel in ("overview", "jobs"):
         with pytest.raises(ChannelUnavailable):
             make_interest(channels=[channel])
     with pytest.raises(UnknownChannel):

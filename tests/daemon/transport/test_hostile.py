@@ -39,6 +39,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "change_rule": {},
     "lint_rule": {"name": "r", "metric_name": "m", "condition": ">", "threshold_value": 1},
     "enable_rule": {"enabled": True},
+    "backtest_rule": {
+        "rule": {"metric_name": "m", "condition": ">", "threshold_value": 1},
+        "start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-02T00:00:00Z",
+    },
+    "create_job": {"type": "backtest"},
     "acknowledge_alert": {},
     "resolve_alert": {},
     "create_key": {"name": "k", "scopes": ["read"]},
