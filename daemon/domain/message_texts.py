@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -21,23 +20,18 @@ TYPES = {
 }
 DIGEST_LINES_MAX = 50
 LEVELS = tuple(Level)
+_LATER = (
+    *("acknowledged_by", "acknowledged_at", "acknowledged_note", "resolved_by", "resolved_at"),
+    *("resolved_note", "resolved_reason", "resolved_event_time"),
+)
 
 
 def as_told(alert: Alert, *, kind: str) -> dict[str, Any]:
-    """The alert as a message of this kind tells it: a firing that arrives late is a firing still,
-    and its end has a message of its own."""
-    if kind == Kind.CLOSE or alert.status != Status.RESOLVED:
+    """The alert as a message of this kind tells it. A firing that arrives late is a firing still:
+    it says the same whenever it is sent, and what came later has a message of its own."""
+    if kind == Kind.CLOSE:
         return shown(alert)
-    open_again = replace(
-        alert,
-        status=Status.ACTIVE,
-        resolved_by=None,
-        resolved_at=None,
-        resolved_note=None,
-        resolved_reason=None,
-        resolved_event_time=None,
-    )
-    return shown(open_again)
+    return shown(alert) | {"status": Status.ACTIVE, **dict.fromkeys(_LATER)}
 
 
 def message_about(
