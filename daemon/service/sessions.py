@@ -161,17 +161,21 @@ class Sessions:
             raise Unauthenticated("the refresh token was used, is too old, or is none")
         return self._login(session, turn.successor)
 
-    async def logout(self, *, refresh_token: str | None, access_token: str | None) -> None:
-        """End the session of either token; one that has ended is no error.
+    async def logout(
+        self, *, refresh_token: str | None, access_token: str | None, address: str
+    ) -> None:
+        """End the session of either token.
 
-        Raises Unauthenticated for what is no token of a session.
+        With a refresh token one that has ended is no error. Raises Unauthenticated for what is no
+        token of a session.
         """
         session_id = None
         if refresh_token is not None:
             if len(refresh_token) <= REFRESH_CHARACTERS_MAX:
                 session_id = await self._store.session_of(digest_of(refresh_token))
         elif access_token is not None:
-            session_id = self.read(access_token).session_id
+            principal = await self._keys.authenticate(access_token, address=address)
+            session_id = principal.session.session_id if principal.session else None
         if session_id is None:
             raise Unauthenticated("this is no token of a session")
         if await self._store.end(session_id, because="logout"):

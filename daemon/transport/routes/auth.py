@@ -68,6 +68,7 @@ async def logout(request: Request, parts: Parts, body: Logout | None = None) -> 
     await parts.sessions.logout(
         refresh_token=body.refresh_token if body else None,
         access_token=token_of(request.scope["headers"]),
+        address=address_of(request.scope),
     )
     return json_answer({"success": True, "message": "the session has ended"})
 
