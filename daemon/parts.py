@@ -275,6 +275,7 @@ def _services(
         channels=telling.channels,
         silences=telling.silences,
         ledger=telling.ledger,
+        watches=alerting.watches,
         backtests=alerting.backtests,
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),

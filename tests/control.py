@@ -156,6 +156,7 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         channels=telling.channels,
         silences=telling.silences,
         ledger=telling.ledger,
+        watches=alerting.watches,
         backtests=alerting.backtests,
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),

@@ -24,6 +24,7 @@ OWN_PREFIXES = (
     "account",
     "alert",
     "notification",
+    "watch",
 )
 """What this system tells itself; nobody else may."""
 ALERT_CHANGES = frozenset({"alert.triggered", "alert.acknowledged", "alert.resolved"})

@@ -11,10 +11,12 @@ from daemon.service.jobs import Jobs
 from daemon.service.rule_facts import RuleFacts
 from daemon.service.rules import Rules
 from daemon.service.tail import Tail
+from daemon.service.watches import Watches
 from daemon.store.alerts import AlertStore
 from daemon.store.jobs import JobStore
 from daemon.store.pool import Database
 from daemon.store.rules import RuleStore
+from daemon.store.watches import WatchStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Alerting:
     alerts: Alerts
     backtests: Backtests
     jobs: Jobs
+    watches: Watches
 
 
 def make_alerting(database: Database, *, tail: Tail, clock: Clock) -> Alerting:
@@ -39,4 +42,6 @@ def make_alerting(database: Database, *, tail: Tail, clock: Clock) -> Alerting:
         holder=tail.journal.writer,
         clock=clock,
     )
-    return Alerting(rules, Alerts(AlertStore(database), store, clock=clock), backtests, jobs)
+    watches = Watches(WatchStore(database), registry=tail.registry, clock=clock)
+    alerts = Alerts(AlertStore(database), store, clock=clock)
+    return Alerting(rules, alerts, backtests, jobs, watches)

@@ -20,6 +20,8 @@ from daemon.domain.kinds import Kind
 from daemon.domain.merge import merge
 from daemon.domain.rule_request import AlertRule, engine_rule
 from daemon.domain.rules import Level, NoData, RuleKind
+from daemon.domain.watches import Watch
+from daemon.domain.watches import engine_rule as engine_rule_of_watch
 from daemon.live.latest import NEVER_US
 from daemon.live.ring import Ring
 from daemon.service.backlog import Backlog
@@ -86,7 +88,7 @@ class Evaluating:
         """Know the rules and alerts, and go on behind this position. Raises TryLater."""
         now_us, seen = self._clock.now_us(), self._catalog_seen()
         known = await self._store.known(alerts_max=EPISODES_MAX)
-        bound = self._bound(known.rules)
+        bound = [*self._bound(known.rules), *map(_bound_watch, known.watches)]
         evaluation = self._blank()
         evaluation.set_rules(_judged_by_samples(bound), now_us=now_us)
         # What was learned goes on from where it was, and nowhere else.
@@ -237,6 +239,19 @@ def _sample(block: Block, row: int, is_truth: bool) -> Sample:
     number, time_us = float(block.numbers[row]), int(block.times_us[row])
     value: Any = block.objects.get(row) if number != number else number
     return Sample(time_us, bool(value) if is_truth and isinstance(value, float) else value, time_us)
+
+
+def _bound_watch(watch: Watch) -> BoundRule:
+    return BoundRule(
+        rule_id=watch.watch_id,
+        name=watch.watch_id,
+        metric_name=watch.metric_name,
+        level=Level.INFO,
+        rule=engine_rule_of_watch(watch),
+        devices=frozenset({watch.device_id}),
+        is_watch=True,
+        revision=watch.revision,
+    )
 
 
 def _judged_by_samples(bound: Iterable[BoundRule]) -> list[BoundRule]:

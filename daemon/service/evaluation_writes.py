@@ -18,12 +18,16 @@ from daemon.store.evaluation import Round, Row, Writes
 
 BY = "telemetryd"
 BREACHES_SHOWN_MAX = 100
+WATCH_FIRED = "watch.fired"
 
 
 def writes_of(turn: Turn, *, registry: Registry, now_us: int) -> Writes:
     """What the turn writes; decisions of one pair come in rounds, in their order."""
     writes, rank = Writes(), dict[tuple[str, int], int]()
     for decision in turn.decisions:
+        if decision.bound.is_watch:
+            _fire_watch(writes, decision, now_us)
+            continue
         pair = (decision.bound.rule_id, decision.series_id)
         at = rank[pair] = rank.get(pair, -1) + 1
         if at == len(writes.rounds):
@@ -54,6 +58,47 @@ def _write(writes: Writes, one: Round, decision: Decision, now_us: int) -> None:
         if step is not None:
             writes.steps.append(_step_row(decision, step, now_us))
             _tell(writes.events, decision, step, now_us)
+
+
+def _fire_watch(writes: Writes, decision: Decision, now_us: int) -> None:
+    """A watch makes no alert: it is marked, and its owner is told, once."""
+    bound, fired = decision.bound, decision.transition
+    if fired.to is not Change.FIRED:
+        return
+    data = {
+        "watch_id": bound.rule_id,
+        "device_id": decision.device_id,
+        "metric_name": bound.metric_name,
+        "value": fired.value,
+        "event_time": as_datetime(fired.at_us),
+        "fired_at": as_datetime(now_us),
+    }
+    message = f"{bound.metric_name} of {decision.device_id} became {_short(fired.value)}"
+    writes.watches.append(
+        {
+            "watch_id": bound.rule_id,
+            "fired_at": data["fired_at"],
+            "event_time": data["event_time"],
+            "value": fired.value,
+            "payload": {"type": WATCH_FIRED, "title": message, "message": message, **data},
+        }
+    )
+    writes.events.append(
+        {
+            "event_id": new_id("evt", now_us=now_us),
+            "type": WATCH_FIRED,
+            "severity": bound.level,
+            "subject": bound.rule_id,
+            "message": message,
+            "data": data,
+            "device_id": decision.device_id,
+            "metric_name": bound.metric_name,
+            "occurred_at": data["fired_at"],
+            "created_by": BY,
+            "dedup_id": f"{bound.rule_id}:fired",
+            "alert_id": bound.rule_id,
+        }
+    )
 
 
 def _fired_row(decision: Decision, now_us: int) -> Row:

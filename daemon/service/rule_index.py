@@ -33,6 +33,7 @@ class BoundRule:
     devices: frozenset[str] | None = None
     group_ids: tuple[str, ...] = ()
     is_shadow: bool = False
+    is_watch: bool = False
     revision: int = 1
 
 

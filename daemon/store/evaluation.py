@@ -14,14 +14,17 @@ from daemon.clock import as_us
 from daemon.domain import alert_record
 from daemon.domain.errors import TryLater
 from daemon.domain.rule_request import AlertRule
+from daemon.domain.watches import Watch
 from daemon.store import leases, messages
 from daemon.store.alerts import alert_of
 from daemon.store.leases import Grant
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
+from daemon.store.watches import watch_of
 
 SQL = load("evaluation")
 EVENTS_SQL = load("events")
+WATCHES_SQL = load("watches")
 Row = dict[str, Any]
 
 
@@ -76,6 +79,7 @@ class Known:
     rules: list[AlertRule]
     alerts: list[KnownAlert]
     wide: list[WideAlert]
+    watches: list[Watch]
 
 
 @dataclass(slots=True)
@@ -92,17 +96,20 @@ class Writes:
     """All that a turn writes: the rounds one after the other, then the rest.
 
     steps   alert id -> rows of `note_steps`, kept only for alerts that were changed
-    events  rows of `events_append` with the key "alert_id", whose data is filled in here
+    events  rows of `events_append` with the key "alert_id", whose data is filled in here; those of
+        watches have them in "data" already
+    watches rows of `fire_watches`
     """
 
     rounds: list[Round] = field(default_factory=list)
     steps: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     late: list[Row] = field(default_factory=list)
+    watches: list[Row] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
-        return not self.rounds and not self.late
+        return not (self.rounds or self.late or self.watches)
 
 
 class EvaluationStore:
@@ -126,11 +133,13 @@ class EvaluationStore:
             rules = await connection.fetch(SQL["rules"])
             alerts = await connection.fetch(SQL["alerts"], alerts_max)
             wide = await connection.fetch(SQL["wide_alerts"])
+            watches = await connection.fetch(WATCHES_SQL["waiting"])
         return Known(
             versions,
             [_rule(row) for row in rules],
             [_known(row) for row in alerts],
             [_wide(row) for row in wide],
+            [watch_of(row) for row in watches],
         )
 
     async def arrivals(self, seqs: Sequence[int]) -> dict[int, int]:
@@ -149,6 +158,9 @@ class EvaluationStore:
             told = set()
             for one in writes.rounds:
                 told |= await self._write_round(connection, one)
+            if writes.watches:
+                rows = await connection.fetch(WATCHES_SQL["fire_watches"], _json(writes.watches))
+                told |= {row["watch_id"] for row in rows}
             await _each(connection, "note_steps", _of_alerts(writes.steps, told))
             await _each(connection, "count_late", writes.late)
             await leases.move(connection, grant, position=position, to=to)
@@ -172,7 +184,7 @@ class EvaluationStore:
         ids = list({row["alert_id"] for row in events})
         found = [alert_of(row) for row in await connection.fetch(SQL["told"], ids)]
         alerts = {alert.alert_id: alert_record.shown(alert) for alert in found}
-        rows = [row | {"data": alerts[row["alert_id"]]} for row in events]
+        rows = [{"data": alerts.get(row["alert_id"])} | row for row in events]
         await connection.fetch(EVENTS_SQL["append_all"], _json(rows))
 
 

@@ -41,6 +41,7 @@ from daemon.transport.routes import (
     stats,
     subscriptions,
     tickets,
+    watches,
 )
 from daemon.transport.routing import on_error
 from daemon.transport.scrape import serve_metrics
@@ -63,6 +64,7 @@ API_ROUTERS: tuple[APIRouter, ...] = (
     alerts.router,
     channels.router,
     silences.router,
+    watches.router,
     notifications.router,
     query.router,
     latest.router,

@@ -31,6 +31,7 @@ from daemon.service.silences import Silences
 from daemon.service.stats import Stats
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tickets import Tickets
+from daemon.service.watches import Watches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class Services:
     channels: Channels
     silences: Silences
     ledger: Ledger
+    watches: Watches
     backtests: Backtests
     jobs: Jobs
     stats: Stats
