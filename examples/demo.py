@@ -45,6 +45,15 @@ REPLAY_S = 60.0  # how long the replay takes when no DURATION says it
 REPLAY_SHARE = 0.7  # of DURATION; the rest is for the start and a last look
 TABLE_SHARE = 0.5  # of the replay; the other half is seen by the tail
 TAIL = ["tail", "-m", "speed", "--every", "500ms", "--quiet"]
+SPEEDING = {
+    "name": "speeding",
+    "metric_name": "speed",
+    "condition": ">",
+    "threshold_value": 40,
+    "level": "warning",
+    "auto_resolve_timeout": 600,
+}
+ALERTS_SHOWN = 3
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 REDRAW_S = 1.0
@@ -306,6 +315,7 @@ def run(duration_s: float | None) -> None:
         client = stack.enter_context(connect(daemon, env, log))
         rate = max(round(fleet.fixes * POINTS_PER_FIX / max(replay_s, 1)), 1)
         demo = Demo(folder, env, daemon, rate, stack)
+        client.create_rule(SPEEDING)
         demo.send()
         table_end_s = min(time.monotonic() + replay_s * TABLE_SHARE, end_s)
         view = View(client, fleet, began_s)
@@ -313,7 +323,18 @@ def run(duration_s: float | None) -> None:
             demo.check()
             view.show(is_replaying=demo.is_replaying)
             time.sleep(max(min(REDRAW_S, table_end_s - time.monotonic()), 0))
+        show_alerts(client)
         watch_tail(demo, end_s=end_s)
+
+
+def show_alerts(client: Client) -> None:
+    """What the rule has found: alerts of the fleet, the newest first."""
+    found = client.list_alerts(limit=ALERTS_SHOWN)
+    _say(
+        f"\n{found['total']} alerts, {found['active_count']} of them active; telemetryctl alert ls"
+    )
+    for alert in found["alerts"]:
+        _say(f"  {alert['event_time']}  {alert['status']:<8}  {alert['message']}")
 
 
 def watch_tail(demo: Demo, *, end_s: float) -> None:

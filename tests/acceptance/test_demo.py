@@ -70,7 +70,7 @@ def wait_for_line(process: subprocess.Popen[str], pattern: str) -> None:
 
 
 def test_the_demo_shows_buses_and_ends_after_its_duration(scratch: Path) -> None:
-    with demo(scratch, DURATION="9s") as process:
+    with demo(scratch, DURATION="15s") as process:
         out, err = process.communicate(timeout=60)
 
     assert (process.returncode, err) == (0, "")
@@ -78,6 +78,8 @@ def test_the_demo_shows_buses_and_ends_after_its_duration(scratch: Path) -> None
     assert counts == sorted(counts)
     assert counts[-1] > 1000
     assert re.search(r"bus \d+ went [\d.]+ mph", out)
+    assert re.search(r"[1-9]\d* alerts, \d+ of them active", out)
+    assert re.search(r"speeding: speed of \d+ is 4\d", out)
     table, tail = out.split("and now: telemetryctl tail")
     assert "\tspeed\t" not in table
     assert len(re.findall(r"^\S+Z\t\d+\tspeed\t", tail, re.MULTILINE)) > 20
