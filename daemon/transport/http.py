@@ -16,6 +16,7 @@ from daemon.transport import openapi
 from daemon.transport.access_log import AccessLogMiddleware
 from daemon.transport.errors import answer_of
 from daemon.transport.hot_reads import HotReads
+from daemon.transport.internal_calls import InternalCalls
 from daemon.transport.paths import EncodedSlashMiddleware
 from daemon.transport.request_id import RequestIdMiddleware, request_id_of
 from daemon.transport.routes import (
@@ -110,6 +111,7 @@ def build_api(services: Services, *, routers: Sequence[APIRouter] = ()) -> ASGIA
     app = LastResort(app)
     app = EncodedSlashMiddleware(app)
     app = AccessLogMiddleware(app, traffic=services.traffic, clock=services.clock)
+    app = InternalCalls(app, clock=services.clock)
     app = RequestIdMiddleware(app)
     return HotReads(
         app,
