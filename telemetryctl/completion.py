@@ -69,6 +69,11 @@ def complete_silences(ctx: typer.Context, incomplete: str) -> list[str]:
     return _complete(ctx, kind="silences", incomplete=incomplete, key="silence_id")
 
 
+def complete_watches(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids of your newest watches that begin so."""
+    return _complete(ctx, kind="watches", incomplete=incomplete, key="watch_id")
+
+
 def complete_jobs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the ids of the newest jobs that begin so."""
     return _complete(ctx, kind="jobs", incomplete=incomplete, key="job_id")
@@ -113,6 +118,7 @@ def _ask_server(settings: Any, *, kind: str, key: str) -> list[str]:
             "alerts": client.list_alerts,
             "channels": client.list_channels,
             "silences": client.list_silences,
+            "watches": client.list_watches,
             "jobs": client.list_jobs,
         }
         return [row[key] for row in lists[kind](limit=CANDIDATES_MAX)[kind]]

@@ -50,6 +50,9 @@ COMMANDS: dict[str, Entry] = {
     "silence": _entry(
         "silence", "Messages that nobody gets for a while.", is_group=True, aliases=("silences",)
     ),
+    "watch": _entry(
+        "watch", "Be told once when one device changes.", is_group=True, aliases=("watches",)
+    ),
     "channel": _entry(
         "channel", "Where messages about alerts go.", is_group=True, aliases=("channels",)
     ),
