@@ -206,17 +206,18 @@ def decide_deferred(message: Message, facts: Facts) -> Decision:
 
 
 def _held_back(message: Message, facts: Facts) -> Decision | None:
-    hush = facts.hush
+    """A rule's message waits; a watch's is dropped, since a stale "it is free" is worth nothing."""
+    hush, until = facts.hush, _quiet_until(message, facts)
     if hush is not None:
+        until, verdict = hush.ends_at, Verdict.SILENCED
         data = {"silence_id": hush.silence_id, **_until(hush.ends_at)}
-        return Decision(State.DEFERRED, Verdict.SILENCED, data, hush.ends_at)
-    until = _quiet_until(message, facts)
-    if until is None:
+    elif until is not None:
+        verdict, data = Verdict.QUIET, _until(until)
+    else:
         return None
     if message.watch_id is not None:
-        # A stale "it is free" is worth nothing.
-        return Decision(State.DROPPED, Verdict.QUIET, _until(until))
-    return Decision(State.DEFERRED, Verdict.QUIET, _until(until), until)
+        return Decision(State.DROPPED, verdict, data)
+    return Decision(State.DEFERRED, verdict, data, until)
 
 
 def _quiet_until(message: Message, facts: Facts) -> datetime | None:
