@@ -141,14 +141,18 @@ def _with_options(function: Command) -> Command:
         )
     ]
 
+    taken = [parameter.name for parameter in flat]
+
     def run(**values: Any) -> None:
-        session = open_session(values)
+        # A command's own option stands for the common one of its name, which is then not given.
+        session_values = values | dict.fromkeys(taken)
+        session = open_session(session_values)
+        values = {name: values[name] for name in taken}
         for name, group in groups.items():
             fields = {field.name: values.pop(field.name) for field in dataclasses.fields(group)}
             values[name] = group(**fields)
         function(session, **values)
 
-    taken = {parameter.name for parameter in flat}
     flat += [parameter for parameter in _fields_of(CommonOptions) if parameter.name not in taken]
     run.__name__ = function.__name__
     run.__doc__ = function.__doc__

@@ -32,6 +32,10 @@ class AlertCalls(Calls):
         path = f"/alerts/rules/{segment(rule_id)}"
         return self._send("PATCH", path, body=changes, params=_strict(is_strict))
 
+    def preview_rule(self, rule_id: str, *, changes: Mapping[str, Any]) -> Document:
+        """POST /alerts/rules/{rule_id}/preview: what a change would end."""
+        return self._post(f"/alerts/rules/{segment(rule_id)}/preview", body=changes)
+
     def enable_rule(self, rule_id: str, *, is_enabled: bool) -> Document:
         """PUT /alerts/rules/{rule_id}/enable."""
         path = f"/alerts/rules/{segment(rule_id)}/enable"

@@ -10,11 +10,12 @@ from telemetryctl.client.channels import ChannelCalls
 from telemetryctl.client.errors import ServerProblem
 from telemetryctl.client.jobs import JobCalls
 from telemetryctl.client.lean import httpx
+from telemetryctl.client.objects import ObjectCalls
 from telemetryctl.client.watches import WatchCalls
 from telemetryctl.client.wire import Call, Document
 
 
-class Client(AlertCalls, ChannelCalls, JobCalls, WatchCalls):
+class Client(AlertCalls, ChannelCalls, JobCalls, ObjectCalls, WatchCalls):
     """The endpoints of one daemon, as methods; those of alerts and jobs are in their own files."""
 
     # Ingest. A point that is sent twice overwrites itself, so all of these may be sent again.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from telemetryctl.files.yaml_text import NotYaml, dump_all, load_all
 
-TEXTS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00"))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | TEXTS | st.sampled_from(["on", "no", "1e3", "0o7", "010", "2026-11-21", "12:30", "~", "=="]),
