@@ -156,7 +156,7 @@ def _ingest(config: Config, series: SeriesStore, tail: Tail, traffic: Traffic) -
         SystemClock(),
         tail.reload_catalog,
         on_commit,
-        _ingest_limits(config),
+        ingest_limits(config),
     )
     tail.is_flushing = lambda: ingest.is_flushing
     return ingest
@@ -315,10 +315,20 @@ def _history_numbers(tail: Tail) -> dict[str, int]:
 def _housekeeping(
     config: Config, database: Database, clock: Clock, *, writer: UUID
 ) -> Housekeeping:
-    journal, batches_keep = config.journal, config.ingest.batch_answers_keep
-    keep = Keep(journal.keep, journal.keep_bytes, batches_keep, config.events.keep)
     lease = Lease(database, HOUSEKEEPING, holder=writer, clock=clock)
-    return Housekeeping(Retention(database, keep), lease, clock=clock)
+    return Housekeeping(Retention(database, keep_of(config)), lease, clock=clock)
+
+
+def keep_of(config: Config) -> Keep:
+    """How long housekeeping keeps things."""
+    journal, batches_keep = config.journal, config.ingest.batch_answers_keep
+    return Keep(
+        journal.keep,
+        journal.keep_bytes,
+        batches_keep,
+        config.events.keep,
+        notifications=config.notifications.keep,
+    )
 
 
 def _evaluator(
@@ -352,7 +362,7 @@ def _relay(config: Config, database: Database, tail: Tail, hub: Hub, lease: Leas
     return Relay(relaying, publisher, lease, clock=SystemClock())
 
 
-def _ingest_limits(config: Config) -> IngestLimits:
+def ingest_limits(config: Config) -> IngestLimits:
     section = config.ingest
     return IngestLimits(
         future_us=round(section.future_tolerance.total_seconds() * 1e6),

@@ -38,6 +38,7 @@ class Keep:
     batches: timedelta = timedelta(days=7)
     events: timedelta = timedelta(days=90)
     alerts: timedelta = timedelta(days=365)
+    notifications: timedelta = timedelta(days=90)
 
 
 class Retention:
@@ -46,6 +47,10 @@ class Retention:
     def __init__(self, database: Database, keep: Keep | None = None) -> None:
         self._database = database
         self._keep = keep or Keep()
+
+    def keep(self, keep: Keep) -> None:
+        """From the next round on, keep things for so long."""
+        self._keep = keep
 
     async def make_partitions(self, now_us: int) -> int:
         """The partitions that appends need for the next two days; needs no lease."""
@@ -74,6 +79,10 @@ class Retention:
             grant, "expire_tickets", now_us - _us(STREAMS_KEEP), EXPIRE_ROWS_MAX
         )
         done["sessions"] = await self._expire(grant, "expire_sessions", now_us, EXPIRE_ROWS_MAX)
+        messages_us = now_us - _us(self._keep.notifications)
+        told = (messages_us, EXPIRE_ROWS_MAX)
+        done["notifications"] = await self._expire(grant, "expire_notifications", *told)
+        done["silences"] = await self._expire(grant, "expire_silences", *told)
         await store.expire(self._database, grant, "expire_daemons", now_us - _us(DAEMONS_KEEP))
         return done
 

@@ -137,6 +137,23 @@ delete from telemetry.session s
          order by x.expires_at limit $2::int4 for update skip locked) e
  where s.session_id = e.session_id;
 
+-- expire_notifications --
+-- Remove up to $2 messages from before $1 that are over, and whose alert is.
+delete from telemetry.notification n
+ using (select x.notification_id from telemetry.notification x
+         where x.created_at < telemetry.from_us($1::int8) and x.status in ('sent', 'dead', 'dropped')
+           and not exists (select from telemetry.alert a where a.alert_id = x.alert_id and a.status <> 'resolved')
+         order by x.created_at limit $2::int4) e
+ where n.notification_id = e.notification_id;
+
+-- expire_silences --
+-- Remove up to $2 silences that ended before $1.
+delete from telemetry.silence s
+ using (select x.silence_id from telemetry.silence x
+         where x.ends_at < telemetry.from_us($1::int8)
+         order by x.ends_at limit $2::int4) e
+ where s.silence_id = e.silence_id;
+
 -- expire_daemons --
 -- Forget daemons that were last seen before $1.
 delete from telemetry.daemon d where d.seen_at < telemetry.from_us($1::int8);

@@ -46,6 +46,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_job": {"type": "backtest"},
     "acknowledge_alert": {},
     "resolve_alert": {},
+    "create_channel": {
+        "name": "c", "kind": "email", "host": "127.0.0.1", "port": 25, "from": "a@b.c",
+        "to": "d@b.c",
+    },
+    "change_channel": {},
+    "create_silence": {"matchers": {"device_id": "d"}, "ends_at": "2999-01-01T00:00:00Z"},
+    "change_silence": {},
     "create_key": {"name": "k", "scopes": ["read"]},
     "rotate_key": {},
     "subscribe": {},
