@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,19 +16,21 @@ import msgspec
 from daemon import serving, sibling
 from daemon.clock import SystemClock
 from daemon.compactor import Orders
-from daemon.config import Config, is_terminal
+from daemon.config import Config, is_terminal, load_config
 from daemon.domain.errors import StoreUnavailable
 from daemon.log import get_logger
 from daemon.parts import Parts, build
 from daemon.postgres.supervisor import EmbeddedPostgres
+from daemon.reloading import reload
 from daemon.service.keys import Keys
 from daemon.serving import Company, Stop, connections_of, end_wait_s, patiently, pool_limits, url_of
 from daemon.store.health import HealthStore
 from daemon.store.keys import KeyStore
 from daemon.store.migrations import migrate
 from daemon.store.pool import Database
-from daemon.transport.server import bind, share
+from daemon.transport.server import bind, inherited, share
 from daemon.workers import child
+from daemon.workers.systemd import ServiceManager
 from telemetryctl.api.contexts import config_home, write_context
 
 log = get_logger()
@@ -41,9 +43,13 @@ CONNECTIONS_EMBEDDED = 100
 """What it allows by itself."""
 
 
-async def serve(config: Config) -> None:
-    """Run the daemon until SIGTERM or SIGINT; a second signal ends it at once."""
-    listening = bind(config.server.host, config.server.port)
+async def serve(config: Config, *, reread: Callable[[], Config] = load_config) -> None:
+    """Run the daemon until SIGTERM or SIGINT; a second signal ends it at once.
+
+    At SIGHUP `reread` gives the configuration as it is then.
+    """
+    manager = ServiceManager.of(os.environ)
+    listening = inherited(os.environ) or bind(config.server.host, config.server.port)
     if config.server.processes > 1:
         share(listening)
     port = listening.getsockname()[1]
@@ -63,12 +69,16 @@ async def serve(config: Config) -> None:
         await patiently(parts.evaluator.prepare)
         await patiently(parts.services.groups.refresh)
         await _first_key(parts, port)
-        company = _company(parts, embedded, dsn)
-        await serving.run(parts, listening, _stop_on_signal(embedded), company=company)
+        company = _company(parts, embedded, dsn, manager)
+        stop = _stop_on_signal(embedded)
+        _reload_on_signal(parts, stop, manager, reread)
+        await serving.run(parts, listening, stop, company=company)
     log.info("stopped")
 
 
-def _company(parts: Parts, embedded: EmbeddedPostgres | None, dsn: str) -> Company:
+def _company(
+    parts: Parts, embedded: EmbeddedPostgres | None, dsn: str, manager: ServiceManager
+) -> Company:
     """What one process of the daemon does for all of them, and the other processes."""
     loops = [
         child.keep("daemon.compactor", _compactor_orders(parts, dsn)),
@@ -80,7 +90,7 @@ def _company(parts: Parts, embedded: EmbeddedPostgres | None, dsn: str) -> Compa
         child.keep("daemon.sibling", _sibling_orders(parts, dsn, process), end_wait_s=wait_s)
         for process in range(2, parts.config.server.processes + 1)
     ]
-    return Company(loops, siblings)
+    return Company(loops, siblings, manager)
 
 
 def _compactor_orders(parts: Parts, dsn: str) -> bytes:
@@ -133,6 +143,21 @@ def _stop_on_signal(embedded: EmbeddedPostgres | None) -> Stop:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return stop
+
+
+def _reload_on_signal(
+    parts: Parts, stop: Stop, manager: ServiceManager, reread: Callable[[], Config]
+) -> None:
+    """SIGHUP: read the configuration again; but end when it was our terminal that went."""
+    had_terminal = is_terminal()
+
+    def on_signal() -> None:
+        if had_terminal and not is_terminal():
+            stop.event.set()
+        else:
+            reload(parts, reread, manager)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_signal)
 
 
 # -- start ---------------------------------------------------------------------------------------

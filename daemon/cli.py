@@ -48,7 +48,7 @@ def serve(config: ConfigFile = None) -> None:
     settings = _settings(config)
     if settings.server.processes > 1:
         _set_up_log(settings, process=1)
-    _run(lambda: daemon_app.serve(settings))
+    _run(lambda: daemon_app.serve(settings, reread=lambda: load_config(config)))
 
 
 @app.command()

@@ -9,6 +9,18 @@ from typing import Any
 import structlog
 
 FIELD_CHARACTERS_MAX = 256
+_METHODS = ("debug", "info", "warning", "error", "critical", "exception")
+
+
+class _Logger(structlog.BoundLoggerBase):
+    """Its methods are those of a level, which may change while loggers are in use."""
+
+
+def set_level(level: str) -> None:
+    """Write lines of this level and above, from now on."""
+    filtering = structlog.make_filtering_bound_logger(logging.getLevelName(level.upper()))
+    for name in (*_METHODS, "bind", "unbind", "new"):
+        setattr(_Logger, name, getattr(filtering, name))
 
 
 def set_up(*, level: str, text: bool, process: int | None = None) -> None:
@@ -33,9 +45,10 @@ def set_up(*, level: str, text: bool, process: int | None = None) -> None:
         if text
         else structlog.processors.JSONRenderer()
     )
+    set_level(level)
     structlog.configure(
         processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        wrapper_class=_Logger,
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )

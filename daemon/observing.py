@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -10,8 +11,14 @@ from daemon.service import figures
 from daemon.service.figures import LOOK_EVERY_S, WATCH_EVERY_S, StoreWatch, Watch
 from daemon.store.figures import FigureStore
 from daemon.store.migrations import known_migrations
+from daemon.workers.pulse import Pulse
 from daemon.workers.repeat import repeat
+from daemon.workers.systemd import ServiceManager
 from telemetryctl import __version__
+
+TELL_EVERY_S = 5.0
+INGEST_WAIT_MAX_S = 60.0
+"""Longer than any commit may take."""
 
 
 def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
@@ -46,3 +53,24 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
         repeat(watch.look, every_s=WATCH_EVERY_S, name="watch"),
         repeat(stored.look, every_s=LOOK_EVERY_S, name="figures"),
     ]
+
+
+async def tell_manager(parts: Parts, manager: ServiceManager, pulse: Pulse) -> None:
+    """Until cancelled: tell the service manager how it goes, and that every loop goes on.
+
+    While one does not it hears nothing, and restarts the daemon when its patience ends.
+    """
+    pulse.conditions["ingest"] = lambda: parts.ingest.waited_s < INGEST_WAIT_MAX_S
+    every_s = min(TELL_EVERY_S, (manager.watchdog_s or TELL_EVERY_S) / 3)
+    while True:
+        if not pulse.stuck():
+            manager.alive()
+        manager.status(_status(parts))
+        await asyncio.sleep(every_s)
+
+
+def _status(parts: Parts) -> str:
+    """As in: 1,842 points/s, 214 streams, judges the rules."""
+    streams = parts.hub.numbers()["connections"]
+    said = f"{parts.traffic.points_per_second:,.0f} points/s, {streams:,} streams"
+    return f"{said}, judges the rules" if parts.evaluator.is_leader else said

@@ -16,7 +16,7 @@ from daemon.clock import SystemClock
 from daemon.config import Config
 from daemon.domain.errors import DomainError, StoreUnavailable
 from daemon.log import get_logger
-from daemon.observing import observe
+from daemon.observing import observe, tell_manager
 from daemon.parts import Parts
 from daemon.service.alerts import COUNT_EVERY_S
 from daemon.service.groups import REFRESH_EVERY_S
@@ -29,7 +29,9 @@ from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, admit_no_more, make_server
 from daemon.transport.stream_doors import StreamDoors
 from daemon.workers import follower, job_runner, listener, subscription_keeper
+from daemon.workers.pulse import Pulse
 from daemon.workers.repeat import repeat
+from daemon.workers.systemd import ServiceManager
 
 log = get_logger()
 T = TypeVar("T")
@@ -63,6 +65,7 @@ class Company:
 
     loops: Sequence[Loop] = ()
     siblings: Sequence[Loop] = ()
+    manager: ServiceManager = field(default_factory=ServiceManager)
 
 
 @dataclass(slots=True)
@@ -89,14 +92,18 @@ async def run(
         outside, drain_timeout_s=parts.config.server.drain_timeout_s, points=points
     )
     async with asyncio.TaskGroup() as tasks:
+        pulse = Pulse(parts.clock)
         running = (*_loops(parts), *observe(parts), *company.loops)
-        loops = [tasks.create_task(loop) for loop in running]
+        loops = [tasks.create_task(pulse.watch(loop)) for loop in running]
+        loops.append(tasks.create_task(tell_manager(parts, company.manager, pulse)))
         siblings = [tasks.create_task(sibling) for sibling in company.siblings]
         serving = tasks.create_task(server.serve(sockets=[listening]))
         services.health.started()
         _calm_the_collector()
         log.info("serving", url=url_of(parts.config, services.port), writer=str(parts.writer))
+        company.manager.ready()
         await stop.event.wait()
+        company.manager.stopping()
         log.info("draining")
         services.health.draining()
         for sibling in siblings:

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,26 +109,28 @@ def start_daemon(
     wait: bool = True,
     key: str = "",
     sabotage: str = "",
+    environment: Mapping[str, str] | None = None,
     **settings: str,
 ) -> DaemonProcess:
     """Start telemetryd on this database; `settings` are like `compaction__age="1s"`.
 
     A second daemon on the same database gets the first one's `key`. `sabotage` names the protection
-    that is taken out (tests/sabotage), for negative controls.
+    that is taken out (tests/sabotage), for negative controls. `environment` is what else it finds.
     """
     home = home or Path(tempfile.mkdtemp(prefix="tlmd-"))
-    environment = _environment(home) | {
+    environ = _environment(home) | {
         "TELEMETRY_DATABASE__URL": dsn,
         "TELEMETRY_SERVER__PORT": "0",
         "TELEMETRY_LOG__FORMAT": "json",
     }
-    environment |= {f"TELEMETRY_{name.upper()}": value for name, value in settings.items()}
+    environ |= {f"TELEMETRY_{name.upper()}": value for name, value in settings.items()}
+    environ |= environment or {}
     program = [str(Path(sys.executable).parent / "telemetryd")]
     if sabotage:
         program = [sys.executable, str(Path(__file__).parent / "sabotage.py"), sabotage]
     process = subprocess.Popen(
         [*program, "serve"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environ,
     )  # fmt: skip
     daemon = DaemonProcess(process, home, key=key)
     threading.Thread(target=_read_log, args=(daemon,), daemon=True).start()

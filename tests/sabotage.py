@@ -131,6 +131,55 @@ def cursors_not_held() -> None:
     Dispatch._lowest = lowest  # type: ignore[method-assign]
 
 
+def _freeze(owner: Any, name: str, *, loop: str) -> None:
+    """Let a call never end, from its third time on; its loop is judged after two seconds."""
+    from daemon.workers import pulse
+
+    pulse._ALLOWED_S[loop] = 2.0
+    call = getattr(owner, name)
+    calls = 0
+
+    async def frozen(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            await asyncio.Event().wait()
+        return await call(*given, **named)
+
+    setattr(owner, name, frozen)
+
+
+def frozen_follower() -> None:
+    """Stop following the journal."""
+    from daemon.service.tail import Tail
+
+    _freeze(Tail, "turn", loop="follower.run")
+
+
+def frozen_evaluator() -> None:
+    """Stop judging."""
+    from daemon.workers.evaluator import Evaluator
+
+    _freeze(Evaluator, "_turn", loop="evaluator.run")
+
+
+def frozen_hub() -> None:
+    """Stop sweeping the streams."""
+    from daemon.live.hub import Hub
+
+    _freeze(Hub, "turn", loop="hub.run")
+
+
+def frozen_keys() -> None:
+    """Stop writing down when keys were used."""
+    from daemon.service.keys import Keys
+
+    _freeze(Keys, "write_uses", loop="key_uses")
+    from daemon import serving
+
+    serving.KEY_USES_EVERY_S = 0.1
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     taken_out.__name__: taken_out
     for taken_out in (
@@ -142,6 +191,10 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
         deaf_follower,
         no_decoded_cap,
         cursors_not_held,
+        frozen_follower,
+        frozen_evaluator,
+        frozen_hub,
+        frozen_keys,
     )
 }
 

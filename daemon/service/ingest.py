@@ -268,6 +268,11 @@ class Ingest:
             "queue_bytes_max": self.limits.queue_bytes_max,
         }
 
+    @property
+    def waited_s(self) -> float:
+        """How long the oldest point in the queue has waited."""
+        return self.clock.monotonic_s() - self._queue[0].since_s if self._queue else 0.0
+
     async def drain(self, *, timeout_s: float) -> None:
         """Wait until nothing is queued or in flight, at most `timeout_s`."""
         deadline = self.clock.monotonic_s() + timeout_s

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from functools import partial
 from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from daemon.domain.errors import DomainError
 from daemon.transport.quick_points import QuickConnection, QuickPoints
 from daemon.transport.sse import TRANSPORT
 from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
@@ -21,6 +23,7 @@ from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 _CLOSE = (b"connection", b"close")
+_FIRST_GIVEN = 3
 _SO_ATTACH_FILTER = 26
 _BPF_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
 """One instruction: return 0, the number of bytes that are kept (linux/filter.h)."""
@@ -69,6 +72,27 @@ def bind(host: str, port: int) -> socket.socket:
     return _listen(host, port, is_shared=False)
 
 
+class InheritedSocket(socket.socket):
+    """A listening socket that the service manager holds too."""
+
+
+def inherited(environment: MutableMapping[str, str]) -> InheritedSocket | None:
+    """The socket that the service manager opened for us (man 3 sd_listen_fds), if it did.
+
+    Raises DomainError when it opened several. The words are taken out, so that no child takes it.
+    """
+    count, pid = environment.pop("LISTEN_FDS", ""), environment.pop("LISTEN_PID", "")
+    environment.pop("LISTEN_FDNAMES", None)
+    if not count or pid != str(os.getpid()):
+        return None
+    if count != "1":
+        raise DomainError("the service manager gave several sockets", code="one_socket_only")
+    bound = InheritedSocket(fileno=_FIRST_GIVEN)
+    bound.set_inheritable(False)
+    bound.setblocking(False)
+    return bound
+
+
 def share(bound: socket.socket) -> None:
     """Let sockets of `bind_beside` have the same port.
 
@@ -90,8 +114,11 @@ def admit_no_more(listening: socket.socket) -> None:
     """Let the kernel ignore who connects from now on; who stands in the queue is still accepted.
 
     Closing at once would reset those. A packet filter does it (man 7 socket, SO_ATTACH_FILTER);
-    where there is none, a queue of one place.
+    where there is none, a queue of one place. A socket of the service manager outlives us: who
+    connects to it waits for the next daemon.
     """
+    if isinstance(listening, InheritedSocket):
+        return
     program = ctypes.create_string_buffer(_BPF_DROP, len(_BPF_DROP))
     pointed_to = struct.pack("HL", 1, ctypes.addressof(program))
     try:

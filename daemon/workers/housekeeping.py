@@ -11,7 +11,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from daemon.clock import Clock
 from daemon.domain.errors import DomainError, LeaseLost
 from daemon.log import get_logger
-from daemon.service.retention import Retention
+from daemon.service.retention import Keep, Retention
 from daemon.workers.lease import Lease
 
 EVERY_S = 60
@@ -34,6 +34,10 @@ class Housekeeping:
     def is_leader(self) -> bool:
         """Whether this process keeps house for all."""
         return self._lease.grant is not None
+
+    def keep(self, keep: Keep) -> None:
+        """From the next round on, keep things for so long."""
+        self._retention.keep(keep)
 
     async def prepare(self) -> None:
         """Make the partitions that appends need, before this process says it is ready."""

@@ -1,0 +1,75 @@
+"""Reads the configuration again while the daemon runs; what can't change then is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from daemon.config import BadConfig, Config
+from daemon.log import get_logger, set_level
+from daemon.parts import Parts, ingest_limits, keep_of
+from daemon.workers.systemd import ServiceManager
+
+log = get_logger()
+
+AT_ONCE = frozenset(
+    {
+        "events.keep",
+        "ingest.batch_answers_keep",
+        "ingest.flush_points_max",
+        "ingest.future_tolerance",
+        "ingest.queue_age_max",
+        "ingest.queue_bytes_max",
+        "ingest.queue_points_max",
+        "journal.keep",
+        "journal.keep_bytes",
+        "log.level",
+        "metrics.allow",
+        "server.drain_delay_s",
+        "server.drain_timeout_s",
+    }
+)
+"""Settings that take effect with a reload, in the process that is told to."""
+
+
+def reload(parts: Parts, read: Callable[[], Config], manager: ServiceManager) -> None:
+    """Take over what `read` gives; an error in it leaves everything as it is."""
+    manager.reloading()
+    try:
+        wanted = read()
+    except BadConfig as error:
+        log.error("config_not_reloaded", reason=str(error))
+        manager.status("the configuration has an error, the former one is in force")
+    else:
+        _take_over(parts, wanted)
+    manager.ready()
+
+
+def _take_over(parts: Parts, wanted: Config) -> None:
+    changed = differences(parts.config, wanted)
+    at_once = [name for name in changed if name in AT_ONCE]
+    for name in at_once:
+        section, _, setting = name.partition(".")
+        value = getattr(getattr(wanted, section), setting)
+        newer = getattr(parts.config, section).model_copy(update={setting: value})
+        parts.config = parts.config.model_copy(update={section: newer})
+    set_level(parts.config.log.level)
+    parts.services.figures.allow = parts.config.metrics.allow
+    parts.ingest.limits = ingest_limits(parts.config)
+    parts.housekeeping.keep(keep_of(parts.config))
+    log.info("config_reloaded", changed=at_once)
+    later = [name for name in changed if name not in AT_ONCE]
+    if later:
+        log.warning("config_needs_restart", settings=later)
+
+
+def differences(one: Config, other: Config) -> list[str]:
+    """Settings that are not the same, as `section.name`."""
+    before: dict[str, dict[str, Any]] = one.model_dump()
+    after: dict[str, dict[str, Any]] = other.model_dump()
+    return [
+        f"{section}.{name}"
+        for section, values in after.items()
+        for name, value in values.items()
+        if value != before[section][name]
+    ]

@@ -1,0 +1,244 @@
+"""What a service manager sees of a real daemon: its datagrams, its reload, the socket it passes,
+and our units."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from daemons import DaemonProcess, start_daemon
+
+UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
+MISSING = "systemd-analyze is not installed (apt-get install systemd)"
+needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason=MISSING)
+EXPOSURE_MAX = 2.0
+
+pytestmark = pytest.mark.anyio
+
+
+class Manager:
+    """The manager's end of NOTIFY_SOCKET."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.told: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+
+    def wait_for(self, is_so: Callable[[str], object], *, timeout_s: float = 30) -> str:
+        """The next datagram of this kind; what came before it is in `told` too."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._socket.settimeout(max(0.01, deadline - time.monotonic()))
+            words = self._socket.recv(4096).decode()
+            self.told.append(words)
+            if is_so(words):
+                return words
+
+    def forget(self) -> None:
+        """Take what has come so far, and a beat that may be on its way."""
+        self._socket.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            for _ in range(200):
+                if "WATCHDOG=1" not in self._socket.recv(4096).decode():
+                    self._socket.settimeout(0.05)
+        self.told.clear()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["file", "abstract"])
+def manager(request: pytest.FixtureRequest) -> Iterator[Manager]:
+    folder = tempfile.mkdtemp(prefix="tlm-notify-")
+    name = f"{folder}/notify"
+    opened = Manager(name if request.param == "file" else f"@{name}")
+    yield opened
+    opened.close()
+    shutil.rmtree(folder)
+
+
+def supervised(dsn: str, manager: Manager, *, sabotage: str = "") -> DaemonProcess:
+    environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "600000"}
+    return start_daemon(dsn, environment=environment, sabotage=sabotage)
+
+
+def says(line: str) -> Callable[[str], bool]:
+    return lambda words: line in words.split("\n")
+
+
+async def test_the_manager_is_told_of_every_step(dsn: str, manager: Manager) -> None:
+    daemon = supervised(dsn, manager)
+    try:
+        manager.wait_for(says("READY=1"))
+        is_serving = httpx.get(daemon.url + "/health").status_code
+        manager.wait_for(says("WATCHDOG=1"))
+        manager.wait_for(lambda words: re.match(r"STATUS=0 points/s, 0 streams", words))
+        before_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        daemon.process.send_signal(signal.SIGHUP)
+        reloading = manager.wait_for(says("RELOADING=1"))
+        manager.wait_for(says("READY=1"))
+        daemon.process.send_signal(signal.SIGTERM)
+        manager.wait_for(says("STOPPING=1"))
+    finally:
+        code = daemon.stop()
+
+    assert is_serving == 200
+    assert "READY=1" in manager.told
+    assert not [
+        words for words in manager.told[: manager.told.index("READY=1")] if "STATUS" in words
+    ]
+    assert int(reloading.partition("MONOTONIC_USEC=")[2]) >= before_us
+    assert code == 0
+
+
+@pytest.mark.parametrize("manager", ["file"], indirect=True)
+@pytest.mark.parametrize(
+    ("sabotage", "name"),
+    [
+        ("frozen_follower", "follower.run"),
+        ("frozen_evaluator", "evaluator.run"),
+        ("frozen_hub", "hub.run"),
+        ("frozen_keys", "key_uses"),
+    ],
+)
+async def test_the_watchdog_hears_nothing_while_a_loop_is_frozen(
+    dsn: str, manager: Manager, sabotage: str, name: str
+) -> None:
+    daemon = supervised(dsn, manager, sabotage=sabotage)
+    try:
+        stuck = daemon.wait_for("loops_stuck")
+        manager.forget()
+        for _ in range(4):
+            manager.wait_for(lambda words: words.startswith("STATUS"))
+    finally:
+        daemon.kill()
+
+    assert name in stuck["loops"]
+    assert "WATCHDOG=1" not in manager.told
+
+
+async def test_a_reload_takes_what_can_change_and_names_the_rest(dsn: str, tmp_path: Path) -> None:
+    file = tmp_path / "telemetry.toml"
+    file.write_text('[log]\nlevel = "info"\n')
+    daemon = start_daemon(dsn, environment={"TELEMETRY_CONFIG": str(file)})
+    try:
+        file.write_text(
+            '[log]\nlevel = "debug"\n[metrics]\nallow = []\n[ingest]\ndevices_max = 7\n'
+        )
+        daemon.process.send_signal(signal.SIGHUP)
+        reloaded = daemon.wait_for("config_reloaded")
+        later = daemon.wait_for("config_needs_restart")
+        closed = httpx.get(daemon.url + "/metrics").status_code
+        probe = daemon.wait_for("request")
+        file.write_text("[log]\nlevel = 'loud'\n")
+        daemon.process.send_signal(signal.SIGHUP)
+        refused = daemon.wait_for("config_not_reloaded")
+        still = httpx.get(daemon.url + "/health").status_code
+    finally:
+        daemon.stop()
+
+    assert reloaded["changed"] == ["metrics.allow", "log.level"]
+    assert later["settings"] == ["ingest.devices_max"]
+    assert (closed, probe["level"]) == (401, "debug")
+    assert "log.level" in refused["reason"]
+    assert still == 200
+
+
+async def test_a_passed_socket_is_served_and_outlives_the_daemon(dsn: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        for turn in range(2):
+            daemon = _start_on(held, dsn)
+            try:
+                # Also the first request, which came before the daemon.
+                answer = httpx.get(url + "/health/live", timeout=60)
+            finally:
+                daemon.send_signal(signal.SIGTERM)
+                code = daemon.wait(40)
+            assert (turn, answer.status_code, code) == (turn, 200, 0)
+
+
+def _start_on(held: socket.socket, dsn: str) -> subprocess.Popen[bytes]:
+    """A daemon with `held` as its descriptor 3, as systemd starts it."""
+    program = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3, True);"
+        "os.environ['LISTEN_PID'] = str(os.getpid());"
+        "os.execv(sys.argv[2], sys.argv[2:])"
+    )
+    home = tempfile.mkdtemp(prefix="tlmd-")
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": home, "LISTEN_FDS": "1",
+        "TELEMETRY_DATABASE__URL": dsn, "TELEMETRY_SERVER__PORT": "1",
+    }  # fmt: skip
+    telemetryd = str(Path(sys.executable).parent / "telemetryd")
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(held.fileno()), telemetryd, "serve"],
+        pass_fds=[held.fileno()], env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+# -- the units ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """Our units, with the program where it is here."""
+    for file in UNITS.iterdir():
+        program = str(Path(sys.executable).parent / "telemetryd")
+        text = file.read_text().replace("/opt/telemetry/bin/telemetryd", program)
+        (tmp_path / file.name).write_text(text)
+    return tmp_path
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    "unit", ["telemetryd.service", "telemetryd@one.service", "telemetryd.socket"]
+)
+def test_systemd_understands_the_units(units: Path, unit: str) -> None:
+    if "@" in unit:
+        (units / unit).write_text((units / "telemetryd@.service").read_text())
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", units / unit],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert [line for line in done.stderr.splitlines() if "telemetryd" in line] == []
+    assert done.returncode == 0, done.stderr
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", ["telemetryd.service", "telemetryd@.service"])
+def test_the_units_are_hardened(units: Path, unit: str) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX * 10:.0f}",
+         "--no-pager", units / unit],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr
+
+
+def test_the_template_is_the_unit_with_a_name() -> None:
+    one = (UNITS / "telemetryd.service").read_text().splitlines()[1:]
+    template = (UNITS / "telemetryd@.service").read_text().splitlines()[1:]
+
+    assert len(one) == len(template)
+    differ = {a.partition("=")[0] for a, b in zip(one, template, strict=True) if a != b}
+    assert differ == {
+        "Description", "ExecStart", "Environment", "EnvironmentFile", "StateDirectory",
+        "RuntimeDirectory",
+    }  # fmt: skip
