@@ -41,10 +41,14 @@ From = Annotated[str | None, typer.Option("--from", help="Only out of this state
 To = Annotated[str | None, typer.Option("--to", help="Only into this state.")]
 Duration = Annotated[str | None, typer.Option("--for", help="Wait so long from now: 2h. [1d]")]
 End = Annotated[str | None, typer.Option("--until", help="Wait until this time.")]
-Quiet = Annotated[str | None, typer.Option(help="Say nothing at these hours: 22-7.")]
+Quiet = Annotated[
+    str | None, typer.Option("--quiet-hours", help="Say nothing at these hours: 22-7.")
+]
 Channels = Annotated[
     list[str] | None,
-    typer.Option("-c", "--channel", help="Tell this; repeat it.", autocompletion=complete_channels),
+    typer.Option(
+        "--channel", help="Tell this channel; repeat it.", autocompletion=complete_channels
+    ),
 ]
 
 
@@ -69,13 +73,17 @@ def get(session: Session, *, watch_id: WatchId) -> None:
 @command(
     app,
     example="""telemetryctl watch add spot_17 status --from occupied --to free --for 2h
-    telemetryctl watch add boiler_1 running --to false -c phone --quiet 22-7""",
+    telemetryctl watch add boiler_1 running --to false --channel phone --quiet-hours 22-7""",
 )
 def add(
     session: Session,
     *,
-    device_id: Annotated[str, typer.Argument(metavar="DEVICE", autocompletion=complete_devices)],
-    metric_name: Annotated[str, typer.Argument(metavar="METRIC", autocompletion=complete_metrics)],
+    device_id: Annotated[
+        str, typer.Argument(metavar="DEVICE", help="Whom.", autocompletion=complete_devices)
+    ],
+    metric_name: Annotated[
+        str, typer.Argument(metavar="METRIC", help="What.", autocompletion=complete_metrics)
+    ],
     from_: From = None,
     to: To = None,
     for_: Duration = None,

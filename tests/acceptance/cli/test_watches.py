@@ -51,7 +51,9 @@ def test_a_watch_is_changed_while_it_waits(daemon: DaemonProcess) -> None:
     added = daemon.cli("watch", "add", "spot_1", "status", "-o", "json")
     watch_id = json.loads(added.stdout)["watch_id"]
 
-    edited = daemon.cli("watch", "edit", watch_id, "--to", "free", "--quiet", "22-7", "-o", "json")
+    edited = daemon.cli(
+        "watch", "edit", watch_id, "--to", "free", "--quiet-hours", "22-7", "-o", "json"
+    )
     shown = json.loads(edited.stdout)
     daemon.cli("watch", "delete", watch_id)
 
