@@ -88,7 +88,7 @@ def add(
     to: To = None,
     for_: Duration = None,
     until: End = None,
-    quiet: Quiet = None,
+    quiet_hours: Quiet = None,
     channels: Channels = None,
 ) -> None:
     """Be told once, at the first such change; without --from and --to at any."""
@@ -97,8 +97,8 @@ def add(
         "metric_name": metric_name,
         **_fields(session, from_, to, for_, until),
     }
-    if quiet is not None:
-        body["quiet_hours"] = parse_quiet(quiet)
+    if quiet_hours is not None:
+        body["quiet_hours"] = parse_quiet(quiet_hours)
     if channels:
         body["notification_channels"] = channels
     try:
@@ -117,13 +117,13 @@ def edit(
     to: To = None,
     for_: Duration = None,
     until: End = None,
-    quiet: Quiet = None,
+    quiet_hours: Quiet = None,
     channels: Channels = None,
 ) -> None:
     """Change a watch that has not fired."""
     changes = _fields(session, from_, to, for_, until)
-    if quiet is not None:
-        changes["quiet_hours"] = parse_quiet(quiet)
+    if quiet_hours is not None:
+        changes["quiet_hours"] = parse_quiet(quiet_hours)
     if channels is not None:
         changes["notification_channels"] = channels
     if not changes:
