@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from telemetryctl.client.errors import ServerProblem
 from telemetryctl.failures import Failure, TryLater
+from telemetryctl.plans.objects import Fields
 from telemetryctl.plans.plan import Action, Change, Plan
 
 if TYPE_CHECKING:
@@ -39,28 +39,32 @@ class Outcome:
 
 
 def carry_out(client: Client, plan: Plan, *, is_forced: bool) -> Iterator[Outcome]:
-    """Do the changes in order; after one for which nobody answers the rest is not tried."""
+    """Do the changes in order; after one for which nobody answers the rest is not tried.
+
+    Raises UsageFailure for a secret that is not to be had, before anything is done.
+    """
+    own = {
+        change.title: change.kind.creation(change.document, change.fields)
+        for change in plan.changes
+        if change.action is Action.CREATE and change.document is not None
+    }
     away: Failure | None = None
     for change in plan.changes:
         if away is not None:
             yield Outcome(change, TryLater("not tried, as the server is away"))
             continue
         try:
-            yield _done(client, plan, change, is_forced=is_forced)
-        except ServerProblem as problem:
-            yield Outcome(change, problem)
+            yield _done(client, plan, change, own.get(change.title) or {}, is_forced=is_forced)
         except Failure as failure:
-            away = failure
+            away = failure if isinstance(failure, TryLater) else None
             yield Outcome(change, failure)
 
 
-def _done(client: Client, plan: Plan, change: Change, *, is_forced: bool) -> Outcome:
+def _done(client: Client, plan: Plan, change: Change, own: Fields, *, is_forced: bool) -> Outcome:
     kind = change.kind
     body = kind.wire(change.fields, plan.names)
     match change.action:
         case Action.CREATE:
-            assert change.document is not None
-            own = kind.creation(change.document, change.fields)
             made = kind.create(client, body | own, is_forced=is_forced)
             if kind.word == "group":
                 plan.names.by_id[str(made["group_id"])] = change.name

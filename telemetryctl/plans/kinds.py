@@ -40,6 +40,7 @@ class GroupKind(Kind):
     word, collection, key, id_field = "group", "/groups", "groups", "group_id"
     mark_field = "metadata"
     can_rename = True
+    needs_field = "parent_id"
     left_alone = unordered = frozenset({"device_ids"})
 
     @property
@@ -85,6 +86,7 @@ class ChannelKind(Kind):
     """Channels. A secret is `{env: NAME}` or `{file: PATH}`, and goes out at creation only."""
 
     word, collection, key = "channel", "/channels", "channels"
+    needs_field = "fallback"
     left_alone = frozenset({"port", "tls"})
     secret_of: Mapping[str, str] = {
         "webhook": "secret", "slack": "url", "email": "password", "alertmanager": "password",

@@ -50,7 +50,7 @@ class Kind:
     """How objects of a kind are read, compared and changed.
 
     left_alone   fields that stay as they are when a document leaves them out
-    secret       fields that the server never shows, so they count at creation only
+    needs_field  names another object of the kind, which has to be there first
     mark_field   where the name of a set can stand; None: nowhere
     """
 
@@ -62,6 +62,7 @@ class Kind:
     can_rename = False
     left_alone: frozenset[str] = frozenset()
     unordered: frozenset[str] = frozenset()
+    needs_field: str | None = None
 
     @property
     def model(self) -> type[BaseModel]:

@@ -174,7 +174,7 @@ def _is_over(fields: Fields) -> bool:
 def _pruned(
     kind: Kind, live: Mapping[str, Live], kept: set[str], set_name: str | None
 ) -> list[Change]:
-    """Deletions of what is of the set and in no document; parents first, as this is turned."""
+    """Deletions of what is of the set and in no document, in the order of their making."""
     gone = [
         one
         for one in live.values()
@@ -182,22 +182,26 @@ def _pruned(
         and set_name is not None
         and mark_of(kind, one.fields) == set_name
     ]
-    parents = {one.name: str(one.fields.get("parent_id") or "") for one in live.values()}
-    gone.sort(key=lambda one: (_depth(one.name, parents), one.name))
+    needs = {one.name: _needed(kind, one.fields) for one in live.values()}
+    gone.sort(key=lambda one: (_depth(one.name, needs), one.name))
     return [Change(Action.DELETE, kind, one.name, {}, live=one) for one in gone]
 
 
 def _ordered(kind: Kind, documents: Sequence[Document]) -> list[Document]:
-    """In the order of the files, but a parent before what is in it."""
-    if kind.word != "group":
-        return list(documents)
-    parents = {found.name: str(found.spec.get("parent_id") or "") for found in documents}
-    return sorted(documents, key=lambda found: _depth(found.name, parents))
+    """In the order of the files, but what others need before them."""
+    needs = {found.name: _needed(kind, found.spec) for found in documents}
+    return sorted(documents, key=lambda found: _depth(found.name, needs))
 
 
-def _depth(name: str, parents: Mapping[str, str]) -> int:
+def _needed(kind: Kind, fields: Mapping[str, Any]) -> str:
+    """The name of the object of the same kind that has to be there before; "" for none."""
+    return str(fields.get(kind.needs_field or "") or "")
+
+
+def _depth(name: str, needs: Mapping[str, str]) -> int:
+    """How many others have to be there before; those that need one another count each once."""
     depth, seen = 0, {name}
-    while (name := parents.get(name, "")) and name not in seen:
+    while (name := needs.get(name, "")) and name not in seen:
         seen.add(name)
         depth += 1
     return depth

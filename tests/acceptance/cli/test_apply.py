@@ -331,3 +331,71 @@ class TestDocuments:
         deep = clean.run("apply", "-f", str(folder), "-R", "--yes")
 
         assert (shallow.code, deep.code) == (3, 0)
+
+
+TOLD = """\
+kind: channel
+name: pager
+spec: {kind: webhook, url: "https://hooks.example.org/on-call", fallback: mail}
+---
+kind: channel
+name: mail
+spec:
+  kind: email
+  host: mail.example.org
+  from: alerts@example.org
+  to: ops@example.org
+  username: alerts
+  password: {env: MAIL_PASSWORD}
+---
+kind: channel
+name: chat
+spec: {kind: slack, url: {file: SECRETS}}
+---
+kind: silence
+name: new burner
+spec:
+  matchers: {device_id: ["boiler_1", "boiler_2"], level: warning}
+  ends_at: 2096-11-21T18:00:00+01:00
+---
+kind: silence
+name: long past
+spec: {matchers: {device_id: boiler_1}, ends_at: 2020-11-21T18:00:00Z}
+"""
+
+
+class TestWhoIsTold:
+    def test_channels_and_silences_are_objects_too(
+        self, clean: CommandLine, tmp_path: Path
+    ) -> None:
+        (tmp_path / "secret").write_text("https://hooks.example.org/services/T0/B0/xyzzy\n")
+        folder = write(tmp_path / "k", TOLD.replace("SECRETS", str(tmp_path / "secret")))
+
+        lacking = clean.run("apply", "-f", folder, "--yes")
+        made = clean.run("apply", "-f", folder, "--yes", "-o", "json", MAIL_PASSWORD="plugh")
+        before = events(clean)
+        again = clean.run("apply", "-f", folder, "--prune", "--set", "all", "-v")
+        dumped = clean.run("dump", "channels", "silence")
+        (tmp_path / "dump.yaml").write_text(dumped.out)
+        same = document(clean, "diff", "-f", str(tmp_path / "dump.yaml"))
+        moved = write(
+            tmp_path / "m", dumped.out.replace("mail.example.org", "mx.example.org"), "m.yaml"
+        )
+        changed = document(clean, "apply", "-f", moved, "--yes")
+
+        assert (lacking.code, lacking.out) == (2, "")
+        assert "channel/mail: the environment has no MAIL_PASSWORD" in lacking.err
+        assert made.code == 0, made.err
+        assert [row["name"] for row in json.loads(made.out)["changes"]] == [
+            "mail", "chat", "pager", "new burner",
+        ]  # fmt: skip
+        assert (again.code, again.out) == (0, "")
+        assert "channels can't carry the mark of a set" in again.err
+        requests = [line.split()[0] for line in again.err.splitlines() if "/api/v1" in line]
+        assert set(requests) == {"GET"}
+        assert events(clean) == before
+        assert not {"plugh", "xyzzy", "whsec_", "long past"} & set(dumped.out.split())
+        assert "xyzzy" not in dumped.out + made.out + made.err
+        assert (same["changes"], same["unchanged"]) == ([], 4)
+        assert [(row["action"], row["name"]) for row in changed["changes"]] == [("changed", "mail")]
+        assert document(clean, "channel", "get", "mail")["host"] == "mx.example.org"
