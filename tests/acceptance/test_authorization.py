@@ -1,0 +1,429 @@
+"""Who may do what, for every operation that the daemon documents: by scope, and by owner.
+
+An operation that nobody has thought about here fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from daemons import API, DaemonProcess, start_daemon
+from databases import fresh_database
+from servers import PostgresServer
+
+SCOPES = (
+    "ingest", "read", "alerts:write", "metrics:write", "devices:write", "export", "keys", "admin",
+)  # fmt: skip
+UNSENT = {"get": b"", "delete": b""}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the OpenAPI document; `path` has its parameters in braces."""
+
+    id: str
+    method: str
+    path: str
+    scope: str
+
+    def at(self, **names: str) -> str:
+        path = self.path
+        for name, value in names.items():
+            path = path.replace("{" + name + "}", value.replace("/", "%2F"))
+        return path.replace("{", "").replace("}", "")
+
+
+@pytest.fixture(scope="module")
+def daemon(postgres: PostgresServer) -> Iterator[DaemonProcess]:
+    process = start_daemon(asyncio.run(fresh_database(postgres)))
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def operations(daemon: DaemonProcess) -> list[Operation]:
+    with daemon.http() as http:
+        document = http.get(f"{daemon.url}/api/openapi.json").json()
+    return [
+        Operation(operation["operationId"], method, path, operation["x-scope"])
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def a_key(daemon: DaemonProcess, **wanted: Any) -> str:
+    with daemon.http() as http:
+        made = http.post("/keys", json={"name": "k", "tier": "enterprise"} | wanted)
+        assert made.status_code == 201, made.text
+        return str(made.json()["key"])
+
+
+def an_access_token(daemon: DaemonProcess, key: str) -> str:
+    made = httpx.post(f"{daemon.url}/auth/login", json={"api_key": key})
+    assert made.status_code == 200, made.text
+    return str(made.json()["access_token"])
+
+
+def ask(
+    http: httpx.Client, operation: Operation, path: str, *, content: bytes = b"{"
+) -> tuple[int, dict[str, Any]]:
+    """Status and problem; a stream that opens is left at once."""
+    body = UNSENT.get(operation.method, content)
+    with http.stream(operation.method, path, content=body) as answer:
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return answer.status_code, {}
+        answer.read()
+    is_problem = answer.headers.get("content-type") == "application/problem+json"
+    return answer.status_code, answer.json() if is_problem else {}
+
+
+# -- by scope ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["key", "access token"])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_credential_does_what_its_scope_allows_and_nothing_else(
+    daemon: DaemonProcess, operations: list[Operation], scope: str, kind: str
+) -> None:
+    token = a_key(daemon, scopes=[scope])
+    if kind == "access token":
+        token = an_access_token(daemon, token)
+    wrong = []
+    with client(daemon, token) as http:
+        for operation in operations:
+            if operation.scope == "none" or operation.id in ("whoami",):
+                continue
+            status, problem = ask(http, operation, operation.at(channel="telemetry"))
+            is_refused = status == 403 and problem.get("code") == "forbidden"
+            is_expected = scope not in (operation.scope, "admin")
+            if is_refused != is_expected or status in (401, 500):
+                wrong.append((operation.method, operation.path, operation.scope, status))
+
+    assert wrong == []
+    assert len(operations) > 80
+
+
+@pytest.mark.parametrize("token", ["", "tlm_live_x", "a.b.c"])
+def test_nobody_does_anything_without_a_credential(
+    daemon: DaemonProcess, operations: list[Operation], token: str
+) -> None:
+    with client(daemon, token) as http:
+        statuses = {
+            operation.id: ask(http, operation, operation.at(channel="telemetry"))[0]
+            for operation in operations
+        }
+
+    closed = {operation.id for operation in operations if operation.scope != "none"}
+    assert {name for name, status in statuses.items() if status == 401} >= closed
+    assert 500 not in statuses.values()
+
+
+def client(daemon: DaemonProcess, token: str) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(base_url=daemon.url, headers=headers, timeout=30)
+
+
+# -- by owner ------------------------------------------------------------------------------------
+
+MINE, THEIRS, METRIC, CHANNEL = "bolt-van-1", "acme-bus-1", "speed", "acme-feed"
+SPAN = {"start_time": "2020-01-01T00:00:00Z", "end_time": "2030-01-01T00:00:00Z"}
+RULE = {"name": "acme", "metric_name": METRIC, "condition": ">", "threshold_value": 0}
+POINT = {"metric_name": METRIC, "value": 1, "timestamp": "2026-11-01T00:00:00Z"}
+OF_DEVICE = {"device_ids": ["{device_id}"]}
+MATCHES = {"matchers": {"device_id": "{device_id}"}, "ends_at": "2099-01-01T00:00:00Z"}
+WATCH = {"device_id": "{device_id}", "metric_name": METRIC, "from": None, "to": 1}
+
+SHARED = {
+    "show_metric": "definitions belong to all",
+    "show_channel": "channels belong to all; their secrets are shown to nobody",
+    "list_channels": "the same",
+}
+"""Operations whose things belong to nobody: a stranger sees that they are there."""
+
+BODIES: dict[str, Any] = {
+    "create_metric": {"name": "{fresh}", "data_type": "numeric"},
+    "change_metric": {},
+    "change_device": {"name": "mine"},
+    "create_group": {"name": "{fresh}", "kind": "line"} | OF_DEVICE,
+    "change_group": {"name": "mine"},
+    "backtest_rule": {"rule": RULE | OF_DEVICE} | SPAN,
+    "create_job": {"type": "backtest", "params": {"rule_id": "{rule_id}"} | SPAN},
+    "create_rule": RULE | {"name": "{fresh}"} | OF_DEVICE,
+    "lint_rule": RULE | {"name": "{fresh}"} | OF_DEVICE,
+    "change_rule": {"threshold_value": 666},
+    "preview_rule": {"threshold_value": 666},
+    "enable_rule": {"enabled": False},
+    "acknowledge_alert": {"note": "mine"},
+    "resolve_alert": {"note": "mine"},
+    "create_channel": {"name": "{fresh}", "kind": "stream"},
+    "change_channel": {},
+    "create_silence": MATCHES,
+    "change_silence": {"comment": "mine"},
+    "create_watch": WATCH,
+    "change_watch": {"to": 2},
+    "query": {"metrics": [METRIC], "devices": ["{device_id}"]} | SPAN,
+    "subscribe": OF_DEVICE,
+    "make_ticket": {"subscription_id": "{subscription_id}"},
+    "create_key": {"name": "mine", "scopes": ["read"], "devices": ["{device_id}"]},
+    "rotate_key": {},
+    "create_account": {"username": "{fresh}", "password": "long enough", "scopes": ["read"]},
+    "change_account": {"disabled": True},
+    "create_event": {"type": "x.y", "message": "m", "data": {"device_id": "{device_id}"}},
+    "write_point": POINT,
+    "write_batch": {"data_points": [POINT]},
+    "write_bulk": {"{device_id}": [POINT]},
+    "write_columns": {
+        "series": [
+            {"device_id": "{device_id}", "metric_name": METRIC, "timestamps": [1_795_000_000],
+             "values": [1]}
+        ]
+    },
+}  # fmt: skip
+QUERIES: dict[str, dict[str, str]] = {
+    "list_metrics": {},
+    "service_stats": {},
+    "list_rates": {},
+    "list_devices": {},
+    "list_groups": {},
+    "list_jobs": {},
+    "latest_job": {"type": "backtest", "device_id": "{device_id}"},
+    "list_rules": {},
+    "list_alerts": {"device_id": "{device_id}"},
+    "list_channels": {},
+    "list_silences": {},
+    "list_watches": {},
+    "list_notifications": {"alert_id": "{alert_id}"},
+    "read_aggregated": {
+        "metric_name": METRIC, "aggregation_type": "avg", "interval": "60",
+        "device_id": "{device_id}", **SPAN,
+    },
+    "list_latest": {"device_ids": "{device_id}"},
+    "list_changes": {"device_ids": "{device_id}", "after": ""},
+    "export_csv": {"device_ids": "{device_id}", "metric_names": METRIC, **SPAN},
+    "list_keys": {},
+    "list_accounts": {},
+    "list_events": {},
+    "whoami": {},
+}  # fmt: skip
+FRESH = itertools.count()
+VOLATILE = frozenset({"request_id", "cursor", "next_cursor", "start_time", "end_time", "timestamp"})
+
+
+@dataclass
+class World:
+    """What belongs to the owner: ids by the names of path parameters; `other` are as good, and of
+    nothing."""
+
+    names: dict[str, str]
+    owner: str
+    stranger: str
+
+    @property
+    def other(self) -> dict[str, str]:
+        return {name: value[:-1] + ("z" if value[-1] != "z" else "y")
+                for name, value in self.names.items()} | {"metric_name": METRIC}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(daemon: DaemonProcess) -> World:
+    return prepare(daemon)
+
+
+def asked(http: httpx.Client, operation: Operation, names: dict[str, str]) -> tuple[int, str]:
+    """Status and text of the answer to an operation about these names; what it makes is new."""
+    names = names | {"fresh": f"f{next(FRESH)}"}
+    body = filled(BODIES.get(operation.id), names)
+    answer = http.request(
+        operation.method,
+        operation.at(**names),
+        params=filled(QUERIES.get(operation.id, {}), names),
+        **({} if body is None else {"json": body}),
+    )
+    return answer.status_code, answer.text
+
+
+def filled(template: Any, names: dict[str, str]) -> Any:
+    if template is None:
+        return None
+    text = json.dumps(template)
+    for name, value in names.items():
+        text = text.replace("{" + name + "}", value)
+    return json.loads(text)
+
+
+def settled(text: str, names: dict[str, str]) -> Any:
+    """The answer without what differs between any two: ids asked for, stamps, request ids."""
+    for name, value in names.items():
+        if name != "metric_name":
+            text = text.replace(value, "{" + name + "}")
+    try:
+        return without_volatile(json.loads(text))
+    except ValueError:
+        return text
+
+
+def without_volatile(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: without_volatile(v) for k, v in value.items() if k not in VOLATILE}
+    return [without_volatile(one) for one in value] if isinstance(value, list) else value
+
+
+def test_every_operation_has_been_thought_about(
+    daemon: DaemonProcess, operations: list[Operation], world: World
+) -> None:
+    with daemon.http() as http:
+        paths = http.get(f"{daemon.url}/api/openapi.json").json()["paths"]
+    forgotten = []
+    for operation in operations:
+        if operation.scope == "none" or operation.id == "follow_stream":
+            continue
+        takes_body = "requestBody" in paths[operation.path][operation.method]
+        parameters = re.findall(r"{(\w+)}", operation.path)
+        if takes_body and operation.id not in BODIES:
+            forgotten.append(f"{operation.id} needs a body in BODIES")
+        if not takes_body and not parameters and operation.id not in QUERIES:
+            forgotten.append(f"{operation.id} needs a query in QUERIES")
+        forgotten += [f"{operation.id} is about {p}" for p in parameters if p not in world.names]
+
+    assert forgotten == []
+
+
+def test_to_a_stranger_what_is_anothers_is_what_does_not_exist(
+    daemon: DaemonProcess, operations: list[Operation], world: World
+) -> None:
+    with client(daemon, world.stranger) as http, daemon.http() as admin:
+        before = shown(admin, operations, world)
+        wrong = []
+        for operation in operations:
+            if operation.scope == "none" or operation.id in SHARED:
+                continue
+            if operation.id == "follow_stream":
+                continue
+            answers = [
+                (status, settled(text, names) if status not in (201, 202) else None)
+                for names in (world.names, world.other)
+                for status, text in [asked(http, operation, names)]
+            ]
+            if answers[0] != answers[1] or answers[0][0] >= 500:
+                wrong.append((operation.id, *answers))
+        after = shown(admin, operations, world)
+
+    assert not wrong, "\n".join(map(str, wrong))
+    assert before == after
+
+
+def test_no_list_tells_a_stranger_of_it(
+    daemon: DaemonProcess, operations: list[Operation], world: World
+) -> None:
+    told = []
+    with client(daemon, world.stranger) as http:
+        for operation in operations:
+            if operation.method != "get" or "{" in operation.path or operation.scope == "none":
+                continue
+            _, text = asked(http, operation, world.other)
+            told += [
+                (operation.id, name)
+                for name, value in world.names.items()
+                if name not in ("metric_name", "name") and value in text
+            ]
+
+    assert told == []
+
+
+def test_the_owner_sees_what_is_his(
+    daemon: DaemonProcess, operations: list[Operation], world: World
+) -> None:
+    """Without this the two before could pass since nothing is there."""
+    with client(daemon, world.owner) as http:
+        unseen = [
+            operation.id
+            for operation in operations
+            if operation.method == "get" and "{" in operation.path
+            and operation.id not in ("follow_stream", *SHARED) and operation.scope != "admin"
+            and asked(http, operation, world.names)[0] not in (200, 202)
+        ]  # fmt: skip
+
+    assert unseen == []
+
+
+def shown(admin: httpx.Client, operations: list[Operation], world: World) -> dict[str, Any]:
+    """Everything of the owner's, as the administrator sees it; `last_used_at` may move."""
+    admin.base_url = httpx.URL(str(admin.base_url).removesuffix(API + "/"))
+    return {
+        operation.id: settled(asked(admin, operation, world.names)[1], world.names)
+        for operation in operations
+        if operation.method == "get" and "{" in operation.path and operation.id != "follow_stream"
+    }
+
+
+def prepare(daemon: DaemonProcess) -> World:
+    """An owner of acme's devices, what belongs to him, and a stranger who has devices of bolt."""
+    rights = [scope for scope in SCOPES if scope != "admin"]
+    owner = a_key(daemon, scopes=rights, devices=["acme-*"])
+    stranger = a_key(daemon, scopes=rights, devices=["bolt-*"])
+    names = {"device_id": THEIRS, "metric_name": METRIC, "username": "acme-ann", "name": CHANNEL}
+    with daemon.http() as admin, client(daemon, owner) as http:
+        http.base_url = httpx.URL(daemon.url + API)
+        for device in (MINE, THEIRS):
+            send(admin, device)
+        members = {"device_ids": [THEIRS]}
+        rule = RULE | members
+        channel = {"name": CHANNEL, "kind": "stream"}
+        ends = {"matchers": {"device_id": THEIRS}, "ends_at": "2099-01-01T00:00:00Z"}
+        watch = {"device_id": THEIRS, "metric_name": METRIC, "from": None, "to": 9}
+        event = {"type": "acme.thing", "message": "acme", "data": {"device_id": THEIRS}}
+        key = {"name": "acme", "scopes": ["read"], "devices": ["acme-*"]}
+        account = {"username": "acme-ann", "password": "long enough", "scopes": ["read"]}
+        for by, path, name, body in (
+            (admin, "/groups", "group_id", {"name": "acme", "kind": "line"} | members),
+            (admin, "/channels", "name", channel),
+            (admin, "/alerts/rules", "rule_id", rule | {"notification_channels": [CHANNEL]}),
+            (http, "/silences", "silence_id", ends | {"comment": "acme"}),
+            (http, "/watches", "watch_id", watch),
+            (http, "/subscribe", "subscription_id", members),
+            (http, "/keys", "key_id", key),
+            (http, "/events", "event_id", event),
+            (http, "/alerts/rules/backtest", "job_id", {"rule": rule} | SPAN),
+            (admin, "/accounts", "account_id", account),
+        ):
+            made = by.post(path, json=body)
+            assert made.status_code in (201, 202), f"{path}: {made.text}"
+            names[name] = made.json()[name]
+        names["alert_id"] = an_alert(admin)
+        names["notification_id"] = a_notification(admin)
+    return World(names, owner, stranger)
+
+
+def send(http: httpx.Client, device_id: str) -> None:
+    point = {"metric_name": METRIC, "value": 7, "timestamp": time.time()}
+    assert http.post(f"/devices/{device_id}/telemetry", json=point).is_success
+
+
+def an_alert(admin: httpx.Client) -> str:
+    """The alert of the owner's device, once it has been raised."""
+    for _ in range(200):
+        send(admin, THEIRS)
+        alerts = admin.get("/alerts").json()["alerts"]
+        if alerts:
+            return str(alerts[0]["alert_id"])
+        time.sleep(0.1)
+    raise AssertionError("no alert")
+
+
+def a_notification(admin: httpx.Client) -> str:
+    """What was sent about it."""
+    for _ in range(200):
+        sent = admin.get("/notifications").json()["notifications"]
+        if sent:
+            return str(sent[0]["notification_id"])
+        time.sleep(0.1)
+    raise AssertionError("no notification")
