@@ -34,7 +34,7 @@ run: $(STAMP)  ## serve on the embedded PostgreSQL in your data folder
 test: $(TEST_STAMP)  ## lint, types and the whole suite, against real PostgreSQL
 	@sh deploy/install-postgresql.sh
 	@sh deploy/install-chromium.sh
-	@sh deploy/install-alertmanager.sh $(VENV)
+	@sh deploy/install-alertmanager.sh
 	@sh deploy/install-prometheus.sh
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy

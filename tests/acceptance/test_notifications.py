@@ -152,26 +152,30 @@ def test_slack_gets_text_that_mentions_nobody(telling: DaemonProcess, sink: Sink
     assert "secret-path" not in shown
 
 
-def test_debians_alertmanager_takes_an_alert_and_its_end(telling: DaemonProcess) -> None:
+@pytest.fixture
+def manager() -> Iterator[str]:
+    """The URL of a real Alertmanager."""
     try:
-        running = alertmanager()
-        url = running.__enter__()
+        with alertmanager() as url:
+            yield url
     except FileNotFoundError:
         pytest.skip(ALERTMANAGER_MISSING)
-    try:
-        with telling.http() as http:
-            make(http, "/channels", name="am", kind="alertmanager", url=url)
-            a_rule(http, "managed", "am", auto_resolve_timeout=3)
-            send(http, "managed", 12)
-            alerts = wait_for(lambda: httpx.get(f"{url}/api/v2/alerts").json())
 
-            assert alerts[0]["labels"]["alertname"] == "managed"
-            assert alerts[0]["labels"]["device_id"] == "oven"
-            assert alerts[0]["labels"]["severity"] == "error"
-            assert wait_for(lambda: httpx.get(f"{url}/api/v2/alerts").json() == [])
-            assert [r["status"] for r in ledger(http, channel="am")] == ["sent", "sent"]
-    finally:
-        running.__exit__(None, None, None)
+
+def test_debians_alertmanager_takes_an_alert_and_its_end(
+    telling: DaemonProcess, manager: str
+) -> None:
+    with telling.http() as http:
+        make(http, "/channels", name="am", kind="alertmanager", url=manager)
+        a_rule(http, "managed", "am", auto_resolve_timeout=3)
+        send(http, "managed", 12)
+        alerts = wait_for(lambda: httpx.get(f"{manager}/api/v2/alerts").json())
+
+        assert alerts[0]["labels"]["alertname"] == "managed"
+        assert alerts[0]["labels"]["device_id"] == "oven"
+        assert alerts[0]["labels"]["severity"] == "error"
+        assert wait_for(lambda: httpx.get(f"{manager}/api/v2/alerts").json() == [])
+        assert [r["status"] for r in ledger(http, channel="am")] == ["sent", "sent"]
 
 
 def test_a_stream_channel_is_told_in_the_feed_of_events(telling: DaemonProcess) -> None:
