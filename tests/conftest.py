@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import browser
 import pytest
+import receivers
 from daemons import DaemonProcess, kill_started, start_daemon
 from databases import fresh_database
 from hypothesis import settings
@@ -22,12 +23,12 @@ settings.load_profile("suite")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A run without a browser says so: a skip alone is easily overlooked."""
+    """A run without a browser, or an Alertmanager, says so: a skip alone is easily overlooked."""
     skipped = terminalreporter.stats.get("skipped", [])
-    count = sum(browser.MISSING in str(report.longrepr) for report in skipped)
-    if count:
-        said = f"WARNING: {count} tests of the browser did not run: {browser.MISSING}"
-        terminalreporter.write_line(said, yellow=True, bold=True)
+    for missing in (browser.MISSING, receivers.ALERTMANAGER_MISSING):
+        if count := sum(missing in str(report.longrepr) for report in skipped):
+            said = f"WARNING: {count} tests did not run: {missing}"
+            terminalreporter.write_line(said, yellow=True, bold=True)
 
 
 @pytest.fixture
