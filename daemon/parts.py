@@ -255,7 +255,7 @@ def _services(
 
     keys = Keys(KeyStore(database), clock=clock, members=membership)
     sessions = make_sessions(database, keys=keys, clock=clock)
-    alerting = make_alerting(database, tail=tail, clock=clock)
+    alerting = make_alerting(database, tail=tail, ledger=telling.ledger, clock=clock)
     return Services(
         clock=clock,
         traffic=traffic,
@@ -276,6 +276,7 @@ def _services(
         silences=telling.silences,
         ledger=telling.ledger,
         watches=alerting.watches,
+        explaining=alerting.explaining,
         backtests=alerting.backtests,
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),

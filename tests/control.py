@@ -136,7 +136,7 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
     sessions.configure(SessionSettings((JWT_SECRET,)))
     options = TellingOptions(uuid4(), SecretBox(bytes(32)), ["127.0.0.1"])
     telling = make_telling(database, registry=tail.registry, clock=clock, options=options)
-    alerting = make_alerting(database, tail=tail, clock=clock)
+    alerting = make_alerting(database, tail=tail, ledger=telling.ledger, clock=clock)
     return Services(
         clock=clock,
         traffic=traffic,
@@ -157,6 +157,7 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         silences=telling.silences,
         ledger=telling.ledger,
         watches=alerting.watches,
+        explaining=alerting.explaining,
         backtests=alerting.backtests,
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),

@@ -330,7 +330,10 @@ class Evaluation:
         if state.newest_us is not None and sample.time_us <= state.newest_us:
             return state
         state, transitions = step(state, sample, rule)
+        before = len(turn.decisions)
         self._decide(turn, pair, transitions)
+        for at in range(before, len(turn.decisions)):
+            turn.decisions[at] = replace(turn.decisions[at], arrived_us=sample.arrived_us)
         return state
 
     def _decide(

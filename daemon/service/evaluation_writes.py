@@ -12,7 +12,6 @@ from daemon.domain.alerts import Change, Reason, Transition
 from daemon.domain.ids import new_id
 from daemon.domain.rules import Level, RuleKind
 from daemon.live.registry import Registry
-from daemon.service.rule_index import BoundRule
 from daemon.service.turns import WIDE, Decision, Turn
 from daemon.store.evaluation import Round, Row, Writes
 
@@ -184,7 +183,7 @@ def _step_row(decision: Decision, step: Transition, now_us: int) -> Row:
         "event_time": as_datetime(step.at_us),
         "to": step.to,
         "reason": step.reason,
-        "inputs": _silence_inputs(decision) or inputs_of(decision.bound, step),
+        "inputs": _silence_inputs(decision) or inputs_of(decision, step),
     }
 
 
@@ -201,10 +200,12 @@ def _silence_inputs(decision: Decision) -> Row:
     }
 
 
-def inputs_of(bound: BoundRule, step: Transition) -> Row:
-    """What decided it (B1): the breaches that counted, and what they were held against."""
-    rule = bound.rule
+def inputs_of(decision: Decision, step: Transition) -> Row:
+    """What decided it (B1): the breaches that counted, when the deciding sample came, and what
+    they were held against."""
+    rule, arrived_us = decision.bound.rule, decision.arrived_us
     return {
+        "arrived": None if arrived_us is None else as_datetime(arrived_us),
         "value": step.value,
         "condition": rule.condition,
         "threshold_value": rule.threshold,
@@ -215,7 +216,7 @@ def inputs_of(bound: BoundRule, step: Transition) -> Row:
         "held_since": None if step.held_since_us is None else as_datetime(step.held_since_us),
         "for": rule.hold_us / 1e6,
         "auto_resolve_timeout": rule.resolve_after_us / 1e6,
-        "rule_revision": bound.revision,
+        "rule_revision": decision.bound.revision,
     }
 
 

@@ -31,7 +31,8 @@ class Decision:
     """One transition of one pair; `alert_id` is new for a firing, else that of the open alert.
 
     With `over` it is an alert that late samples show to have come and gone. `scope` and `group_id`
-    say what is silent (domain/absence), `inputs` what decided it, where the transition does not.
+    say what is silent (domain/absence), `inputs` what decided it, where the transition does not;
+    `arrived_us` is when the deciding sample came.
     """
 
     bound: BoundRule
@@ -43,6 +44,7 @@ class Decision:
     scope: str = "metric"
     group_id: str | None = None
     inputs: dict[str, Any] | None = None
+    arrived_us: int | None = None
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from daemon.service.backtests import Backtests
 from daemon.service.channels import Channels
 from daemon.service.devices import Devices
 from daemon.service.events import Events
+from daemon.service.explaining import Explaining
 from daemon.service.figures import Figures
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
@@ -55,6 +56,7 @@ class Services:
     silences: Silences
     ledger: Ledger
     watches: Watches
+    explaining: Explaining
     backtests: Backtests
     jobs: Jobs
     stats: Stats
