@@ -1,5 +1,6 @@
 """The numbers of a backtest on the command line: values to try, and conditions to fail by."""
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -112,5 +113,7 @@ def parse_limit(text: str) -> Limit:
             number = float(Decimal(found["number"]))
         except InvalidOperation as error:
             raise UsageFailure(f'"{found["number"]}" is no number') from error
+        if not math.isfinite(number):
+            raise UsageFailure(f'"{found["number"]}" is nothing to compare with')
         terms.append((found["name"], found["sign"], number))
     return Limit(tuple(terms))
