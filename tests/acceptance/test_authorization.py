@@ -197,6 +197,7 @@ QUERIES: dict[str, dict[str, str]] = {
     "list_jobs": {},
     "latest_job": {"type": "backtest", "device_id": "{device_id}"},
     "list_rules": {},
+    "explain_rule": {"device_id": "{device_id}"},
     "list_alerts": {"device_id": "{device_id}"},
     "list_channels": {},
     "list_silences": {},
