@@ -149,6 +149,9 @@ SHARED = {
 }
 """Operations whose things belong to nobody: a stranger sees that they are there."""
 
+MOVING = frozenset({"follow_stream", "explain_rule"})
+"""What it tells depends on when it is asked."""
+
 BODIES: dict[str, Any] = {
     "create_metric": {"name": "{fresh}", "data_type": "numeric"},
     "change_metric": {},
@@ -364,7 +367,7 @@ def shown(admin: httpx.Client, operations: list[Operation], world: World) -> dic
     return {
         operation.id: settled(asked(admin, operation, world.names)[1], world.names)
         for operation in operations
-        if operation.method == "get" and "{" in operation.path and operation.id != "follow_stream"
+        if operation.method == "get" and "{" in operation.path and operation.id not in MOVING
     }
 
 
