@@ -9,6 +9,7 @@ import typer
 from telemetryctl import times
 from telemetryctl.api.rules import Level
 from telemetryctl.client.errors import ServerProblem
+from telemetryctl.commands import explanations
 from telemetryctl.commands.event import Until, follow_events
 from telemetryctl.commands.rule_words import find_rule
 from telemetryctl.completion import (
@@ -202,6 +203,9 @@ def watch(
         session.console.flush()
         if left is not None and (left := left - 1) == 0:
             return
+
+
+command(app, example=explanations.ALERT_EXAMPLE, name="explain")(explanations.explain_alert)
 
 
 def _alerts(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.commands import rule_trials
+from telemetryctl.commands import explanations, rule_trials
 from telemetryctl.commands.rule_words import (
     RuleName,
     find_rule,
@@ -352,3 +352,4 @@ def _told(finding: Mapping[str, Any]) -> str:
 command(app, example=rule_trials.BACKTEST_EXAMPLE)(rule_trials.backtest)
 command(app, example=rule_trials.PROMOTE_EXAMPLE)(rule_trials.promote)
 command(app, example=rule_trials.HISTORY_EXAMPLE)(rule_trials.history)
+command(app, example=explanations.RULE_EXAMPLE, name="explain")(explanations.explain_rule)
