@@ -62,6 +62,9 @@ COMMANDS: dict[str, Entry] = {
     "diff": _entry("diff", "Show what apply would change."),
     "dump": _entry("dump", "Write objects as documents."),
     "key": _entry("key", "API keys.", is_group=True, aliases=("keys",)),
+    "account": _entry(
+        "account", "People who log in with a password.", is_group=True, aliases=("accounts",)
+    ),
     "simulate": _entry("simulate", "Send plausible data of made-up devices."),
     "completion": _entry("completion", "Print the completion script of a shell."),
     "version": _entry("version", "Show versions."),

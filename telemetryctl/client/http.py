@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from telemetryctl.client.accounts import AccountCalls
 from telemetryctl.client.alerts import AlertCalls
 from telemetryctl.client.calls import BASE, encode, segment
 from telemetryctl.client.channels import ChannelCalls
@@ -15,7 +16,7 @@ from telemetryctl.client.watches import WatchCalls
 from telemetryctl.client.wire import Call, Document
 
 
-class Client(AlertCalls, ChannelCalls, JobCalls, ObjectCalls, WatchCalls):
+class Client(AccountCalls, AlertCalls, ChannelCalls, JobCalls, ObjectCalls, WatchCalls):
     """The endpoints of one daemon, as methods; those of alerts and jobs are in their own files."""
 
     # Ingest. A point that is sent twice overwrites itself, so all of these may be sent again.
