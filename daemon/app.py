@@ -17,13 +17,15 @@ from daemon import serving, sibling
 from daemon.clock import SystemClock
 from daemon.compactor import Orders
 from daemon.config import Config, is_terminal, load_config
-from daemon.domain.errors import StoreUnavailable
+from daemon.domain.errors import Conflict, NotFound, StoreUnavailable
 from daemon.log import get_logger
 from daemon.parts import Parts, build
+from daemon.postgres.backup import Place, dump, restore
 from daemon.postgres.supervisor import EmbeddedPostgres
 from daemon.reloading import reload
 from daemon.service.keys import Keys
 from daemon.serving import Company, Stop, connections_of, end_wait_s, patiently, pool_limits, url_of
+from daemon.store import backup as backups
 from daemon.store.health import HealthStore
 from daemon.store.keys import KeyStore
 from daemon.store.migrations import migrate
@@ -241,6 +243,27 @@ async def database_status(config: Config) -> dict[str, str]:
             await database.close()
         kind = "embedded" if embedded else "url"
         return {"kind": kind} | {name: str(value) for name, value in facts.items()}
+
+
+async def backup_to(config: Config, file: Path) -> int:
+    """Write a backup; returns its size in bytes. Raises NotFound without telemetry."""
+    async with _postgres(config) as (embedded, dsn):
+        major, is_there = await backups.look(dsn)
+        if not is_there:
+            raise NotFound("the database holds no telemetry")
+        place = Place(dsn, major, embedded.binaries_dir if embedded else None)
+        return await asyncio.to_thread(dump, place, file)
+
+
+async def restore_from(config: Config, file: Path) -> None:
+    """Fill an empty database from a backup. Raises Conflict when it is not empty."""
+    async with _postgres(config) as (embedded, dsn):
+        major, is_there = await backups.look(dsn)
+        if is_there:
+            raise Conflict("the database holds telemetry already", code="not_empty")
+        place = Place(dsn, major, embedded.binaries_dir if embedded else None)
+        await asyncio.to_thread(restore, place, file, then=backups.RENEW)
+        await migrate(dsn)
 
 
 async def psql_of(config: Config) -> tuple[str, str]:

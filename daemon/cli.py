@@ -9,16 +9,19 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
 
 import typer
 
 from daemon import app as daemon_app
 from daemon.config import BadConfig, Config, is_terminal, load_config
-from daemon.domain.errors import DomainError, StoreUnavailable
+from daemon.domain.errors import Conflict, DomainError, NotFound, StoreUnavailable
 from daemon.log import set_up
+from daemon.postgres.backup import BackupFailed
+from daemon.postgres.programs import environment_for, without_password
 from daemon.serving import new_loop
 
+EXIT_USAGE = 2
+EXIT_REFUSED = 5
 EXIT_TRY_LATER = 75
 EXIT_BAD_CONFIG = 78
 
@@ -40,6 +43,8 @@ app.add_typer(db_app, name="db")
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file; else $TELEMETRY_CONFIG.")
 ]
+
+BackupFile = Annotated[Path, typer.Argument(help="The backup.", metavar="FILE")]
 
 
 @app.command()
@@ -100,20 +105,45 @@ def db_psql(context: typer.Context, config: ConfigFile = None) -> None:
     """Open psql on the daemon's database; further arguments go to psql."""
     settings = _settings(config)
     program, dsn = _run(lambda: daemon_app.psql_of(settings))
-    address, password = _without_password(dsn)
-    # Arguments stand in the process list, the environment does not.
-    environment = os.environ | ({"PGPASSWORD": password} if password else {})
-    os.execvpe(program, [program, address, *context.args], environment)
+    address, password = without_password(dsn)
+    os.execvpe(program, [program, address, *context.args], environment_for(password))
 
 
-def _without_password(dsn: str) -> tuple[str, str]:
-    """The address without its password, and the password."""
-    parts = urlsplit(dsn)
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    if not password:
-        return dsn, ""
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{user}@{host}").geturl(), unquote(password)
+@db_app.command("backup")
+def db_backup(file: BackupFile, config: ConfigFile = None) -> None:
+    """Write a snapshot of everything to FILE, while the daemon goes on; FILE is whole or not there.
+
+    The keys that encrypt secrets of channels and sign tokens are files beside the data folder,
+    and not in it: keep secret_key and jwt_secret too.
+    """
+    settings = _settings(config)
+    size = _run_on_database(lambda: daemon_app.backup_to(settings, file))
+    sys.stderr.write(f"{file}: {size:,} bytes\n")
+
+
+@db_app.command("restore")
+def db_restore(file: BackupFile, config: ConfigFile = None) -> None:
+    """Fill an empty database from FILE; all of it or nothing.
+
+    Cursors from before are refused from then on, since positions after the backup are given again.
+    """
+    settings = _settings(config)
+    if not file.is_file():
+        sys.stderr.write(f"error: {file}: there is no such file\n")
+        raise typer.Exit(EXIT_USAGE)
+    _run_on_database(lambda: daemon_app.restore_from(settings, file))
+    sys.stderr.write("restored; start the daemon\n")
+
+
+def _run_on_database(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """As `_run`; what the database itself says against it is exit 5."""
+    try:
+        return _run(main, passing=(Conflict, NotFound, BackupFailed))
+    except Conflict as error:
+        _explain(error, "hint: restore into an empty database, or another [database] data_dir")
+    except DomainError as error:
+        _explain(error, "hint: telemetryd db status")
+    raise typer.Exit(EXIT_REFUSED)
 
 
 def _settings(file: Path | None) -> Config:
@@ -136,13 +166,19 @@ def _set_up_log(settings: Config, *, process: int | None = None) -> None:
     set_up(level=settings.log.level, text=text, process=process)
 
 
-def _run(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+def _run(
+    main: Callable[[], Coroutine[Any, Any, Any]],
+    *,
+    passing: tuple[type[DomainError], ...] = (),
+) -> Any:
     """Run on uvloop; errors that an operator can mend become three lines and an exit code."""
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(main())
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except passing:
+        raise
     except StoreUnavailable as error:
         _explain(error, "hint: is PostgreSQL running, and [database] url right?")
         raise typer.Exit(EXIT_TRY_LATER) from error
