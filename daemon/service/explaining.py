@@ -130,6 +130,7 @@ class Explaining:
             )
         )
         await self._add_arrival(found, series_id)
+        await self._add_wide(found, rule.rule_id, device_id, at_us)
         alert_id = last.alert_id if last is not None and opened is not None else None
         return found, {
             "alert_id": alert_id,
@@ -160,6 +161,13 @@ class Explaining:
             value = bool(value) if is_truth and isinstance(value, float) else value
             samples.append(Sample(time_us, value, time_us))
         return samples
+
+    async def _add_wide(self, found: Explanation, rule_id: str, device_id: str, at_us: int) -> None:
+        """Alerts that stand for a silence of more than this device."""
+        for alert_id, scope, group_id in await self.store.wide_open(rule_id, at=as_datetime(at_us)):
+            if group_id is None or self._is_in_group(group_id, device_id):
+                what = "all that is taken in" if scope == "ingest" else group_id or "all devices"
+                found.add("explained", f"the alert {alert_id} of {what} stands for it")
 
     async def _add_arrival(self, found: Explanation, series_id: int) -> None:
         """When the newest sample arrived, while the journal has it."""

@@ -83,6 +83,7 @@ class Retention:
         told = (messages_us, EXPIRE_ROWS_MAX)
         done["notifications"] = await self._expire(grant, "expire_notifications", *told)
         done["silences"] = await self._expire(grant, "expire_silences", *told)
+        done["watches"] = await self._expire(grant, "expire_watches", *told)
         await store.expire(self._database, grant, "expire_daemons", now_us - _us(DAEMONS_KEEP))
         return done
 

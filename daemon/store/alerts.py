@@ -151,8 +151,9 @@ async def tell_of(connection: Connection, changed: Sequence[Alert], tell: Tell) 
 
 
 async def forget_device(connection: Connection, device_id: str, act: Act) -> list[Alert]:
-    """What a deleted device leaves behind: its open alerts end."""
+    """What a deleted device leaves behind: its open alerts end, and nobody waits for it."""
     await begin_ending(connection)
+    await connection.execute(SQL["forget_watches"], device_id)
     await connection.execute(SQL["forget_late_samples"], device_id)
     return await end(connection, act, device_id=device_id)
 

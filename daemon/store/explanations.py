@@ -79,6 +79,12 @@ class ExplanationStore:
             row = await connection.fetchrow(SQL["last_alert"], rule_id, device_id, at)
         return None if row is None else LastAlert(*row.values())
 
+    async def wide_open(self, rule_id: str, *, at: datetime) -> list[tuple[str, str, str | None]]:
+        """(alert id, scope, group id) of alerts of the rule that stood for many devices then."""
+        async with self._database.connection("control") as connection:
+            rows = await connection.fetch(SQL["wide_open"], rule_id, at)
+        return [tuple(row.values()) for row in rows]
+
     async def appended_at(self, seq: int) -> datetime | None:
         """When a block was committed; None when it is not kept any more."""
         async with self._database.connection("query") as connection:

@@ -99,6 +99,10 @@ select s.at, s.event_time, s."to", s.reason, s.inputs, s.by
  order by s.step_id
  limit 1000;
 
+-- forget_watches --
+-- Remove what waits for a device that is deleted.
+delete from telemetry.watch w where w.device_id = $1::text and w.fired_at is null;
+
 -- forget_late_samples --
 -- Remove what was counted for a device that is deleted.
 delete from telemetry.late_sample l where l.device_id = $1::text;

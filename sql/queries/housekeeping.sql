@@ -1,3 +1,7 @@
+-- ask --
+-- Wake whoever keeps house.
+select pg_notify('telemetry_housekeeping', '');
+
 -- make_partitions --
 -- Make the hourly partitions of the journal from the hour before $1 (microseconds since 1970) for $2 hours.
 select telemetry.journal_make_partitions(telemetry.from_us($1::int8) - interval '1 hour', $2::int4);
@@ -153,6 +157,14 @@ delete from telemetry.silence s
          where x.ends_at < telemetry.from_us($1::int8)
          order by x.ends_at limit $2::int4) e
  where s.silence_id = e.silence_id;
+
+-- expire_watches --
+-- Remove up to $2 watches that waited until before $1, or would have.
+delete from telemetry.watch w
+ using (select x.watch_id from telemetry.watch x
+         where x.expires_at < telemetry.from_us($1::int8)
+         order by x.expires_at limit $2::int4) e
+ where w.watch_id = e.watch_id;
 
 -- expire_daemons --
 -- Forget daemons that were last seen before $1.

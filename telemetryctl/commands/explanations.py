@@ -1,11 +1,10 @@
 """Why: what decided an alert and who was told, and why a rule fires or not."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from telemetryctl import times
-from telemetryctl.client.wire import Document
 from telemetryctl.commands.rule_words import RuleName, find_rule
 from telemetryctl.completion import complete_alerts, complete_devices
 from telemetryctl.output.render import Column
@@ -43,7 +42,9 @@ RULE_COLUMNS = (
     Column("at", is_time=True),
     Column("fires"),
     Column("summary"),
-    Column("newest", title="NEWEST SAMPLE"),
+    Column("newest.timestamp", title="NEWEST", is_time=True),
+    Column("newest.arrived_at", title="ARRIVED", is_time=True),
+    Column("newest.value", title="VALUE"),
     *(
         Column(name)
         for name in (
@@ -53,7 +54,7 @@ RULE_COLUMNS = (
     ),
     Column("last_fired", is_time=True),
     Column("cooldown_until", is_time=True),
-    Column("late_samples"),
+    Column("late_samples.samples", title="TOO LATE"),
 )  # fmt: skip
 CAUSE_COLUMNS = (
     Column("code", title="BECAUSE", is_fixed=True),
@@ -110,14 +111,13 @@ def explain_rule(
     if session.renderer.format != "table":
         session.renderer.item(document, columns=(Column("fires"), Column("summary")))
         return
-    session.renderer.item(_without_blanks(document), columns=RULE_COLUMNS)
+    known = [
+        column for column in RULE_COLUMNS if document.get(column.key.split(".")[0]) is not None
+    ]
+    session.renderer.item(document, columns=known)
     for rows, columns in (
         (document["causes"], CAUSE_COLUMNS),
         (document["suppressed_by"], SUPPRESSED_COLUMNS),
     ):
         if rows:
             session.renderer.rows(rows, columns=columns)
-
-
-def _without_blanks(document: Document) -> dict[str, Any]:
-    return {name: value for name, value in document.items() if value is not None}

@@ -256,3 +256,41 @@ async def test_no_data_alert_waits_until_a_breach_is_over(bench: Bench) -> None:
         ("oven_000", False, False),
         ("oven_001", True, False),
     ]
+
+
+async def test_a_database_that_was_away_is_one_alert_when_it_is_back(bench: Bench) -> None:
+    await bench.rule(**QUIET)
+    await keep_sending(bench, fleet(50), for_s=70)
+
+    bench.evaluating.intake.failed(bench.stack.clock.now_us())
+    bench.stack.clock.advance_s(120)
+    await bench.begin()
+    await bench.judge()
+    await bench.tick(0)
+    told_once = await told(bench)
+    await keep_sending(bench, fleet(50), for_s=60)
+
+    assert told_once == [("ingest", None, "active")]
+    assert await told(bench) == [("ingest", None, "resolved")]
+
+
+async def test_many_that_fall_silent_at_once_are_no_flood_though_others_go_on(
+    bench: Bench,
+) -> None:
+    await bench.rule(**QUIET)
+    await keep_sending(bench, fleet(100), for_s=60)
+
+    await keep_sending(bench, fleet(70, first=30), for_s=100)
+
+    assert await told(bench) == [("group", None, "active")]
+
+
+async def test_an_edit_of_another_rule_changes_nothing(bench: Bench) -> None:
+    await bench.rule(**QUIET)
+    await keep_sending(bench, fleet(20), for_s=60)
+    await keep_sending(bench, fleet(19, first=1), for_s=60)
+
+    await bench.rule(name="hot")
+    await keep_sending(bench, fleet(19, first=1), for_s=30)
+
+    assert await told(bench) == [("device", "oven_000", "active")]
