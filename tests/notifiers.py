@@ -141,14 +141,14 @@ class Bench:
 
     async def turn(self, *, limit: int = 16) -> int:
         """Send what is due; returns how many messages that were."""
-        jobs = await self.notifying.take(Taking(limit, limit, []))
+        jobs, _ = await self.notifying.take(Taking(limit, limit, []))
         for job in jobs:
             await self.notifying.send(job)
         return len(jobs)
 
     async def crash_while_sending(self) -> int:
         """Send what is due, which arrives, and die before it is written down."""
-        jobs = await self.notifying.take(Taking(16, 16, []))
+        jobs, _ = await self.notifying.take(Taking(16, 16, []))
         for job in jobs:
             self._keep(job.channel.name, job.outgoing)
         return len(jobs)

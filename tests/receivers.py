@@ -115,6 +115,7 @@ def http_sink() -> Iterator[Sink]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             pass

@@ -3,6 +3,7 @@ down what became of it. When it does is decided in workers/notifier; how, in del
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from daemon.domain.alert_record import Alert
 from daemon.domain.channels import Channel
 from daemon.domain.cloud_events import source_of
 from daemon.domain.deliveries import Address, Outcome, Outgoing
-from daemon.domain.errors import DomainError
+from daemon.domain.errors import DomainError, TryLater
 from daemon.domain.ids import new_id
 from daemon.domain.notifications import (
     Decision,
@@ -43,6 +44,8 @@ from daemon.store.notifications import NotificationStore, Taking
 from daemon.store.silences import SilenceStore
 
 LATENCIES_KEPT = 1_000
+RECORDING_MAX = 2
+RECORD_PAUSES_S = (0.5, 2.0)
 Deliver = Callable[[Outgoing, Address], Awaitable[Outcome]]
 
 log = get_logger()
@@ -107,6 +110,7 @@ class Notifying:
         self._box = box
         self._deliver = deliver
         self._clock = clock
+        self._recording = asyncio.Semaphore(RECORDING_MAX)
         self.give_up = timedelta(hours=24)
         self.figures = Figures()
 
@@ -120,24 +124,26 @@ class Notifying:
 
     # -- what is due -----------------------------------------------------------------------------
 
-    async def take(self, taking: Taking) -> list[Job]:
-        """Claim what is due, write down what is not sent, and return the rest, begun.
+    async def take(self, taking: Taking) -> tuple[list[Job], int]:
+        """Claim what is due, write down what is not sent, and return the rest, begun, and how
+        many were claimed.
 
         Raises TryLater; what was claimed is then taken again after its time.
         """
         messages = await self._stores.notifications.claim(taking)
         if not messages:
-            return []
+            return [], 0
         known = await self._read(messages)
         decisions = {m.notification_id: decide(m, self._facts(m, known)) for m in messages}
         await self._hold_back(messages, decisions)
         sending = [m for m in messages if decisions[m.notification_id].is_sent]
         numbers = await self._stores.notifications.begin([m.notification_id for m in sending])
-        return [
+        jobs = [
             self._job(replace(message, attempts=numbers[message.notification_id]), known)
             for message in sending
             if message.notification_id in numbers
         ]
+        return jobs, len(messages)
 
     async def _hold_back(
         self, messages: Sequence[Message], decisions: Mapping[str, Decision]
@@ -221,11 +227,17 @@ class Notifying:
     async def send(self, job: Job) -> Outcome:
         """One attempt, written down whatever comes of it. Raises TryLater when that fails; the
         message is then sent again, with the same id."""
-        message, channel = job.message, job.channel
         began_s = self._clock.monotonic_s()
         outcome = await self._attempt(job)
         latency_ms = (self._clock.monotonic_s() - began_s) * 1000
         faults.point(faults.Point.NOTIFICATION_BEFORE_RECORD)
+        state = await self._record(job, outcome, latency_ms)
+        self._note(job, outcome, state, latency_ms)
+        return outcome
+
+    async def _record(self, job: Job, outcome: Outcome, latency_ms: float) -> str | None:
+        """Write it down; tried again, since what is not written down is sent again."""
+        message, channel = job.message, job.channel
         can_fall_back = channel.fallback is not None and message.replaces_id is None
         wait = wait_s(
             message,
@@ -234,15 +246,38 @@ class Notifying:
             give_up=self.give_up,
             jitter=random.random(),
         )
-        state = await self._stores.notifications.finish(
-            message,
-            outcome,
-            latency_ms=latency_ms,
-            wait_s=wait,
-            fallback=channel.fallback if can_fall_back else None,
-        )
-        await self._note(job, outcome, state, latency_ms)
-        return outcome
+        for pause_s in (*RECORD_PAUSES_S, None):
+            try:
+                # Few at a time: the connections are shared with everything else.
+                async with self._recording:
+                    return await self._stores.notifications.finish(
+                        message,
+                        outcome,
+                        latency_ms=latency_ms,
+                        wait_s=wait,
+                        fallback=channel.fallback if can_fall_back else None,
+                    )
+            except TryLater:
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+        raise AssertionError("unreachable")
+
+    def _note(self, job: Job, outcome: Outcome, state: str | None, latency_ms: float) -> None:
+        figures = self.figures
+        figures.latencies_ms.append(latency_ms)
+        if outcome.is_sent:
+            figures.sent += 1
+            return
+        figures.failed += 1
+        if state == State.DEAD:
+            figures.given_up += 1
+            log.warning(
+                "notification_given_up",
+                notification_id=job.message.notification_id,
+                channel=job.channel.name,
+                reason=outcome.detail,
+            )
 
     async def test(
         self, channel: Channel, *, notification_id: str, payload: dict[str, Any]
@@ -284,24 +319,6 @@ class Notifying:
         except Exception:
             log.error("delivery_failed", channel=channel.name, kind=channel.kind, exc_info=True)
             return Outcome(is_sent=False, detail="the daemon failed; its log says why")
-
-    async def _note(self, job: Job, outcome: Outcome, state: str | None, latency_ms: float) -> None:
-        name, figures = job.channel.name, self.figures
-        figures.latencies_ms.append(latency_ms)
-        if outcome.is_sent:
-            figures.sent += 1
-            await self._stores.channels.note_sent(name)
-            return
-        figures.failed += 1
-        await self._stores.channels.note_failed(name, why=outcome.detail)
-        if state == State.DEAD:
-            figures.given_up += 1
-            log.warning(
-                "notification_given_up",
-                notification_id=job.message.notification_id,
-                channel=name,
-                reason=outcome.detail,
-            )
 
     # -- digests ---------------------------------------------------------------------------------
 

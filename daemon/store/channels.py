@@ -10,9 +10,10 @@ import orjson
 from asyncpg import Record
 
 from daemon.domain.channels import Channel
+from daemon.domain.deliveries import Outcome
 from daemon.domain.errors import Invalid
 from daemon.store.named_sql import load
-from daemon.store.pool import Database
+from daemon.store.pool import Connection, Database
 
 SQL = load("channels")
 NOTIFICATIONS_SQL = load("notifications")
@@ -91,18 +92,17 @@ class ChannelStore:
         async with self._database.connection("control") as connection:
             return [row["name"] for row in await connection.fetch(SQL["rules_of"], name)]
 
-    async def note_sent(self, name: str) -> None:
-        """A message went through: the circuit is closed."""
-        async with self._database.connection("control", writing=True) as connection:
-            await connection.execute(SQL["note_sent"], name)
 
-    async def note_failed(self, name: str, *, why: str | None) -> None:
-        """A message did not; after FAILURES_MAX in a row the channel rests for a while."""
-        bounds = (FAILURES_MAX, REST_MIN_S, REST_MAX_S)
-        async with self._database.connection("control", writing=True) as connection:
-            await connection.execute(
-                SQL["note_failed"], name, (why or "")[:ERROR_CHARS_MAX], *bounds
-            )
+async def note(connection: Connection, name: str, outcome: Outcome) -> None:
+    """What an attempt says of a channel: one that arrives closes its circuit; after FAILURES_MAX in
+    a row that did not, it rests for a while. The last of a transaction: others wait for the row."""
+    if outcome.is_sent:
+        await connection.execute(SQL["note_sent"], name)
+    else:
+        why = (outcome.detail or "")[:ERROR_CHARS_MAX]
+        await connection.execute(
+            SQL["note_failed"], name, why, FAILURES_MAX, REST_MIN_S, REST_MAX_S
+        )
 
 
 def _channel(row: Record) -> Channel:

@@ -15,6 +15,7 @@ from asyncpg import Record
 from daemon.domain.alert_record import Alert
 from daemon.domain.deliveries import Outcome
 from daemon.domain.notifications import Firing, Message, State
+from daemon.store import channels
 from daemon.store.alerts import alert_of
 from daemon.store.channels import FAILURES_MAX
 from daemon.store.named_sql import load
@@ -146,6 +147,7 @@ class NotificationStore:
             if state == State.DEAD and fallback is not None:
                 for notification_id in given_up:
                     await _stand_in(connection, notification_id, fallback)
+            await channels.note(connection, message.channel, outcome)
         return state
 
     async def decide(self, decisions: Sequence[Row]) -> None:

@@ -12,12 +12,13 @@ from daemon.service.notifying import Job, Notifying
 from daemon.store.notifications import Taking
 
 POLL_S = 0.5
+TOGETHER_S = 0.02
 RETRY_S = 1.0
 GATHER_EVERY_S = 2.0
 FINISH_S = 4.0
 """How long what is under way may take when the process ends; a request over HTTP takes less."""
-UNDER_WAY_MAX = 16
-UNDER_WAY_PER_CHANNEL_MAX = 4
+UNDER_WAY_MAX = 32
+UNDER_WAY_PER_CHANNEL_MAX = 8
 """A channel that answers slowly holds up no other."""
 
 log = get_logger()
@@ -50,6 +51,8 @@ class Notifier:
         try:
             async with asyncio.timeout(wait_s):
                 await self._is_free.wait()
+                # What gets free in a moment is filled in one go.
+                await asyncio.sleep(TOGETHER_S)
         except TimeoutError:
             pass
 
@@ -60,7 +63,8 @@ class Notifier:
             return POLL_S
         busy = [n for n, count in self._under_way.items() if count >= UNDER_WAY_PER_CHANNEL_MAX]
         try:
-            jobs = await self._notifying.take(Taking(room, UNDER_WAY_PER_CHANNEL_MAX, busy))
+            taking = Taking(room, UNDER_WAY_PER_CHANNEL_MAX, busy)
+            jobs, claimed = await self._notifying.take(taking)
         except TryLater as error:
             log.warning("notifier_waits", code=error.error_code)
             return RETRY_S
@@ -72,7 +76,8 @@ class Notifier:
             sending = tasks.create_task(self._send(job))
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
-        return POLL_S
+        # What was not sent took no room: there may be more.
+        return 0.0 if claimed > len(jobs) else POLL_S
 
     async def _send(self, job: Job) -> None:
         try:

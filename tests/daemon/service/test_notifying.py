@@ -310,8 +310,8 @@ async def test_a_slow_channel_holds_up_no_other(bench: Bench) -> None:
     for number in range(10):
         await bench.fire(f"a{number}", "hot")
 
-    jobs = await bench.notifying.take(Taking(16, 4, []))
-    more = await bench.notifying.take(Taking(16, 4, ["slow"]))
+    jobs, _ = await bench.notifying.take(Taking(16, 4, []))
+    more, _ = await bench.notifying.take(Taking(16, 4, ["slow"]))
 
     assert sorted(job.channel.name for job in jobs) == ["fast"] * 4 + ["slow"] * 4
     assert {job.channel.name for job in more} == {"fast"}
