@@ -38,7 +38,7 @@ def apply(
     *,
     wanted: Wanted,
     is_dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change, and stop.")
+        bool, typer.Option("--dry-run", "--plan", help="Show what would change, and stop.")
     ] = False,
     is_yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     is_forced: Annotated[

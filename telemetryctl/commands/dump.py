@@ -21,6 +21,11 @@ from telemetryctl.session import Session
 app = single()
 
 
+def complete_kinds(incomplete: str) -> list[str]:
+    """Return the kinds that begin so."""
+    return [word for word in KINDS if word.startswith(incomplete)]
+
+
 @command(
     app,
     example="""telemetryctl dump > all.yaml
@@ -31,10 +36,13 @@ def dump(
     session: Session,
     *,
     kinds: Annotated[
-        list[str] | None, typer.Argument(metavar="[KIND]…", help="metric, group, rule … [all]")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND]…", help="metric, group, rule … [all]", autocompletion=complete_kinds
+        ),
     ] = None,
     folder: Annotated[
-        str | None, typer.Option("-O", "--out", metavar="DIR", help="A file for each object.")
+        Path | None, typer.Option("-O", "--out", metavar="DIR", help="A file for each object.")
     ] = None,
     output: Annotated[
         str | None, typer.Option("-o", "--output", help="yaml, json or jsonl. [yaml]")
@@ -45,7 +53,7 @@ def dump(
         raise UsageFailure(f'"{output}" can\'t hold documents', hint="yaml, json or jsonl")
     documents = _documents(session, [kind_of(word) for word in kinds or KINDS], bool(kinds))
     if folder is not None:
-        _write_files(session, Path(folder), documents, is_json=output in ("json", "jsonl"))
+        _write_files(session, folder, documents, is_json=output in ("json", "jsonl"))
     elif output == "json":
         session.console.write(dump_json({"items": documents}, indent=2) + "\n")
     elif output == "jsonl":

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +32,7 @@ class Wanted:
     """What is to be, and which of the rest may go."""
 
     files: Annotated[
-        list[str],
+        list[Path],
         typer.Option("-f", "--file", metavar="FILE|DIR|-", help="Documents; repeat it."),
     ]
     is_recursive: Annotated[
@@ -52,7 +53,8 @@ class Wanted:
         if self.is_pruned and self.set_name is None:
             raise UsageFailure("only a set can be pruned", hint="--prune --set NAME")
         set_name = None if self.set_name is None else check_set(self.set_name)
-        documents = read_documents(self.files, is_recursive=self.is_recursive)
+        paths = [str(path) for path in self.files]
+        documents = read_documents(paths, is_recursive=self.is_recursive)
         plan = make_plan(session.client, documents, set_name=set_name, is_pruned=self.is_pruned)
         for note in plan.notes:
             session.console.note(note)

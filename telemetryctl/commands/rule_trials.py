@@ -216,16 +216,16 @@ def promote(
         session.console.note(f"rule {found['name']} tells already")
         return
     window = session.window(since)
-    page = session.client.list_alerts(
-        rule_id=found["rule_id"],
-        shadow="true",
-        start_time=times.format_rfc3339(window.start),
-        end_time=times.format_rfc3339(window.end),
-        limit=SHOWN_ALERTS,
-    )
+    filters = {
+        "rule_id": found["rule_id"],
+        "shadow": "true",
+        "start_time": times.format_rfc3339(window.start),
+        "end_time": times.format_rfc3339(window.end),
+    }
+    page = session.client.list_alerts(**filters, limit=SHOWN_ALERTS)
     session.renderer.listing(page, key="alerts", columns=HISTORY_COLUMNS)
-    channels = ", ".join(found["notification_channels"]) or "no channel, only those who look"
-    session.console.note(f"{page['total']:,} alerts would have been told to {channels}")
+    over = session.client.list_alerts(**filters, status="resolved", limit=1)
+    session.console.note(_messages(found, fired=page["total"], over=over["total"]))
     state = "" if found["enabled"] else " (it is disabled, and stays so)"
     session.confirm(f'let rule "{found["name"]}" tell from now on?{state}', is_yes=is_yes)
     try:
@@ -233,6 +233,16 @@ def promote(
     except ServerProblem as problem:
         raise problem.during(f'rule "{rule}" stays in the shadow') from problem
     session.console.note(f"rule {found['name']} tells from now on")
+
+
+def _messages(rule: Mapping[str, Any], *, fired: int, over: int) -> str:
+    """How much the rule would have sent: of each alert that it fires, and that it is over."""
+    channels = rule["notification_channels"]
+    to = "told to nobody"
+    if channels:
+        to = f"{fired + over:,} messages to each of {', '.join(channels)}"
+        to += ", those in quiet hours in one digest" if rule["quiet_hours"] else ""
+    return f"{fired:,} alerts would have been {to}"
 
 
 def history(

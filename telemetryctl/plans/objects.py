@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from telemetryctl.client.errors import ServerProblem
@@ -182,7 +183,7 @@ class Kind:
         }
         return {"kind": self.word, "name": live.name, "spec": spec}
 
-    @property
+    @cached_property
     def defaults(self) -> Fields:
         """What fields have that nobody sets; those that one has to set are absent."""
         from pydantic_core import PydanticUndefined, to_jsonable_python

@@ -84,9 +84,12 @@ def make_plan(
     unchanged = 0
     for word, live in found.items():
         kind = KINDS[word]
+        by_name: dict[str, list[Live]] = {}
+        for one in live.values():
+            by_name.setdefault(one.name, []).append(one)
         kept: set[str] = set()
         for document in _ordered(kind, by_kind.get(word, ())):
-            own = _match(kind, document, live)
+            own = _match(kind, document, by_name)
             kept |= {own.object_id} if own is not None else set()
             change = _compared(client, kind, document, own, names, set_name)
             if change is None:
@@ -122,10 +125,10 @@ def _live(
     return found
 
 
-def _match(kind: Kind, document: Document, live: Mapping[str, Live]) -> Live | None:
+def _match(kind: Kind, document: Document, live: Mapping[str, list[Live]]) -> Live | None:
     """The object that a document is about. Raises UsageFailure when that can't be told."""
     for name in (document.name, document.was):
-        own = [one for one in live.values() if one.name == name]
+        own = live.get(name or "", [])
         if len(own) > 1:
             raise UsageFailure(f"there are {len(own)} {kind.key} called {name}")
         if own and (name == document.name or kind.can_rename):

@@ -202,13 +202,20 @@ class TestApply:
             tmp_path / "r", text.replace("name: glow", "name: gleam\nwas: glow"), "r.yaml"
         )
         later = document(clean, "diff", "-f", renamed, code=1)
-        clean.run("apply", "-f", renamed, "--yes")
+        clean.run("apply", "-f", renamed, "--set", "embers", "--yes")
+        clean.run("write", "e-1", "ember=96")
+        while not document(clean, "alert", "ls", "--rule", "gleam")["alerts"]:
+            assert time.monotonic() < deadline + FIRES_WITHIN_S, "it never fired"
+            time.sleep(0.1)
+        other = write(tmp_path / "o", "kind: metric\nname: m\nspec: {data_type: json}\n")
+        pruned = document(clean, "diff", "-f", other, "--prune", "--set", "embers", code=1)
 
         assert effect == {"would_open": 2, "would_close": 1, "not_known": []}
         assert applied["changes"][0]["detail"] == "1 open alerts ended"
         assert later["effect"] == {"would_open": 0, "would_close": 0, "not_known": []}
         assert list(later["changes"][0]["fields"]) == ["name"]
         assert names(clean, "rule") == ["gleam"]
+        assert pruned["effect"] == {"would_open": 0, "would_close": 1, "not_known": []}
 
     def test_pruning_takes_only_what_is_of_the_set(
         self, clean: CommandLine, tmp_path: Path

@@ -198,6 +198,6 @@ class TestHistory:
         assert [alert["shadow"] for alert in alerts] == [True]
         assert unasked.code == 2
         assert [json.loads(line)["device_id"] for line in promoted.out.splitlines()] == ["saw-1"]
-        assert "1 alerts would have been told to no channel" in promoted.err
+        assert "1 alerts would have been told to nobody" in promoted.err
         assert (again.code, again.err) == (0, "rule loud tells already\n")
         assert document(cli, "rule", "get", "loud")["shadow"] is False
