@@ -38,10 +38,15 @@ class Token:
     value: str = field(repr=False)
     origin: str
 
+    @property
+    def is_key(self) -> bool:
+        """Whether it is an API key rather than the token of a login."""
+        return self.value.startswith("tlm_")
+
     def masked(self) -> str:
         """Return the part of the key that names it, without its secret."""
         public = self.value.split("_")[:3]
-        return "_".join(public) + "_…" if len(public) == 3 else "…"
+        return "_".join(public) + "_…" if self.is_key and len(public) == 3 else "…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,12 @@ class Session:
     @cached_property
     def settings(self) -> config.Settings:
         """The settings; reading them may fail with exit code 2 or 78."""
-        return config.resolve(self.flags)
+        settings = config.resolve(self.flags)
+        if settings.token is None or settings.token.is_key:
+            return settings
+        from telemetryctl import logins
+
+        return logins.renewed(settings, timeout_s=self.timeout_s)
 
     @cached_property
     def zone(self) -> tzinfo | None:

@@ -9,6 +9,8 @@ config.toml:                          credentials.toml (mode 0600):
     [contexts.local]
     server = "http://127.0.0.1:8218"
     output = "json"  # optional; also tz and credential_command = ["pass", "show", "x"]
+
+A context that logged in with a password has `refresh_token` and `token_ends` beside its token.
 """
 
 import fcntl
@@ -48,8 +50,11 @@ def write_context(
     token: str,
     config_home: Path,
     make_current: bool | None = None,
+    login: Table | None = None,
 ) -> None:
     """Add or replace a context and its token in both files; other contexts stay as they are.
+
+    `login` is what renews a token that does not last (telemetryctl.logins).
 
     The folder is made 0700, both files 0600, each replaced atomically, the token first, so that a
     context never names a server it has no token for. It becomes the current one if
@@ -59,7 +64,7 @@ def write_context(
         raise ContextFileError(f"{name!r} is not a context name: letters, digits, _ . : - only")
     with locked(config_home):
         credentials = read_credentials(config_home)
-        credentials.setdefault("contexts", {})[name] = {"token": token}
+        credentials.setdefault("contexts", {})[name] = {"token": token} | (login or {})
         config = read_config(config_home)
         context = config.setdefault("contexts", {}).setdefault(name, {})
         context["server"] = server

@@ -1,4 +1,4 @@
-"""Logging in: check a key against its server, then keep both as a context."""
+"""Logging in: check a key or a password against a server, then keep what it gave as a context."""
 
 from datetime import datetime
 from pathlib import Path
@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from telemetryctl import config, times
+from telemetryctl import config, logins, times
 from telemetryctl.api import contexts
 from telemetryctl.client.errors import ServerProblem
 from telemetryctl.commands.version import warn_about_skew
 from telemetryctl.failures import UsageFailure
 from telemetryctl.options import command, single
+from telemetryctl.passwords import PasswordStdin, given_password
 from telemetryctl.session import Session
 
 app = single()
@@ -20,22 +21,30 @@ app = single()
 @command(
     app,
     example="""telemetryctl login https://telemetry.example.org --token-stdin < key.txt
-    telemetryctl login 127.0.0.1:8218 --token-file key.txt --name local""",
+    telemetryctl login 127.0.0.1:8218 --token-file key.txt --name local
+    telemetryctl login https://telemetry.example.org --username ann""",
 )
 def login(
     session: Session,
     *,
     url: Annotated[str | None, typer.Argument(help="URL of the server.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the context.")] = None,
+    username: Annotated[
+        str | None, typer.Option("--username", help="Log in to this account, with a password.")
+    ] = None,
+    is_stdin: PasswordStdin = False,
 ) -> None:
-    """Store a server and its key as the default context, after asking the server who it is."""
+    """Store a server and its key, or a login, as the default context, after asking who it is."""
     # The old context may be broken, which is a reason to log in, so it is not resolved here.
     given = url or session.flags.server
-    server = config.normal_server(given) if given else session.settings.server
+    server = config.normal_server(given) if given else config.resolve(session.flags).server
     context = name or session.flags.context or _default_name(server)
     if not contexts.is_context_name(context):
         raise UsageFailure(f'"{context}" is not a context name', hint="--name NAME")
-    token = _given_token(session)
+    if username is None:
+        token, kept = _given_token(session), None
+    else:
+        token, kept = _by_password(session, server, username=username, is_stdin=is_stdin)
     client = session.client_for(server, token=token)
     try:
         principal = client.whoami()
@@ -48,9 +57,22 @@ def login(
         token=token.value,
         config_home=contexts.config_home(),
         make_current=True,
+        login=kept,
     )
     session.console.note(describe_login(server, principal=principal))
     session.console.note(f'context "{context}" is now the default')
+
+
+def _by_password(
+    session: Session, server: str, *, username: str, is_stdin: bool
+) -> tuple[config.Token, contexts.Table]:
+    """The token of a new login, and what renews it. Raises ServerProblem, UsageFailure."""
+    password = given_password(session, is_stdin=is_stdin)
+    try:
+        answer = session.client_for(server, token=None).login(username=username, password=password)
+    except ServerProblem as problem:
+        raise problem.during(f"not logged in to {server}") from problem
+    return config.Token(str(answer["access_token"]), origin="login"), logins.entry_of(answer)
 
 
 def _default_name(server: str) -> str:
@@ -91,8 +113,9 @@ def describe_login(server: str, *, principal: dict[str, Any]) -> str:
     """Return the line that tells who logged in where, with what rights, until when."""
     host = server.partition("://")[2]
     scopes = ", ".join(principal.get("scopes") or [])
-    expiry = "never expires"
-    if text := principal.get("expires_at"):
+    # An account has no end of its own: its session goes on by itself for as long as it may.
+    expiry = "never expires" if principal.get("key_id") else "renewed when it is used"
+    if principal.get("key_id") and (text := principal.get("expires_at")):
         left = datetime.fromisoformat(str(text)) - times.now()
         expiry = f"expires in {times.format_duration(left)}"
     who = principal.get("key_id") or principal.get("principal")
