@@ -243,3 +243,17 @@ async def test_a_cancelled_job_stays_so(bench: Bench) -> None:
     assert not await jobs.do_next()
     job = await jobs.show(job_id, by=ADMIN)
     assert (job.state, job.error and job.error["code"]) == ("failed", "cancelled")
+
+
+async def test_what_fired_before_the_window_counts_as_firing_and_not_as_an_alert(
+    bench: Bench,
+) -> None:
+    rule = HOT | {"auto_resolve_timeout": 3_600}
+    await bench.send(95, at_s=-2_000)
+    await bench.send(95, at_s=-100, device="other")
+
+    result = await result_of(bench, a_request(rule, start_us=NOW_US - 1_000 * S))
+
+    (candidate,) = result["candidates"]
+    assert [alert["device_id"] for alert in result["alerts"]] == ["other"]
+    assert (candidate["summary"]["open_at_end"], candidate["firing_at_end"]) == (1, 2)
