@@ -150,6 +150,7 @@ def test_slack_gets_text_that_mentions_nobody(telling: DaemonProcess, sink: Sink
     assert body["text"] == "*[ERROR] slacked: oven*"
     assert "slacked of oven is 11 (&gt; 10)" in body["attachments"][0]["text"]
     assert "secret-path" not in shown
+    assert "secret-path" not in str(telling.log)
 
 
 @pytest.fixture

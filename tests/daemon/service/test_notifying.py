@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 
+import orjson
 import pytest
 from notifiers import BROKEN, GONE, LOST, OK, Bench, a_bench
 
@@ -346,6 +347,57 @@ async def test_a_message_waits_for_the_daemon_that_can_read_the_secret(bench: Be
 
     assert (foreign, anyway) == (0, 1)
     assert (await bench.entries())[0].last_error is not None
+
+
+async def test_a_receiver_that_is_down_for_long_loses_nothing_and_gets_all_in_order(
+    bench: Bench,
+) -> None:
+    await bench.channel("ops")
+    await bench.rule("hot", "ops")
+    bench.answers["ops"] = BROKEN
+    for number in range(6):
+        await bench.fire(f"a{number}", "hot")
+        await bench.turn()
+        bench.advance(minutes=4)
+        if number % 2:
+            await bench.end(f"a{number}")
+    bench.answers.clear()
+    await bench.settle()
+
+    assert len(bench.told) == len({t.id for t in bench.told}) == 9
+    assert stories(bench) == {
+        (f"a{n}", "ops"): ["active", "resolved"] if n % 2 else ["active"] for n in range(6)
+    }
+
+
+@pytest.mark.parametrize("why", ["quiet", "silenced"])
+async def test_a_watch_is_told_in_its_own_words_or_not_at_all(bench: Bench, why: str) -> None:
+    await bench.channel("ops")
+
+    async def fire(watch: str, quiet: object) -> None:
+        said = None if quiet is None else orjson.dumps(quiet).decode()
+        await bench.run(
+            "insert into telemetry.watch (watch_id, owner, device_id, metric_name, quiet_hours,"
+            " expires_at) values ($1, 'key_1', 'bike', 'status', $2, now() + interval '1 day')",
+            watch, said,
+        )  # fmt: skip
+        await bench.run(
+            "insert into telemetry.notification (notification_id, watch_id, device_id, metric_name,"
+            " level, channel, kind, payload, next_attempt_at, idempotency_key) values ($1, $1,"
+            " 'bike', 'status', 'info', 'ops', 'fire', $2, now(), $1)",
+            watch,
+            '{"type": "watch.fired", "title": "bike is free", "message": "bike is free"}',
+        )
+
+    await fire("w1", None)
+    await bench.turn()
+    if why == "silenced":
+        await bench.silences.insert(a_silence(bench, device_id="bike"))
+    await fire("w2", quiet_now(bench) if why == "quiet" else None)
+    await bench.turn()
+
+    assert [(t.type, t.id) for t in bench.told] == [("watch.fired", "w1")]
+    assert (await bench.states())[1] == ("fire", "dropped", why)
 
 
 # -- B5 ------------------------------------------------------------------------------------------
