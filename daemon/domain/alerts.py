@@ -276,19 +276,20 @@ def _take_tick(run: _Run, tick: Tick) -> None:
 
 
 def _fire_by_silence(run: _Run, due_us: int) -> None:
-    state, rule = run.state, run.rule
-    if state.last_fired_us is not None and due_us - state.last_fired_us < rule.cooldown_us:
-        return
     run.change(open=OpenAlert(due_us, due_us, by_silence=True), last_fired_us=due_us)
     run.emit(Change.FIRED, due_us, Reason.ABSENT)
 
 
 def _silence_due_us(state: PairState, rule: Rule) -> int | None:
-    """When the silence after the newest sample becomes one; None when none ever does."""
-    if state.newest_us is None:
-        return None
+    """When the silence after the newest sample becomes one, or a cooldown ends with it; None when
+    none ever does."""
     limit_us = silence_us(state, rule)
-    return None if limit_us is None else state.newest_us + limit_us
+    if state.newest_us is None or limit_us is None:
+        return None
+    due_us = state.newest_us + limit_us
+    if state.last_fired_us is None:
+        return due_us
+    return max(due_us, state.last_fired_us + rule.cooldown_us)
 
 
 def silence_us(state: PairState, rule: Rule) -> int | None:

@@ -87,6 +87,10 @@ class Evaluating:
     async def begin(self, position: int) -> None:
         """Know the rules and alerts, and go on behind this position. Raises TryLater."""
         now_us, seen = self._clock.now_us(), self._catalog_seen()
+        stored = position
+        if stored == self._stored:
+            # What this process judged since had no consequences, so it need not be judged again.
+            position = max(stored, self.position)
         known = await self._store.known(alerts_max=EPISODES_MAX)
         bound = [*self._bound(known.rules), *map(_bound_watch, known.watches)]
         evaluation = self._blank()
@@ -104,7 +108,7 @@ class Evaluating:
         self._evaluation, self._silence = evaluation, silence
         self._versions = known.versions
         self._seen = seen
-        self.position = self._stored = position
+        self.position, self._stored = position, stored
         self._stored_us = now_us
 
     async def _learn(

@@ -157,6 +157,13 @@ class TestSilence:
 
         assert changes(rule, (0, 1.0), (10, 1.0), (100, 1.0)) == [("fired", 40), ("resolved", 100)]
 
+    def test_a_silence_that_outlasts_the_cooldown_fires_when_that_ends(self) -> None:
+        rule = Rule(kind=RuleKind.ABSENCE, expected_interval_us=10 * S, cooldown_us=100 * S)
+
+        assert changes(rule, (0, 1.0), (50, 1.0), (500, 1.0)) == [
+            ("fired", 30), ("resolved", 50), ("fired", 130), ("resolved", 500),
+        ]  # fmt: skip
+
     def test_absence_learns_the_cadence_and_new_devices_warm_up(self) -> None:
         rule = Rule(kind=RuleKind.ABSENCE, cooldown_us=0)
         young, _ = timeline(rule, samples(*((t, 1.0) for t in range(0, 50, 5))))

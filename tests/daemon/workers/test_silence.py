@@ -294,3 +294,22 @@ async def test_an_edit_of_another_rule_changes_nothing(bench: Bench) -> None:
     await keep_sending(bench, fleet(19, first=1), for_s=30)
 
     assert await told(bench) == [("device", "oven_000", "active")]
+
+
+async def test_a_silence_that_outlasts_a_cooldown_is_told_when_that_ends(bench: Bench) -> None:
+    await bench.rule(**QUIET | {"cooldown_minutes": 5})
+    await keep_sending(bench, fleet(20), for_s=60)
+    await keep_sending(bench, fleet(19, first=1), for_s=60)
+    await keep_sending(bench, fleet(20), for_s=30)
+
+    await keep_sending(bench, fleet(19, first=1), for_s=400)
+
+    assert await told(bench) == [
+        ("device", "oven_000", "resolved"),
+        ("device", "oven_000", "active"),
+    ]
+    alerts = await bench.rows("select event_time from telemetry.alert order by event_time")
+    assert [a["event_time"] for a in alerts] == [
+        as_datetime(NOW_US + 80 * S),
+        as_datetime(NOW_US + 380 * S),
+    ]
