@@ -27,11 +27,12 @@ from daemon.service.keys import Keys
 from daemon.serving import Company, Stop, connections_of, end_wait_s, patiently, pool_limits, url_of
 from daemon.store import backup as backups
 from daemon.store.health import HealthStore
+from daemon.store.housekeeping import ASKS
 from daemon.store.keys import KeyStore
 from daemon.store.migrations import migrate
 from daemon.store.pool import Database
 from daemon.transport.server import bind, inherited, share
-from daemon.workers import child
+from daemon.workers import child, listener
 from daemon.workers.systemd import ServiceManager
 from telemetryctl.api.contexts import config_home, write_context
 
@@ -85,6 +86,7 @@ def _company(
     loops = [
         child.keep("daemon.compactor", _compactor_orders(parts, dsn)),
         parts.housekeeping.run(),
+        listener.run(parts.database, parts.housekeeping.wake, channel=ASKS),
         *([embedded.run()] if embedded else []),
     ]
     wait_s = end_wait_s(parts.config)

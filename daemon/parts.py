@@ -21,6 +21,7 @@ from daemon.live.registry import Registry
 from daemon.live.ring import Ring, RingLimits
 from daemon.live.traffic import Traffic
 from daemon.live.views import Views
+from daemon.service.administration import Administration
 from daemon.service.alerting import make_alerting
 from daemon.service.catalog import Catalog
 from daemon.service.catch_up import CatchUp
@@ -285,6 +286,7 @@ def _services(
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
         subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
+        administration=Administration(database, clock=clock),
         tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
         sessions=sessions,
         port=port,

@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except Failure as failure:
-        return _report(failure)
+        return _for_monitor(_report(failure), arguments)
     except KeyboardInterrupt:
         _silence_stdout()
         return ExitCode.INTERRUPTED
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         return _report(Failure(f"writing failed: {error.strerror or error}", why=_path_of(error)))
     except Exception as error:
-        return _report_unexpected(error, arguments)
+        return _for_monitor(_report_unexpected(error, arguments), arguments)
 
 
 def _complete() -> int:
@@ -67,9 +67,18 @@ def _invoke(arguments: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            return _report_usage(error)
+            return _for_monitor(_report_usage(error), arguments)
         raise
     return ExitCode.DONE
+
+
+CHECK = "check"
+UNKNOWN = 3
+
+
+def _for_monitor(code: int, arguments: Sequence[str]) -> int:
+    """Return the code of a failure; `check` has four of its own, and a failure is unknown."""
+    return UNKNOWN if arguments and arguments[0] == CHECK else code
 
 
 def _report_usage(error: Any) -> int:

@@ -65,6 +65,9 @@ COMMANDS: dict[str, Entry] = {
     "account": _entry(
         "account", "People who log in with a password.", is_group=True, aliases=("accounts",)
     ),
+    "check": _entry("check", "Answer a monitoring system.", is_group=True),
+    "doctor": _entry("doctor", "Look for what is wrong."),
+    "admin": _entry("admin", "Look after the whole installation.", is_group=True),
     "simulate": _entry("simulate", "Send plausible data of made-up devices."),
     "completion": _entry("completion", "Print the completion script of a shell."),
     "version": _entry("version", "Show versions."),

@@ -20,6 +20,7 @@ from daemon.live.latest import Latest
 from daemon.live.presence import Presence
 from daemon.live.registry import Registry
 from daemon.live.traffic import Traffic
+from daemon.service.administration import Administration
 from daemon.service.alerting import make_alerting
 from daemon.service.devices import Devices
 from daemon.service.events import Events
@@ -173,6 +174,7 @@ def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Serv
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
         subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
+        administration=Administration(database, clock=clock),
         tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
         sessions=sessions,
         port=8218,

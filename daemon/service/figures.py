@@ -217,9 +217,12 @@ class Watch:
         self._clock = clock
         self._head = head
         self._judge = judge
-        self._level_at_s = clock.monotonic_s()
+        self._level_at_s = self._moved_at_s = clock.monotonic_s()
+        self._seen = head()
 
     async def look(self) -> None:
+        if self._head() != self._seen:
+            self._seen, self._moved_at_s = self._head(), self._clock.monotonic_s()
         if not self._judge.is_leader or self._judge.position >= self._head():
             self._level_at_s = self._clock.monotonic_s()
 
@@ -228,6 +231,11 @@ class Watch:
             "telemetry_scheduler_leader",
             "Whether this process judges the rules.",
             float(self._judge.is_leader),
+        )
+        yield gauge(
+            "telemetry_journal_idle_seconds",
+            "How long nothing was appended to the journal, as this process saw.",
+            self._clock.monotonic_s() - self._moved_at_s,
         )
         behind_s = self._clock.monotonic_s() - self._level_at_s
         lag_s = behind_s if behind_s > 2 * WATCH_EVERY_S else 0.0

@@ -17,6 +17,8 @@ from daemon.store.pool import Database
 SQL = load("housekeeping")
 # Waiting longer for a lock would hold up those who queue behind us.
 LOCK_TIMEOUT_MS = 1_000
+ASKS = "telemetry_housekeeping"
+"""The channel of `ask`."""
 _PARTITION = re.compile(r"journal_\d{10}")
 
 
@@ -27,6 +29,12 @@ class Partition:
     name: str
     bytes: int
     is_pending: bool
+
+
+async def ask(database: Database) -> None:
+    """Wake housekeeping, in whichever process it is."""
+    async with database.connection("control") as connection:
+        await connection.execute(SQL["ask"])
 
 
 async def make_partitions(database: Database, *, now_us: int, hours: int) -> int:

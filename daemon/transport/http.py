@@ -21,6 +21,7 @@ from daemon.transport.paths import EncodedSlashMiddleware
 from daemon.transport.request_id import RequestIdMiddleware, request_id_of
 from daemon.transport.routes import (
     accounts,
+    admin,
     alerts,
     auth,
     changes,
@@ -76,6 +77,7 @@ API_ROUTERS: tuple[APIRouter, ...] = (
     tickets.router,
     export.router,
     keys.router,
+    admin.router,
     accounts.router,
     events.router,
 )

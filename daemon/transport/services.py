@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from daemon.clock import Clock
 from daemon.live.traffic import Traffic
+from daemon.service.administration import Administration
 from daemon.service.alerts import Alerts
 from daemon.service.backtests import Backtests
 from daemon.service.channels import Channels
@@ -65,6 +66,7 @@ class Services:
     reads: Reads
     subscriptions: Subscriptions
     tickets: Tickets
+    administration: Administration
     figures: Figures = field(default_factory=Figures)
     sessions: Sessions
     port: int = 0

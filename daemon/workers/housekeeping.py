@@ -63,6 +63,10 @@ class Housekeeping:
             scheduler.shutdown(wait=False)
             await self._lease.release()
 
+    def wake(self) -> None:
+        """Work now: somebody asked for it."""
+        self._is_due.set()
+
     async def _tick(self) -> None:
         self._is_due.set()
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from telemetryctl.client.accounts import AccountCalls
@@ -209,6 +211,23 @@ class Client(AccountCalls, AlertCalls, ChannelCalls, JobCalls, ObjectCalls, Watc
     def rates(self, **filters: Any) -> Document:
         """GET /rates with `by, window, limit`."""
         return self._get("/rates", params=filters)
+
+    def list_partitions(self) -> Document:
+        """GET /admin/partitions."""
+        return self._get("/admin/partitions")
+
+    def run_retention(self) -> Document:
+        """POST /admin/retention/run."""
+        return self._post("/admin/retention/run", body={})
+
+    def server_time(self) -> datetime | None:
+        """The server's clock by the `Date` of an answer, in whole seconds; None without one."""
+        said = self.request(Call("GET", "/health/live")).headers.get("date")
+        return None if said is None else parsedate_to_datetime(said)
+
+    def figures(self) -> str:
+        """GET /metrics, as Prometheus reads it."""
+        return self.request(Call("GET", "/metrics")).body.decode()
 
     def health(self) -> Document:
         """GET /health; an unhealthy daemon's answer is returned like a healthy one's."""

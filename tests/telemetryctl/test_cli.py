@@ -36,12 +36,15 @@ def leaves() -> Iterator[tuple[str, Any]]:
     """Every command that does something, with its whole name."""
     root: Any = typer.main.get_command(tree.app)
     for name in tree.COMMANDS:
-        command = root.get_command(None, name)
-        if hasattr(command, "commands"):
-            for verb, leaf in command.commands.items():
-                yield f"{name} {verb}", leaf
-        else:
-            yield name, command
+        yield from _leaves_of(name, root.get_command(None, name))
+
+
+def _leaves_of(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield name, command
+        return
+    for verb, inner in command.commands.items():
+        yield from _leaves_of(f"{name} {verb}", inner)
 
 
 LEAVES = dict(leaves())
