@@ -54,11 +54,12 @@ def apply(
     _confirm(session, plan, effect, is_yes=is_yes)
     outcomes = list(carry_out(session.client, plan, is_forced=is_forced))
     rows = [outcome.shown() for outcome in outcomes]
+    is_bare = session.renderer.format == "table" and not any("secret" in row for row in rows)
     if session.renderer.format == "json":
         document = {"changes": rows, "unchanged": plan.unchanged}
         session.renderer.item(document, columns=COLUMNS)
     elif rows:
-        session.renderer.rows(rows, columns=COLUMNS)
+        session.renderer.rows(rows, columns=COLUMNS[:-1] if is_bare else COLUMNS)
     session.console.note(f"{plan.unchanged:,} as they should be")
     _check(outcomes)
 

@@ -10,6 +10,7 @@ import typer
 
 from telemetryctl.failures import UsageFailure
 from telemetryctl.files.documents import read_documents
+from telemetryctl.output.console import printable
 from telemetryctl.output.render import Column
 from telemetryctl.plans.effects import Effect, effect_of
 from telemetryctl.plans.marks import check_set
@@ -81,7 +82,9 @@ def print_plan(session: Session, plan: Plan, effect: Effect | None) -> None:
             document = {"changes": rows, "unchanged": plan.unchanged, "effect": shown}
             renderer.item(document, columns=COLUMNS)
         case "table":
-            session.console.write("".join(f"{line}\n" for line in lines_of(plan.changes)))
+            session.console.write(
+                "".join(f"{printable(line)}\n" for line in lines_of(plan.changes))
+            )
         case _:
             renderer.rows(rows, columns=COLUMNS)
     if effect is not None:
