@@ -11,6 +11,7 @@ import hmac
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -92,8 +93,8 @@ class Sink:
 
 
 @contextmanager
-def http_sink() -> Iterator[Sink]:
-    """On a free port of 127.0.0.1."""
+def http_sink(*, tls: ssl.SSLContext | None = None) -> Iterator[Sink]:
+    """On a free port of 127.0.0.1; with a context, over TLS."""
     sink = Sink()
 
     class Handler(BaseHTTPRequestHandler):
@@ -121,6 +122,8 @@ def http_sink() -> Iterator[Sink]:
             pass
 
     server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     sink.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

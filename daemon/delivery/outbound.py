@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+import certifi
 import httpx
 
 from daemon.domain.addresses import AddressRefused, Target, as_address, check_host, is_public
@@ -204,5 +205,10 @@ def _why(error: Exception) -> str:
 
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
-    """Made once: reading the certificates takes tens of milliseconds."""
-    return ssl.create_default_context()
+    """Made once: reading the certificates takes tens of milliseconds.
+
+    Whom this host trusts, and whom Mozilla does: a small container has no list of its own.
+    """
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context

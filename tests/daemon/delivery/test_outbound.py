@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from certificates import self_signed
 from receivers import Sink, free_port, http_sink
 
+from daemon.delivery import outbound as outbound_module
 from daemon.delivery.outbound import ANSWER_BYTES_MAX, Outbound, Unreachable
 from daemon.domain.addresses import AddressRefused
 from daemon.domain.deliveries import Outcome
@@ -156,6 +159,29 @@ async def test_a_certificate_that_is_not_the_hosts_is_refused(sink: Sink) -> Non
     outcome = await Outbound(HERE).post(sink.url.replace("http:", "https:"), b"")
 
     assert (outcome.is_sent, outcome.detail) == (False, "TLS failed")
+
+
+async def test_the_certificate_is_held_against_the_name_though_the_address_is_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, context = self_signed(tmp_path, "hook.example")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    here = ["127.0.0.1"]
+    Names(monkeypatch, hook_example=here, other_example=here)
+    outbound = Outbound(["hook.example", "other.example"])
+    outbound_module._tls.cache_clear()
+    try:
+        with http_sink(tls=context) as tls_sink:
+            port = tls_sink.url.rpartition(":")[2]
+            right = await outbound.post(f"https://hook.example:{port}/", b"")
+            wrong = await outbound.post(f"https://other.example:{port}/", b"")
+    finally:
+        outbound_module._tls.cache_clear()
+
+    assert right.is_sent
+    assert tls_sink.requests[0].headers["host"] == f"hook.example:{port}"
+    assert (wrong.is_sent, wrong.detail) == (False, "the host's certificate is not valid")
+    assert len(tls_sink.requests) == 1
 
 
 @contextlib.contextmanager
