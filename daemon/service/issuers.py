@@ -87,10 +87,11 @@ def _set(text: str, algorithm: str) -> dict[str | None, VerifyingKey]:
     return found
 
 
-def _is_for(described: dict[str, Any], algorithm: str) -> bool:
+def _is_for(described: Any, algorithm: str) -> bool:
     kinds = {"HS": "oct", "RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
     return (
-        described.get("kty") == kinds[algorithm[:2]]
+        isinstance(described, dict)
+        and described.get("kty") == kinds[algorithm[:2]]
         and described.get("alg", algorithm) == algorithm
         and described.get("use", "sig") == "sig"
     )
