@@ -6,10 +6,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from daemon.domain.errors import DomainError
-from daemon.log import get_logger
+from daemon.service.key_files import BadKeyFile, key_in
 
 KEY_BYTES = 32
 MARK_BYTES = 8
 """Every sealed text begins with so many bytes that name its key."""
 _NONCE_BYTES = 12
-
-log = get_logger()
 
 
 class NoSecretKey(DomainError):
@@ -87,14 +83,9 @@ def secret_box(text: str, *, file: Path) -> SecretBox:
     if text:
         return SecretBox(_key(text, place="[auth] secret_key"))
     try:
-        if not file.exists():
-            _make(file)
-        if file.stat().st_mode & 0o077:
-            raise NoSecretKey(f"{file} may be read by others; it is to have mode 0600")
-        return SecretBox(_key(file.read_text().strip(), place=str(file)))
-    except OSError as error:
-        log.warning("secret_key_not_kept", file=str(file), reason=error.strerror)
-        return SecretBox(None)
+        return SecretBox(key_in(file))
+    except BadKeyFile as error:
+        raise NoSecretKey(error.detail) from error
 
 
 def _key(text: str, *, place: str) -> bytes:
@@ -105,20 +96,3 @@ def _key(text: str, *, place: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise NoSecretKey(f"{place} is not {KEY_BYTES} bytes in base64")
     return key
-
-
-def _make(file: Path) -> None:
-    """Write a new key, whole or not at all; who comes second takes the first one's."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mine = file.with_name(f"{file.name}.{os.getpid()}")
-    descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
-            opened.flush()
-            os.fsync(opened.fileno())
-        with suppress(FileExistsError):
-            os.link(mine, file)
-            log.info("secret_key_made", file=str(file))
-    finally:
-        mine.unlink(missing_ok=True)
