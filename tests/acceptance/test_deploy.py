@@ -1,0 +1,68 @@
+"""deploy/install.sh puts things where the units look for them; container files hang together."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def install(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", DEPLOY / "install.sh"],
+        env={"PATH": "/usr/bin:/bin", "DESTDIR": str(root)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_an_installation_has_the_units_and_the_settings(tmp_path: Path) -> None:
+    done = install(tmp_path)
+    settings = tmp_path / "etc" / "telemetry" / "telemetry.toml"
+
+    assert done.returncode == 0, done.stderr
+    assert settings.read_text() == (ROOT / "config.example.toml").read_text()
+    assert settings.stat().st_mode & 0o007 == 0
+    found = {file.name for file in (tmp_path / "etc" / "systemd" / "system").iterdir()}
+    assert found == {file.name for file in (DEPLOY / "systemd").iterdir()}
+
+
+def test_an_upgrade_keeps_the_settings(tmp_path: Path) -> None:
+    install(tmp_path)
+    settings = tmp_path / "etc" / "telemetry" / "telemetry.toml"
+    settings.write_text("[server]\nport = 9000\n")
+
+    done = install(tmp_path)
+
+    assert done.returncode == 0
+    assert settings.read_text() == "[server]\nport = 9000\n"
+
+
+def test_each_shell_script_is_one() -> None:
+    for script in DEPLOY.rglob("*.sh"):
+        done = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), script
+
+
+def test_the_image_copies_what_there_is_and_the_composition_uses_it() -> None:
+    """They can't be built here; this holds their names against the checkout."""
+    text = (DEPLOY / "docker" / "Dockerfile").read_text()
+    copied = [
+        one for line in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.M) for one in line.split()
+    ]
+    service: dict[str, Any] = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())[
+        "services"
+    ]["telemetryd"]
+
+    assert copied
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    assert (
+        DEPLOY / "docker" / service["build"]["context"] / service["build"]["dockerfile"]
+    ).is_file()
+    assert service["volumes"] == ["telemetry:/var/lib/telemetry"]
+    assert "STATE_DIRECTORY=/var/lib/telemetry" in text
