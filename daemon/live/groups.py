@@ -60,6 +60,10 @@ class Membership:
     def group_ids(self) -> list[str]:
         return list(self._nodes)
 
+    def name_of(self, group_id: str) -> str | None:
+        node = self._nodes.get(group_id)
+        return None if node is None else node.name
+
     def children_of(self, group_id: str) -> list[str]:
         return self._children.get(group_id, [])
 

@@ -148,7 +148,7 @@ def _silence_of(decision: Decision) -> str:
         case Scope.DEVICE:
             return f"{decision.device_id} is silent; it has sent no {metric_name}"
         case Scope.GROUP:
-            where = "" if decision.group_id is None else f" of {decision.group_id}"
+            where = "" if decision.group_id is None else f" of {counts.get('group')}"
             missing = counts.get("silent", 0) + counts.get("about_to_be", 0)
             return f"{missing} of {counts.get('watched')} devices{where} send no {metric_name}"
         case Scope.INGEST:

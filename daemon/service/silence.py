@@ -375,6 +375,8 @@ class SilenceWatch:
         heard_us = int(newest_us.max())
         fired = Transition(Change.FIRED, at_us, Reason.ABSENT, breach_times_us=(heard_us,))
         inputs = _counts(look, circle) | {"newest": as_datetime(heard_us)}
+        if key[2] is not None:
+            inputs["group"] = self._registry.membership.name_of(key[2])
         yield Decision(
             bound, WIDE, "", self._new_alert_id(), fired,
             scope=scope, group_id=key[2], inputs=inputs,

@@ -113,6 +113,8 @@ async def test_of_two_groups_the_silent_one_is_told(bench: Bench) -> None:
     await keep_sending(bench, fleet(20, first=20), for_s=100)
 
     assert await told(bench) == [("group", north, "active")]
+    [alert] = await bench.rows("select message from telemetry.alert")
+    assert alert["message"] == "quiet: 20 of 20 devices of north send no temperature"
 
 
 async def test_a_group_that_comes_back_partly_is_no_flood(bench: Bench) -> None:
