@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 FLOOD_MAX = 10
-"""A rule has no more alerts of single devices than this by one cause; over it one stands for
-all."""
+"""One look raises no more alerts of a rule than this; over it one stands for all."""
 GROUP_SHARE = 0.8
 """A group is silent when so many of its devices are, or are about to be."""
 LASTING_SHARE = 0.5
@@ -61,18 +60,16 @@ def explain(
     found, left = Explained(), set(silent)
     for circle in circles:
         own = left & circle.devices
-        if len(own | (known & circle.devices)) >= 2 and own:
-            away = (silent | known) & circle.devices
-            missing = away | (suspects & circle.devices)
-            if len(missing) < GROUP_SHARE * len(circle.devices):
-                continue
-            if len(away) == len(circle.devices) or not is_doubtful:
-                found.circles.append(circle)
-            left -= own
-    if len(left) > FLOOD_MAX:
-        found.circles.append(circles[0])
-    else:
-        found.devices = left
+        away = (silent | known) & circle.devices
+        missing = away | (suspects & circle.devices)
+        if not own or len(missing) < max(2, GROUP_SHARE * len(circle.devices)):
+            continue
+        if len(away) == len(circle.devices) or not is_doubtful:
+            found.circles.append(circle)
+        left -= own
+    if len(found.circles) + len(left) > FLOOD_MAX:
+        return Explained([circles[0]])
+    found.devices = left
     return found
 
 
