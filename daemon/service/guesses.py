@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address
 
 from daemon.clock import Clock
 from daemon.domain.allowance import Allowance
@@ -25,6 +26,9 @@ class Guesses:
         self._names = _Limits(OF_A_NAME_MAX)
         self._addresses = _Limits(OF_AN_ADDRESS_MAX)
 
+    def __len__(self) -> int:
+        return len(self._names) + len(self._addresses)
+
     @contextmanager
     def attempt(self, *, name: str | None, address: str) -> Iterator[None]:
         """Around a check: it stays counted when that raises Unauthenticated.
@@ -32,6 +36,7 @@ class Guesses:
         Raises RateLimited, before, when there were too many.
         """
         now_s = self._clock.monotonic_s()
+        address = network_of(address)
         self._addresses.take(address, now_s)
         try:
             if name is not None:
@@ -61,6 +66,9 @@ class _Limits:
         self._at_once = at_once
         self._found: OrderedDict[str, Allowance] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def take(self, who: str, now_s: float) -> None:
         allowance = self._found.get(who)
         if allowance is None:
@@ -76,3 +84,17 @@ class _Limits:
         allowance = self._found.get(who)
         if allowance is not None:
             allowance.give_back()
+
+
+def network_of(address: str) -> str:
+    """What stands for one client: an address of version 4, the /64 of one of version 6, since
+    anybody has all of those (RFC 6177)."""
+    if ":" not in address:
+        return address
+    try:
+        found = IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return found.packed[:8].hex()

@@ -215,6 +215,8 @@ QUERIES: dict[str, dict[str, str]] = {
     "export_csv": {"device_ids": "{device_id}", "metric_names": METRIC, **SPAN},
     "list_keys": {},
     "list_accounts": {},
+    "list_journal_partitions": {},
+    "run_retention": {},
     "list_events": {},
     "whoami": {},
 }  # fmt: skip
@@ -244,16 +246,17 @@ def world(daemon: DaemonProcess) -> World:
     return prepare(daemon)
 
 
+def request_of(operation: Operation, names: dict[str, str]) -> tuple[str, Any, Any]:
+    """Path, query and body of an operation about these names."""
+    query = filled(QUERIES.get(operation.id, {}), names)
+    return operation.at(**names), query, filled(BODIES.get(operation.id), names)
+
+
 def asked(http: httpx.Client, operation: Operation, names: dict[str, str]) -> tuple[int, str]:
-    """Status and text of the answer to an operation about these names; what it makes is new."""
-    names = names | {"fresh": f"f{next(FRESH)}"}
-    body = filled(BODIES.get(operation.id), names)
-    answer = http.request(
-        operation.method,
-        operation.at(**names),
-        params=filled(QUERIES.get(operation.id, {}), names),
-        **({} if body is None else {"json": body}),
-    )
+    """Status and text of the answer; what the operation makes is new."""
+    path, query, body = request_of(operation, names | {"fresh": f"f{next(FRESH)}"})
+    content = {} if body is None else {"json": body}
+    answer = http.request(operation.method, path, params=query, **content)
     return answer.status_code, answer.text
 
 
@@ -310,9 +313,10 @@ def test_to_a_stranger_what_is_anothers_is_what_does_not_exist(
         before = shown(admin, operations, world)
         wrong = []
         for operation in operations:
-            if operation.scope == "none" or operation.id in SHARED:
+            if operation.scope == "none" or operation.id in (*SHARED, "follow_stream"):
                 continue
-            if operation.id == "follow_stream":
+            if request_of(operation, world.names) == request_of(operation, world.other):
+                # It names nothing of the owner's; the next test looks at what it lists.
                 continue
             answers = [
                 (status, settled(text, names) if status not in (201, 202) else None)
@@ -405,6 +409,8 @@ def prepare(daemon: DaemonProcess) -> World:
             assert made.status_code in (201, 202), f"{path}: {made.text}"
             names[name] = made.json()[name]
         names["alert_id"] = an_alert(admin)
+        while http.get(f"/jobs/{names['job_id']}").status_code == 202:
+            time.sleep(0.05)
         names["notification_id"] = a_notification(admin)
     return World(names, owner, stranger)
 
