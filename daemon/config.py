@@ -200,9 +200,10 @@ class Notifications(Section):
 
 
 class MetricsSection(Section):
-    """Who may read /metrics without a key."""
+    """Who may read /metrics without a key, and how often the daemon writes its own health."""
 
     allow: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    own_every: Duration = Field(default=timedelta(0), ge=timedelta(0))
 
 
 class Log(Section):

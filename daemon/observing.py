@@ -9,6 +9,7 @@ from typing import Any
 from daemon.parts import Parts
 from daemon.service import figures
 from daemon.service.figures import LOOK_EVERY_S, WATCH_EVERY_S, StoreWatch, Watch
+from daemon.service.own_health import OwnHealth
 from daemon.store.figures import FigureStore
 from daemon.store.migrations import known_migrations
 from daemon.workers.pulse import Pulse
@@ -50,9 +51,35 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
         *found.sources,
     ]
     return [
+        *_own_health(parts, watch),
         repeat(watch.look, every_s=WATCH_EVERY_S, name="watch"),
         repeat(stored.look, every_s=LOOK_EVERY_S, name="figures"),
     ]
+
+
+def _own_health(parts: Parts, watch: Watch) -> list[Coroutine[Any, Any, None]]:
+    """What writes our health as points, if that is wanted."""
+    every_s = parts.config.metrics.own_every.total_seconds()
+    if not every_s:
+        return []
+
+    def read() -> dict[str, float]:
+        traffic, ingest = parts.traffic, parts.ingest.numbers()
+        return {
+            "points_per_second": traffic.points_per_second,
+            "error_rate": traffic.error_rate,
+            "latency_ms": traffic.latency_ms_avg,
+            "queue_points": ingest["queue_points"],
+            "scheduler_lag_s": watch.lag_s,
+            "head_points": float(parts.tail.head.points),
+            "streams": float(parts.hub.numbers()["connections"]),
+            "uptime_s": traffic.uptime_s,
+        }
+
+    own = OwnHealth(
+        parts.ingest, parts.clock, read=read, is_writer=lambda: parts.evaluator.is_leader
+    )
+    return [repeat(own.write, every_s=every_s, name="own_health")]
 
 
 async def tell_manager(parts: Parts, manager: ServiceManager, pulse: Pulse) -> None:

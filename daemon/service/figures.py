@@ -226,6 +226,12 @@ class Watch:
         if not self._judge.is_leader or self._judge.position >= self._head():
             self._level_at_s = self._clock.monotonic_s()
 
+    @property
+    def lag_s(self) -> float:
+        """How long rules have been behind the points; 0 while they keep up."""
+        behind_s = self._clock.monotonic_s() - self._level_at_s
+        return behind_s if behind_s > 2 * WATCH_EVERY_S else 0.0
+
     def read(self) -> Iterable[Figure]:
         yield gauge(
             "telemetry_scheduler_leader",
@@ -237,10 +243,10 @@ class Watch:
             "How long nothing was appended to the journal, as this process saw.",
             self._clock.monotonic_s() - self._moved_at_s,
         )
-        behind_s = self._clock.monotonic_s() - self._level_at_s
-        lag_s = behind_s if behind_s > 2 * WATCH_EVERY_S else 0.0
         yield gauge(
-            "telemetry_scheduler_lag_seconds", "How long rules have been behind the points.", lag_s
+            "telemetry_scheduler_lag_seconds",
+            "How long rules have been behind the points.",
+            self.lag_s,
         )
         yield counter(
             "telemetry_alert_evaluated_points_total",

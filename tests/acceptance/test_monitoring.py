@@ -3,6 +3,7 @@ real Prometheus."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -16,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from daemons import DaemonProcess
+from daemons import DaemonProcess, started
 from prometheus_client.parser import text_string_to_metric_families
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -108,6 +109,25 @@ def test_behind_a_proxy_a_key_that_reads_is_needed(busy: DaemonProcess) -> None:
     assert httpx.get(url, headers=with_key).status_code == 200
     assert httpx.get(url, headers={"Authorization": f"Bearer {made['key']}"}).status_code == 403
     assert httpx.get(url, headers={"Authorization": "Bearer tlm_wrong"}).status_code == 401
+
+
+@pytest.mark.anyio
+async def test_rules_can_watch_the_daemon_itself(dsn: str) -> None:
+    daemon = await started(dsn, metrics__own_every="200ms")
+    try:
+        with daemon.http() as http:
+            found: list[str] = []
+            deadline = time.monotonic() + 20
+            while "telemetryd.latency_ms" not in found and time.monotonic() < deadline:
+                await asyncio.sleep(0.2)
+                answer = http.get("/devices/telemetryd/metrics")
+                found = answer.json()["metrics"] if answer.status_code == 200 else []
+            value = http.get("/devices/telemetryd/metrics/telemetryd.uptime_s/latest").json()
+    finally:
+        daemon.kill()
+
+    assert {"telemetryd.error_rate", "telemetryd.scheduler_lag_s"} <= set(found)
+    assert value["value"] > 0
 
 
 # -- what we ship -----------------------------------------------------------------------------

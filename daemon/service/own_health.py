@@ -1,0 +1,58 @@
+"""The daemon's health as points of the device `telemetryd`, so that rules can watch it like any
+other device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from daemon.clock import Clock
+from daemon.domain.errors import CatalogStale
+from daemon.domain.points import Draft
+from daemon.service.ingest import Ingest
+
+DEVICE = "telemetryd"
+
+
+class OwnHealth:
+    """Writes what `read` gives; one process of a fleet does, the one that `is_writer`.
+
+    Points go the way of all points: they wait in the queue, and are refused when it is full.
+    """
+
+    def __init__(
+        self,
+        ingest: Ingest,
+        clock: Clock,
+        *,
+        read: Callable[[], Mapping[str, float]],
+        is_writer: Callable[[], bool],
+    ) -> None:
+        self._ingest = ingest
+        self._clock = clock
+        self._read = read
+        self._is_writer = is_writer
+
+    async def write(self) -> None:
+        """One turn. Raises TryLater: then this turn's points are left out."""
+        if not self._is_writer():
+            return
+        numbers = self._read()
+        names = [f"{DEVICE}.{name}" for name in numbers]
+        draft = Draft(
+            [DEVICE] * len(names),
+            names,
+            np.arange(len(names), dtype=np.int32),
+            np.full(len(names), self._clock.now_us(), np.int64),
+            np.array(list(numbers.values()), np.float64),
+        )
+        version = self._ingest.catalog_version
+        admission = await self._ingest.admit(draft)
+        if admission.block is None:
+            return
+        try:
+            await self._ingest.commit([admission.block], catalog_version=version)
+        except CatalogStale:
+            # New series of our own, or somebody's: the next turn knows them.
+            await self._ingest.reload()
