@@ -16,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.domain.bearer import BadToken, own_issuer, read
+from daemon.domain.errors import StoreUnavailable
 from daemon.domain.foreign import ForeignRights
 from daemon.service.issuers import IssuerSettings, load_issuer
 from daemon.service.sessions import SessionSettings
+from daemon.store.keys import KeyStore
+from daemon.store.sessions import SessionStore
 
 pytestmark = pytest.mark.anyio
 PRIVATE = rsa.generate_private_key(65_537, 2_048)
@@ -175,3 +178,25 @@ def test_whatever_a_rightly_signed_claim_is_nothing_but_bad_token_is_raised(
     assert claims.subject
     assert claims.session_id
     assert claims.expires_s > NOW_S
+
+
+async def test_without_the_database_a_forged_token_is_401_and_an_honest_one_503(
+    control: Control, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_away(*_: object) -> None:
+        raise StoreUnavailable
+
+    known = forge.honest()
+    assert (await control.client.get(f"{API}/devices", headers=bearer(known))).is_success
+    monkeypatch.setattr(SessionStore, "find", is_away)
+    monkeypatch.setattr(KeyStore, "find", is_away)
+
+    unsigned = known.rpartition(".")[0] + "." + "x" * 43
+    statuses = [
+        (await control.client.get("/auth/whoami", headers=bearer(token))).status_code
+        for token in (unsigned, forge.with_claims(jti="another"), "rubbish")
+    ]
+    again = await control.client.get(f"{API}/latest?device_ids=d", headers=bearer(known))
+
+    assert statuses == [401, 503, 401]
+    assert again.status_code == 200
