@@ -245,13 +245,12 @@ def _services(
 ) -> Services:
     clock = SystemClock()
     presence = Presence(tail.registry, tail.latest)
-    reload = tail.reload_catalog
     reads, membership = make_reads(database, tail=tail, clock=clock), tail.registry.membership
     group_store = GroupStore(database)
     groups = Groups(group_store, membership=membership, clock=clock)
 
     async def reload_all() -> None:
-        await reload()
+        await tail.reload_catalog()
         await groups.refresh()
 
     keys = Keys(KeyStore(database), clock=clock, members=membership)
@@ -261,7 +260,7 @@ def _services(
         clock=clock,
         traffic=traffic,
         keys=keys,
-        metrics=Metrics(MetricStore(database), clock=clock, registry_reload=reload),
+        metrics=Metrics(MetricStore(database), clock=clock, registry_reload=tail.reload_catalog),
         devices=Devices(
             DeviceStore(database),
             clock=clock,
