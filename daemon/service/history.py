@@ -101,9 +101,7 @@ class Snapshot:
         start_us = self.start_us if start_us is None else max(start_us, self.start_us)
         end_us = self.end_us if end_us is None else min(end_us, self.end_us)
         series_ids = self.series_ids if of is None else of
-        chunks = await read_points(
-            self.database, series_ids, start_us=start_us, end_us=end_us
-        )
+        chunks = await read_points(self.database, series_ids, start_us=start_us, end_us=end_us)
         head = self._head_of(start_us, end_us, of)
         if len(chunks) + len(head) <= INLINE_POINTS_MAX:
             return self._merged(chunks, head, start_us)
@@ -180,9 +178,7 @@ class History:
             head = merge([head])
         else:
             head = await asyncio.to_thread(merge, [head])
-        return Snapshot(
-            self.database, series_ids, cuts_us, head, start_us, end_us, self.turns
-        )
+        return Snapshot(self.database, series_ids, cuts_us, head, start_us, end_us, self.turns)
 
 
 def _check_total(points: int, points_max: int | None) -> None:
