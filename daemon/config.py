@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -250,7 +252,8 @@ class Config(BaseSettings):
         del dotenv_settings, file_secret_settings
         file = cls.model_config.get("toml_file")
         toml = [TomlConfigSettingsSource(settings_cls, Path(str(file)))] if file else []
-        return (init_settings, env_settings, *toml)
+        credentials = InitSettingsSource(settings_cls, credentials_of(os.environ))
+        return (init_settings, env_settings, credentials, *toml)
 
     @property
     def is_embedded(self) -> bool:
@@ -268,6 +271,17 @@ class Config(BaseSettings):
     def data_dir(self) -> Path:
         """The folder of the embedded database."""
         return self.database.data_dir or default_data_dir()
+
+
+def credentials_of(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Settings that the service manager hands over as files `section__name` (systemd.exec(5),
+    LoadCredential); secrets then stand neither in the environment nor in the TOML file."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    found: dict[str, Any] = {}
+    for file in sorted(Path(folder).glob("*__*")) if folder else ():
+        section, _, name = file.name.partition("__")
+        found.setdefault(section, {})[name] = file.read_text().strip()
+    return found
 
 
 def default_data_dir() -> Path:

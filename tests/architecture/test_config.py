@@ -49,6 +49,22 @@ def test_a_mistake_is_refused_and_named(tmp_path: Path, text: str, place: str) -
     assert place in str(refused.value)
 
 
+def test_credentials_of_the_service_manager_stand_above_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, folder = tmp_path / "telemetry.toml", tmp_path / "credentials"
+    file.write_text("[database]\nurl = 'postgresql://in-the-file/x'\nquery_connections = 3")
+    folder.mkdir()
+    (folder / "database__url").write_text("postgresql://handed-over/x\n")
+    (folder / "something-else").write_text("not ours")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+
+    database = load_config(file).database
+
+    assert database.url == "postgresql://handed-over/x"
+    assert database.query_connections == 3
+
+
 def test_the_environment_overrides_the_file_and_is_checked_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
