@@ -175,12 +175,14 @@ class Kind:
     # -- writing down ----------------------------------------------------------------------------
 
     def document(self, live: Live) -> dict[str, Any]:
-        """The document of it, without what is so by itself."""
-        spec = {
+        """The document of it, without what is so by itself; what has to be said stands first."""
+        said = {
             name: value
             for name, value in live.fields.items()
             if name not in self.defaults or not same(value, self.defaults[name])
         }
+        order = sorted(said, key=lambda name: name in self.defaults)
+        spec = {name: said[name] for name in order}
         return {"kind": self.word, "name": live.name, "spec": spec}
 
     @cached_property
