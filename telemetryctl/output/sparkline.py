@@ -35,7 +35,8 @@ def sparkline(values: Sequence[float | None], *, blocks: str = BLOCKS) -> str:
 def _block(value: float | None, low: float, high: float, blocks: str) -> str:
     if value is None or not isfinite(value):
         return MISSING
-    if high == low:
+    # Half of the smallest numbers there are is nothing: they are as good as equal.
+    if high / 2 == low / 2:
         return blocks[len(blocks) // 2 - 1]
     # Halves first: high - low of two huge numbers is infinite.
     share = (value / 2 - low / 2) / (high / 2 - low / 2)
