@@ -44,7 +44,7 @@ class Pulse:
         name = _name_of(loop)
         if name in _IDLE:
             return loop
-        allowed_s = _ALLOWED_S.get(name, ALLOWED_S)
+        allowed_s = _ALLOWED_S.get(name, ALLOWED_S + _pause_s_of(loop))
         while name in self._beats:
             name += "'"
         beat = self._beats[name] = _Beat(self._clock.monotonic_s(), allowed_s)
@@ -95,3 +95,9 @@ def _name_of(loop: Loop) -> str:
     module = str(frame.f_globals.get("__name__")).rpartition(".")[2]
     own = frame.f_locals.get("name") if module == "repeat" else None
     return str(own or f"{module}.{getattr(loop, '__name__', '')}")
+
+
+def _pause_s_of(loop: Loop) -> float:
+    """How long a `repeat` waits between its calls."""
+    frame = getattr(loop, "cr_frame", None)
+    return float(frame.f_locals.get("every_s", 0.0)) if frame is not None else 0.0

@@ -65,6 +65,24 @@ async def test_a_repeated_call_is_named_by_what_it_is() -> None:
     task.cancel()
 
 
+async def test_a_call_that_is_repeated_seldom_has_its_pause() -> None:
+    async def nothing() -> None: ...
+
+    clock = ManualClock(0)
+    pulse = Pulse(clock)
+    seldom = repeat(nothing, every_s=600, name="seldom")
+    task = asyncio.get_running_loop().create_task(pulse.watch(seldom))
+    await asyncio.sleep(0)
+
+    clock.advance_s(600 + ALLOWED_S)
+    before = pulse.stuck()
+    clock.advance_s(1)
+
+    assert before == []
+    assert pulse.stuck() == ["seldom"]
+    task.cancel()
+
+
 async def test_a_watched_loop_can_be_cancelled_and_fails_as_it_would() -> None:
     async def failing() -> None:
         await asyncio.sleep(0)
