@@ -36,8 +36,8 @@ class Bench:
     lease: Lease
     grant: Grant = field(init=False)
 
-    async def rule(self, **fields: Any) -> str:
-        """Store a rule and let the evaluator begin anew with it."""
+    async def rule(self, *, begins: bool = True, **fields: Any) -> str:
+        """Store a rule and let the evaluator begin anew with it, or find out by itself."""
         rule_id = new_id("rul", now_us=NOW_US)
         now = as_datetime(NOW_US)
         rule = new_rule(HOT | fields, rule_id=rule_id, now=now, by="test")
@@ -61,7 +61,8 @@ class Bench:
             await connection.execute(
                 "update telemetry.alert_version set rules_version = rules_version + 1"
             )
-        await self.begin()
+        if begins:
+            await self.begin()
         return rule_id
 
     async def begin(self) -> None:

@@ -64,6 +64,7 @@ class Evaluating:
         self._seen = (0, 0)
         self._stored = 0
         self._stored_us = 0
+        self._judged_by_these = 0
         self.position = 0
         self.judged_points = 0
         self.turns = 0
@@ -89,8 +90,9 @@ class Evaluating:
         now_us, seen = self._clock.now_us(), self._catalog_seen()
         stored = position
         if stored == self._stored:
-            # What this process judged since had no consequences, so it need not be judged again.
-            position = max(stored, self.position)
+            # What this process judged since had no consequences, so it need not be judged again;
+            # but for what it may have judged by rules that were changed meanwhile.
+            position = max(stored, self._judged_by_these)
         known = await self._store.known(alerts_max=EPISODES_MAX)
         bound = [*self._bound(known.rules), *map(_bound_watch, known.watches)]
         evaluation = self._blank()
@@ -109,6 +111,7 @@ class Evaluating:
         self._versions = known.versions
         self._seen = seen
         self.position, self._stored = position, stored
+        self._judged_by_these = position
         self._stored_us = now_us
 
     async def _learn(
@@ -147,7 +150,11 @@ class Evaluating:
 
     async def is_current(self) -> bool:
         """Whether the rules, their devices and the alerts are still those it began with."""
-        return self._seen == self._catalog_seen() and await self._store.versions() == self._versions
+        position = self.position
+        if self._seen != self._catalog_seen() or await self._store.versions() != self._versions:
+            return False
+        self._judged_by_these = position
+        return True
 
     # -- turns ----------------------------------------------------------------------------------
 
@@ -208,6 +215,7 @@ class Evaluating:
             )
             _pass(faults.Point.EVALUATION_AFTER_COMMIT, writes)
             self._stored, self._stored_us = to, now_us
+            self._judged_by_these = to
             if not writes.is_empty:
                 self._tail.wake()
         self._evaluation.accept(turn)

@@ -159,6 +159,22 @@ async def test_a_turn_judged_by_old_rules_writes_nothing(bench: Bench) -> None:
     assert not await bench.evaluating.is_current()
 
 
+async def test_what_was_judged_before_a_new_rule_was_seen_is_judged_by_it(bench: Bench) -> None:
+    await bench.rule(name="another", metric_name="pressure")
+    await bench.send(1)
+    await bench.judge()
+    assert await bench.evaluating.is_current()
+    await bench.rule(begins=False)
+    await bench.send(95, at_s=1)
+    await bench.judge()
+
+    assert not await bench.evaluating.is_current()
+    await bench.begin()
+    await bench.judge()
+
+    assert await bench.alerts() == [("oven", "active", None)]
+
+
 async def test_a_fenced_evaluator_writes_nothing(bench: Bench) -> None:
     await bench.rule()
     await bench.send(95)
