@@ -58,9 +58,7 @@ def test_quiet_runs_and_pipes_get_no_line(
     assert terminal.getvalue() == ""
 
 
-def test_a_short_command_draws_nothing(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_short_command_draws_nothing(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "QUIET_S", 60)
     with redirect_stderr(terminal):
         line = Progress(Console())
