@@ -181,7 +181,8 @@ async def test_candidates_are_compared(bench: Bench) -> None:
 
 async def test_as_arrived_judges_late_points_as_they_came(bench: Bench) -> None:
     rule = HOT | {"evaluation_window": 60, "trigger_count": 2, "cooldown_minutes": 0}
-    await bench.rule(**{name: value for name, value in rule.items() if name != "metric_name"})
+    fields: dict[str, Any] = {n: value for n, value in rule.items() if n != "metric_name"}
+    await bench.rule(**fields)
     await bench.send(95, at_s=-500)
     await bench.send(1, at_s=-400)
     await bench.judge()
