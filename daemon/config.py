@@ -138,8 +138,8 @@ class Streams(Section):
     messages_per_s: float = Field(default=10.0, gt=0)
     messages_burst: int = Field(default=100, ge=1)
     messages_per_minute: int = Field(default=1_000, ge=1)
-    ring_points_max: int = Field(default=1_000_000, ge=1)
-    ring_bytes_max: Size = 128 * 2**20
+    ring_points_max: int = Field(default=250_000, ge=1)
+    ring_bytes_max: Size = 32 * 2**20
     ring_entries_max: int = Field(default=50_000, ge=1)
     pending_flushes_max: int = Field(default=1_000, ge=1)
     slow_grace: Duration = timedelta(seconds=10)

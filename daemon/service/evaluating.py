@@ -65,6 +65,7 @@ class Evaluating:
         self._stored = 0
         self._stored_us = 0
         self._judged_by_these = 0
+        self._judges = False
         self.position = 0
         self.judged_points = 0
         self.turns = 0
@@ -95,6 +96,9 @@ class Evaluating:
             position = max(stored, self._judged_by_these)
         known = await self._store.known(alerts_max=EPISODES_MAX)
         bound = [*self._bound(known.rules), *map(_bound_watch, known.watches)]
+        # Without any rule or watch, blocks cost nothing; what is newest is looked up by the next
+        # begin.
+        self._judges = bool(bound)
         evaluation = self._blank()
         evaluation.set_rules(_judged_by_samples(bound), now_us=now_us)
         # What was learned goes on from where it was, and nowhere else.
@@ -164,7 +168,7 @@ class Evaluating:
         page = await self._feed.after(self.position, upto=self._tail.position)
         if page.to == self.position:
             return False
-        if page.blocks:
+        if page.blocks and self._judges:
             block = merge(page.blocks)
             plan = self._evaluation.plan(block, arrived_us=page.arrived_us)
             heard = self._silence.hear(block, arrived_us=page.arrived_us)

@@ -7,7 +7,7 @@ forgotten and judged again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -147,23 +147,23 @@ class Evaluation:
         self._ask(plan, arrived_us)
         return plan
 
-    def _young(self, arrived_us: int) -> list[BoundRule]:
+    def _young(self, arrived_us: int) -> set[str]:
         """Rules whose windows may hold breaches of before this evaluator looked."""
-        young = [
-            bound
+        young = {
+            bound.rule_id
             for bound in self._index.rules.values()
             if bound.rule.remembers
             and arrived_us - self._since_us[bound.rule_id] <= bound.rule.memory_us
-        ]
+        }
         if not young:
             self._met.clear()
         return young
 
-    def _unmet(self, young: Iterable[BoundRule], series_id: int) -> set[str]:
+    def _unmet(self, young: Collection[str], series_id: int) -> set[str]:
         return {
             bound.rule_id
-            for bound in young
-            if (bound.rule_id, series_id) not in self._met and self._index.watches(bound, series_id)
+            for bound in self._index.remembering(series_id)
+            if bound.rule_id in young and (bound.rule_id, series_id) not in self._met
         }
 
     def _plan_series(

@@ -47,9 +47,12 @@ class _MetricRules:
     of_device: dict[str, list[BoundRule]] = field(default_factory=dict)
     above_bounds: list[float] = field(default_factory=list)
     below_bounds: list[float] = field(default_factory=list)
+    remembering: list[BoundRule] = field(default_factory=list)
 
     def add(self, bound: BoundRule) -> None:
         rule = bound.rule
+        if bound.devices is None and rule.remembers:
+            self.remembering.append(bound)
         if bound.devices is not None:
             for device_id in bound.devices:
                 self.of_device.setdefault(device_id, []).append(bound)
@@ -81,12 +84,14 @@ class RuleIndex:
         self._metric_of: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._version = -1
 
-    def watches(self, bound: BoundRule, series_id: int) -> bool:
-        """Whether a series is one of the rule's."""
+    def remembering(self, series_id: int) -> list[BoundRule]:
+        """The rules on a series whose samples can fire for those before them."""
         registry = self._registry
-        if series_id >= registry.size or registry.metric_of[series_id] != bound.metric_name:
-            return False
-        return bound.devices is None or registry.device_of[series_id] in bound.devices
+        rules = self._of_metric.get(registry.metric_of[series_id] or "")
+        if rules is None:
+            return []
+        own = rules.of_device.get(registry.device_of[series_id] or "", ())
+        return [*rules.remembering, *(bound for bound in own if bound.rule.remembers)]
 
     def asked(self, block: Block, spans: Sequence[Span]) -> dict[int, set[str]]:
         """Series id -> rules that may breach in its rows, or that want each of its samples."""
@@ -161,6 +166,9 @@ def _wants(rule: Rule, block: Block, start: int, end: int) -> bool:
     """Whether a rule asks about these rows of a series; those that follow states want all."""
     if rule.kind is not RuleKind.THRESHOLD or rule.no_data is NoData.ALERT:
         return True
+    if _is_ordered(rule):
+        numbers = block.numbers[start:end]
+        return _reaches(rule, float(np.fmax.reduce(numbers)), float(np.fmin.reduce(numbers)))
     for row, number in enumerate(block.numbers[start:end].tolist(), start):
         value = block.objects.get(row) if number != number else number
         if breaches(rule, value):

@@ -22,7 +22,7 @@ PAGE_BLOCKS = 500
 """Blocks that are read from the journal at a time."""
 COMPACTOR = "compactor"
 PRELOAD_ENTRIES_MAX = 20_000
-PRELOAD_POINTS_MAX = 500_000
+PRELOAD_POINTS_MAX = 250_000
 """What is read at start for streams that resume."""
 
 

@@ -177,9 +177,22 @@ def prometheus(busy: DaemonProcess, tmp_path: Path) -> Iterator[str]:
          f"--web.listen-address={address}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    wait_until_ready(f"http://{address}/-/ready")
     yield f"http://{address}"
     server.terminate()
     server.wait(20)
+
+
+def wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            if httpx.get(url, timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline, "prometheus does not get ready"
+        time.sleep(0.2)
 
 
 def test_a_real_prometheus_answers_every_query_that_we_ship(prometheus: str) -> None:

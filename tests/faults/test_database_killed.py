@@ -88,7 +88,8 @@ async def test_the_daemon_answers_503_while_postgresql_is_down_and_recovers_by_i
 
     meanwhile = [a for a in load.attempts if down_s + 0.2 < a.began_s < up_s]
     assert lost(load, stored) == []
-    assert {a.status for a in meanwhile} == {503}
+    # On a busy machine none may have begun in that time; `statuses` below has some anyway.
+    assert {a.status for a in meanwhile} <= {503}
     assert all(a.retry_after for a in load.attempts if a.status == 503)
     assert max(a.took_s for a in load.attempts) < HANG_S_MAX
     failures = [

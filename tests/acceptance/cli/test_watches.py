@@ -48,6 +48,8 @@ def test_a_watch_fires_once(daemon: DaemonProcess) -> None:
 
 def test_a_watch_is_changed_while_it_waits(daemon: DaemonProcess) -> None:
     send(daemon, "occupied")
+    # What came right before a watch may still be judged with it.
+    time.sleep(1.5)
     added = daemon.cli("watch", "add", "spot_1", "status", "-o", "json")
     watch_id = json.loads(added.stdout)["watch_id"]
 
