@@ -19,12 +19,21 @@ from daemon.compactor import Orders
 from daemon.config import Config, is_terminal, load_config
 from daemon.domain.errors import Conflict, NotFound, StoreUnavailable
 from daemon.log import get_logger
+from daemon.memory import return_large_arrays
 from daemon.parts import Parts, build
 from daemon.postgres.backup import Place, dump, restore
 from daemon.postgres.supervisor import EmbeddedPostgres
 from daemon.reloading import reload
 from daemon.service.keys import Keys
-from daemon.serving import Company, Stop, connections_of, end_wait_s, patiently, pool_limits, url_of
+from daemon.serving import (
+    Company,
+    Stop,
+    connections_of,
+    end_wait_s,
+    patiently,
+    pool_limits,
+    url_of,
+)
 from daemon.store import backup as backups
 from daemon.store.health import HealthStore
 from daemon.store.housekeeping import ASKS
@@ -51,6 +60,7 @@ async def serve(config: Config, *, reread: Callable[[], Config] = load_config) -
 
     At SIGHUP `reread` gives the configuration as it is then.
     """
+    return_large_arrays()
     manager = ServiceManager.of(os.environ)
     listening = inherited(os.environ) or bind(config.server.host, config.server.port)
     if config.server.processes > 1:

@@ -18,6 +18,7 @@ import msgspec
 
 from daemon.clock import SystemClock
 from daemon.log import set_up
+from daemon.memory import return_large_arrays
 from daemon.service.compaction import Compaction
 from daemon.service.tail import COMPACTOR
 from daemon.store.pool import Database, PoolLimits
@@ -48,6 +49,7 @@ def main() -> None:
     # Ctrl-C reaches the whole foreground group; the daemon says when it is time.
     # Requests go first when the host is busy.
     os.nice(NICE)
+    return_large_arrays()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()

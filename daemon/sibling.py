@@ -20,6 +20,7 @@ from daemon import serving
 from daemon.config import Config
 from daemon.domain.errors import DomainError
 from daemon.log import get_logger, set_up
+from daemon.memory import return_large_arrays
 from daemon.parts import build
 from daemon.store.pool import Database
 from daemon.transport.server import bind_beside
@@ -66,6 +67,7 @@ def main() -> None:
 
 
 async def _serve(orders: Orders, config: Config, *, parent: int) -> None:
+    return_large_arrays()
     stop = serving.Stop(is_alone=lambda: os.getppid() != parent)
     _watch_stdin(stop)
     async with AsyncExitStack() as stack:
