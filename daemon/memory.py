@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 
-LARGE_BYTES = 128 * 1024
+LARGE_BYTES = 192 * 1024
 TRIM_BYTES = 1024 * 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
