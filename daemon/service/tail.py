@@ -50,6 +50,7 @@ class Tail:
     _newest_own: int = 0
     _waiting: int = 0
     _level_s: float = 0.0
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -83,14 +84,22 @@ class Tail:
         self.preload(entries[0].seq - 1 if entries else self.position, entries)
 
     async def reload_catalog(self) -> None:
-        """Read the catalogue anew: series, definitions, retentions, version and epoch."""
-        catalog = await self.series.catalog()
-        self.registry.replace(
-            catalog.series,
-            definitions=catalog.definitions,
-            retention_days=catalog.retention_days,
-        )
-        self.registry.version, self.registry.epoch = catalog.version, catalog.epoch
+        """Read the catalogue anew, unless its version is known: series, definitions, retentions.
+
+        A version is taken over once. A second reading of it may be older than a series registered
+        since, and would make it unknown; what is committed under a version was registered before
+        the next one.
+        """
+        async with self._reading:
+            if await self.series.state() == (self.registry.version, self.registry.epoch):
+                return
+            catalog = await self.series.catalog()
+            self.registry.replace(
+                catalog.series,
+                definitions=catalog.definitions,
+                retention_days=catalog.retention_days,
+            )
+            self.registry.version, self.registry.epoch = catalog.version, catalog.epoch
 
     # -- own blocks --------------------------------------------------------------------------
 
@@ -121,9 +130,7 @@ class Tail:
         Between two awaits own blocks may be followed at once, so `position` is looked at again
         after each.
         """
-        version, epoch = await self.series.state()
-        if version != self.registry.version or epoch != self.registry.epoch:
-            await self.reload_catalog()
+        await self.reload_catalog()
         seen = 0
         while True:
             looked_s = asyncio.get_running_loop().time()

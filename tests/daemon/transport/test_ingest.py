@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from daemon.domain.block import unpack
 from daemon.domain.errors import CatalogStale
 from daemon.store.devices import DeviceStore
 from daemon.store.pool import Database
+from daemon.store.series import Catalog, SeriesStore
 from daemon.transport.decode import decode_point
 
 pytestmark = pytest.mark.anyio
@@ -428,6 +430,21 @@ class TestCompression:
         assert (await stack.post("/bulk", b" " * (4 * 2**20 + 1))).status_code == 413
 
 
+class SlowReading(SeriesStore):
+    """Its first reading of the catalogue is handed on when `may_end` is set."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.was_read, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def catalog(self) -> Catalog:
+        read = await super().catalog()
+        if not self.was_read.is_set():
+            self.was_read.set()
+            await self.may_end.wait()
+        return read
+
+
 class TestCatalogue:
     async def test_a_block_that_waits_while_the_catalogue_is_read_anew_is_judged_again(
         self, stack: Stack, database: Database
@@ -446,6 +463,26 @@ class TestCatalogue:
 
         assert again.status_code == 200
         assert stack.registry.devices["d1"]["temperature"] != old
+
+    async def test_a_series_that_is_new_while_two_read_the_catalogue_stays_known(
+        self, stack: Stack, database: Database
+    ) -> None:
+        """The reading that ends last may be the older one."""
+        reading = SlowReading(database)
+        stack.tail.series = reading
+        async with database.transaction("control") as connection:
+            await connection.execute("select telemetry.catalog_changed()")
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(stack.tail.reload_catalog())
+            await reading.was_read.wait()
+            tasks.create_task(stack.tail.reload_catalog())
+            posted = tasks.create_task(stack.post("/devices/d1/telemetry", a_point()))
+            await asyncio.wait([posted], timeout=0.3)
+            reading.may_end.set()
+
+        assert posted.result().status_code == 200
+        assert stack.registry.find("d1", "temperature") is not None
 
 
 class TestOrder:
