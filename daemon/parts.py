@@ -98,12 +98,11 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     clock, writer = SystemClock(), uuid4()
     journal, series = JournalStore(database, writer=writer), SeriesStore(database)
     tail = Tail(journal, series, Registry(), Head(), Latest())
-    traffic = Traffic(clock)
     hub = _hub(config, tail, clock)
-    ingest = _ingest(config, series, tail, traffic)
     telling = _telling(config, database, tail, clock, holder=writer)
     notifier = Notifier(telling.notifying)
-    services = _services(database, tail, traffic, telling, port=port)
+    services = make_services(database, tail=tail, telling=telling, clock=clock, port=port)
+    ingest = _ingest(config, series, tail, services.traffic)
     services.sessions.configure(_session_settings(config))
     services.health.process = {"number": process, "of": config.server.processes}
     services.health.add_section("data_ingestion", ingest.numbers)
@@ -120,7 +119,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
         writer,
         database,
         journal,
-        traffic,
+        services.traffic,
         tail,
         hub,
         _streams(config, database, hub, services),
@@ -240,10 +239,11 @@ def _session_settings(config: Config) -> SessionSettings:
     )
 
 
-def _services(
-    database: Database, tail: Tail, traffic: Traffic, telling: Telling, *, port: int
+def make_services(
+    database: Database, *, tail: Tail, telling: Telling, clock: Clock, port: int
 ) -> Services:
-    clock = SystemClock()
+    """What routes call, over the views of this tail."""
+    traffic = Traffic(clock)
     presence = Presence(tail.registry, tail.latest)
     reads, membership = make_reads(database, tail=tail, clock=clock), tail.registry.membership
     group_store = GroupStore(database)
@@ -280,7 +280,14 @@ def _services(
         backtests=alerting.backtests,
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),
-        stats=_stats(database, tail, presence, traffic),
+        stats=Stats(
+            StatsStore(database),
+            clock=clock,
+            registry=tail.registry,
+            head=tail.head,
+            presence=presence,
+            traffic=traffic,
+        ),
         rates=Rates(tail, traffic=traffic, clock=clock),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
@@ -289,17 +296,6 @@ def _services(
         tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
         sessions=sessions,
         port=port,
-    )
-
-
-def _stats(database: Database, tail: Tail, presence: Presence, traffic: Traffic) -> Stats:
-    return Stats(
-        StatsStore(database),
-        clock=SystemClock(),
-        registry=tail.registry,
-        head=tail.head,
-        presence=presence,
-        traffic=traffic,
     )
 
 

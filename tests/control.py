@@ -17,39 +17,14 @@ from daemon.domain.key_request import KeyRequest
 from daemon.domain.kinds import Kind
 from daemon.live.head import Head
 from daemon.live.latest import Latest
-from daemon.live.presence import Presence
 from daemon.live.registry import Registry
-from daemon.live.traffic import Traffic
-from daemon.service.administration import Administration
-from daemon.service.alerting import make_alerting
-from daemon.service.devices import Devices
-from daemon.service.events import Events
-from daemon.service.group_states import GroupStates
-from daemon.service.groups import Groups
-from daemon.service.health import Health
-from daemon.service.keys import Keys
-from daemon.service.logins import make_sessions
-from daemon.service.metrics import Metrics
-from daemon.service.rates import Rates
-from daemon.service.reads import make_reads
+from daemon.parts import make_services
 from daemon.service.secret_box import SecretBox
 from daemon.service.sessions import SessionSettings
-from daemon.service.stats import Stats
-from daemon.service.subscriptions import Subscriptions
 from daemon.service.tail import Tail
-from daemon.service.tickets import Tickets
-from daemon.store.devices import DeviceStore
-from daemon.store.events import EventStore
-from daemon.store.groups import GroupStore
-from daemon.store.health import HealthStore
 from daemon.store.journal import JournalStore
-from daemon.store.keys import KeyStore
-from daemon.store.metrics import MetricStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
-from daemon.store.stats import StatsStore
-from daemon.store.subscriptions import SubscriptionStore
-from daemon.store.tickets import TicketStore
 from daemon.transport.http import build_api
 from daemon.transport.services import Services
 
@@ -105,7 +80,7 @@ async def control_plane(database: Database) -> AsyncIterator[Control]:
         JournalStore(database, writer=uuid4()), SeriesStore(database), registry, head, latest
     )
     await tail.load()
-    services = make_services(database, clock=clock, tail=tail)
+    services = services_over(database, clock=clock, tail=tail)
     await services.groups.refresh()
     services.health.started()
     await services.health.probe()
@@ -121,61 +96,10 @@ async def control_plane(database: Database) -> AsyncIterator[Control]:
         services.health.close()
 
 
-def make_services(database: Database, *, clock: ManualClock, tail: Tail) -> Services:
-    traffic = Traffic(clock)
-    presence = Presence(tail.registry, tail.latest)
-    membership, group_store = tail.registry.membership, GroupStore(database)
-    groups = Groups(group_store, membership=membership, clock=clock)
-    reads = make_reads(database, tail=tail, clock=clock)
-
-    async def reload() -> None:
-        await tail.reload_catalog()
-        await groups.refresh()
-
-    keys = Keys(KeyStore(database), clock=clock, members=membership)
-    sessions = make_sessions(database, keys=keys, clock=clock)
-    sessions.configure(SessionSettings((JWT_SECRET,)))
+def services_over(database: Database, *, clock: ManualClock, tail: Tail) -> Services:
+    """The daemon's services, with settings of tests."""
     options = TellingOptions(uuid4(), SecretBox(bytes(32)), ["127.0.0.1"])
     telling = make_telling(database, registry=tail.registry, clock=clock, options=options)
-    alerting = make_alerting(database, tail=tail, ledger=telling.ledger, clock=clock)
-    return Services(
-        clock=clock,
-        traffic=traffic,
-        keys=keys,
-        metrics=Metrics(MetricStore(database), clock=clock, registry_reload=tail.reload_catalog),
-        devices=Devices(
-            DeviceStore(database),
-            clock=clock,
-            presence=presence,
-            membership=membership,
-            registry_reload=reload,
-        ),
-        groups=groups,
-        group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
-        rules=alerting.rules,
-        alerts=alerting.alerts,
-        channels=telling.channels,
-        silences=telling.silences,
-        ledger=telling.ledger,
-        watches=alerting.watches,
-        explaining=alerting.explaining,
-        backtests=alerting.backtests,
-        jobs=alerting.jobs,
-        events=Events(EventStore(database), clock=clock, tail=tail),
-        stats=Stats(
-            StatsStore(database),
-            clock=clock,
-            registry=tail.registry,
-            head=tail.head,
-            presence=presence,
-            traffic=traffic,
-        ),
-        rates=Rates(tail, traffic=traffic, clock=clock),
-        health=Health(HealthStore(database), clock=clock, traffic=traffic),
-        reads=reads,
-        subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
-        administration=Administration(database, clock=clock),
-        tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
-        sessions=sessions,
-        port=8218,
-    )
+    services = make_services(database, tail=tail, telling=telling, clock=clock, port=8218)
+    services.sessions.configure(SessionSettings((JWT_SECRET,)))
+    return services

@@ -161,15 +161,20 @@ def _take_sample(run: _Run, sample: Sample) -> None:
     _note_silence_before(run, sample)
     is_breach = breaches(rule, sample.value, previous=previous)
     _settle_open(run, sample, previous)
+    _remember(run, sample, is_breach=is_breach)
+    if run.state.open is None:
+        _fire_if_due(run, sample.time_us)
+
+
+def _remember(run: _Run, sample: Sample, *, is_breach: bool) -> None:
+    """What later samples are judged by."""
     run.change(
         newest_us=sample.time_us,
         arrived_us=sample.arrived_us,
         value=sample.value,
-        gaps_us=_gaps_after(run.state, sample, rule),
+        gaps_us=_gaps_after(run.state, sample, run.rule),
     )
     _count_breach(run, sample.time_us, is_breach=is_breach)
-    if run.state.open is None:
-        _fire_if_due(run, sample.time_us)
 
 
 def _note_silence_before(run: _Run, sample: Sample) -> None:
@@ -353,14 +358,7 @@ def rebuild(
     for sample in samples:
         previous = run.state.value
         _extend_open(run, sample, previous)
-        is_breach = breaches(rule, sample.value, previous=previous)
-        run.change(
-            newest_us=sample.time_us,
-            arrived_us=sample.arrived_us,
-            value=sample.value,
-            gaps_us=_gaps_after(run.state, sample, rule),
-        )
-        _count_breach(run, sample.time_us, is_breach=is_breach)
+        _remember(run, sample, is_breach=breaches(rule, sample.value, previous=previous))
     return run.state
 
 

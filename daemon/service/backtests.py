@@ -15,7 +15,7 @@ import numpy as np
 
 from daemon.clock import Clock, as_datetime
 from daemon.domain.access import Principal
-from daemon.domain.alerts import Sample, Tick, Transition, step, timeline
+from daemon.domain.alerts import Tick, Transition, step, timeline
 from daemon.domain.backtest import Raised, candidates, raised, summary
 from daemon.domain.block import Block
 from daemon.domain.errors import Invalid
@@ -24,6 +24,7 @@ from daemon.domain.merge import runs
 from daemon.domain.replay import replay
 from daemon.domain.rule_request import AlertRule, engine_rule, new_rule, shown
 from daemon.domain.rules import Rule
+from daemon.domain.samples import samples_of
 from daemon.live.registry import Registry
 from daemon.service.history import History
 from daemon.service.jobs import Report
@@ -167,30 +168,20 @@ class Backtests:
     ) -> None:
         for series_id, start, end in runs(block.series_ids):
             device_id = self._registry.device_of[series_id] or ""
-            is_truth = self._registry.kinds[series_id] == Kind.BOOLEAN
+            is_boolean = bool(self._registry.kinds[series_id] == Kind.BOOLEAN)
             own = block.take(np.arange(start, end))
             for at, rule in enumerate(engines):
                 level_us = min(params["end_us"], self._clock.now_us())
-                found[at] += raised(device_id, _transitions(rule, own, is_truth, level_us))
+                found[at] += raised(device_id, _transitions(rule, own, is_boolean, level_us))
 
 
-def _transitions(rule: Rule, block: Block, is_truth: bool, end_us: int) -> list[Transition]:
+def _transitions(rule: Rule, block: Block, is_boolean: bool, end_us: int) -> list[Transition]:
     """Those of one series up to the end, by when silence has been judged too."""
-    if block.objects or is_truth:
-        state, found = timeline(rule, _samples(block, is_truth))
+    if block.objects or is_boolean:
+        state, found = timeline(rule, samples_of(block, is_boolean=is_boolean))
     else:
         state, found = replay(rule, block.times_us, block.numbers)
     return found + step(state, Tick(end_us), rule)[1]
-
-
-def _samples(block: Block, is_truth: bool) -> list[Sample]:
-    samples = []
-    rows = zip(block.times_us.tolist(), block.numbers.tolist(), strict=True)
-    for row, (time_us, number) in enumerate(rows):
-        value: Any = block.objects.get(row) if number != number else number
-        is_number = is_truth and isinstance(value, float)
-        samples.append(Sample(time_us, bool(value) if is_number else value, time_us))
-    return samples
 
 
 def _result(

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from daemon import faults
 from daemon.clock import Clock
 from daemon.domain.alerts import Episode, OpenAlert, Sample
-from daemon.domain.block import Block, Int32s
+from daemon.domain.block import Int32s
 from daemon.domain.ids import new_id
 from daemon.domain.kinds import Kind
 from daemon.domain.merge import merge
 from daemon.domain.rule_request import AlertRule, engine_rule
 from daemon.domain.rules import Level, NoData, RuleKind
+from daemon.domain.samples import samples_of
 from daemon.domain.watches import Watch
 from daemon.domain.watches import engine_rule as engine_rule_of_watch
 from daemon.live.latest import NEVER_US
@@ -241,20 +241,14 @@ class Evaluating:
         snapshot = await self._history.snapshot(ids, start_us=start_us, end_us=need.to_us)
         block = await snapshot.points()
         first = int(np.searchsorted(block.times_us, need.from_us)) - need.before
-        is_truth = self._tail.registry.kinds[series_id] == Kind.BOOLEAN
-        return [_sample(block, row, is_truth) for row in range(max(0, first), len(block))]
+        is_boolean = bool(self._tail.registry.kinds[series_id] == Kind.BOOLEAN)
+        return list(samples_of(block, max(0, first), is_boolean=is_boolean))
 
 
 def _pass(point: faults.Point, writes: Writes) -> None:
     """Points are counted by turns that decide something; a position alone loses nothing."""
     if not writes.is_empty:
         faults.point(point)
-
-
-def _sample(block: Block, row: int, is_truth: bool) -> Sample:
-    number, time_us = float(block.numbers[row]), int(block.times_us[row])
-    value: Any = block.objects.get(row) if number != number else number
-    return Sample(time_us, bool(value) if is_truth and isinstance(value, float) else value, time_us)
 
 
 def _bound_watch(watch: Watch) -> BoundRule:

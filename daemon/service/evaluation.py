@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from daemon.domain.kinds import Kind
 from daemon.domain.late_samples import judge_late
 from daemon.domain.merge import runs, winners
 from daemon.domain.rules import SECOND_US, NoData, RuleKind, breaches
+from daemon.domain.samples import samples_of
 from daemon.live.registry import Registry
 from daemon.service.rule_index import BoundRule, RuleIndex
 from daemon.service.turns import Decision, Need, Pair, Plan, Turn
@@ -171,14 +171,10 @@ class Evaluation:
     ) -> None:
         series_id, start, end = span
         known_us = int(self._newest_us[series_id])
-        is_truth = self._registry.kinds[series_id] == Kind.BOOLEAN
-        times, numbers = block.times_us[start:end].tolist(), block.numbers[start:end].tolist()
-        for row, (time_us, number) in enumerate(zip(times, numbers, strict=True), start):
-            value: Any = block.objects.get(row) if number != number else number
-            if is_truth and isinstance(value, float):
-                value = bool(value)
-            group = plan.samples if time_us > known_us else plan.late
-            group.setdefault(series_id, []).append(Sample(time_us, value, arrived_us))
+        is_boolean = bool(self._registry.kinds[series_id] == Kind.BOOLEAN)
+        for sample in samples_of(block, start, end, is_boolean=is_boolean, arrived_us=arrived_us):
+            group = plan.samples if sample.time_us > known_us else plan.late
+            group.setdefault(series_id, []).append(sample)
 
     def _ask(self, plan: Plan, arrived_us: int) -> None:
         for pair in plan.pairs:

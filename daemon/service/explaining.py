@@ -21,6 +21,7 @@ from daemon.domain.notifications import ALWAYS_TOLD
 from daemon.domain.quiet_hours import quiet_hours_of
 from daemon.domain.rule_request import AlertRule, engine_rule
 from daemon.domain.rules import Rule, RuleKind
+from daemon.domain.samples import samples_of
 from daemon.domain.silences import fits
 from daemon.live.latest import Latest
 from daemon.service.alerts import Alerts
@@ -152,15 +153,8 @@ class Explaining:
         ids = np.array([series_id], np.int32)
         snapshot = await self.history.snapshot(ids, start_us=from_us, end_us=to_us + 1)
         block = await snapshot.points()
-        is_truth = self.history.registry.kinds[series_id] == Kind.BOOLEAN
-        samples = []
-        for row, (time_us, number) in enumerate(
-            zip(block.times_us.tolist(), block.numbers.tolist(), strict=True)
-        ):
-            value: Any = block.objects.get(row) if number != number else number
-            value = bool(value) if is_truth and isinstance(value, float) else value
-            samples.append(Sample(time_us, value, time_us))
-        return samples
+        is_boolean = bool(self.history.registry.kinds[series_id] == Kind.BOOLEAN)
+        return list(samples_of(block, is_boolean=is_boolean))
 
     async def _add_wide(self, found: Explanation, rule_id: str, device_id: str, at_us: int) -> None:
         """Alerts that stand for a silence of more than this device."""

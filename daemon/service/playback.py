@@ -14,8 +14,10 @@ from daemon.domain.backtest import Raised, raised
 from daemon.domain.block import Block, unpack
 from daemon.domain.errors import Invalid
 from daemon.domain.kinds import Kind
+from daemon.domain.merge import merge, runs
 from daemon.domain.rule_request import AlertRule, engine_rule
 from daemon.domain.rules import Level
+from daemon.domain.samples import samples_of
 from daemon.live.registry import Registry
 from daemon.service.evaluation import Evaluation
 from daemon.service.jobs import Report
@@ -35,17 +37,12 @@ class _Stored:
     points: dict[int, dict[int, Any]] = field(default_factory=dict)
 
     def take(self, block: Block) -> None:
-        rows = zip(
-            block.series_ids.tolist(),
-            block.times_us.tolist(),
-            block.numbers.tolist(),
-            strict=True,
-        )
-        for row, (series_id, time_us, number) in enumerate(rows):
-            value: Any = block.objects.get(row) if number != number else number
-            if self.registry.kinds[series_id] == Kind.BOOLEAN and isinstance(value, float):
-                value = bool(value)
-            self.points.setdefault(series_id, {})[time_us] = value
+        block = merge([block])
+        for series_id, start, end in runs(block.series_ids):
+            is_boolean = bool(self.registry.kinds[series_id] == Kind.BOOLEAN)
+            own = self.points.setdefault(series_id, {})
+            for sample in samples_of(block, start, end, is_boolean=is_boolean):
+                own[sample.time_us] = sample.value
 
     def read(self, need: Need) -> list[Sample]:
         own = self.points.get(need.pair[1], {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from control import API, Control, bearer, make_services
+from control import API, Control, bearer, services_over
 
 from daemon.clock import ManualClock
 from daemon.live.groups import Membership
@@ -260,7 +260,7 @@ class TestMembers:
 
     async def test_another_daemon_learns_of_every_change(self, control: Control) -> None:
         await some_devices(control)
-        other = make_services(
+        other = services_over(
             control.database, clock=ManualClock(control.clock.now_us()), tail=control.tail
         ).groups
         membership = Membership()
