@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 WORKERS ?= auto
 
-.PHONY: help demo run test bench lint format clean
+.PHONY: help demo run test bench lint format manual clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,6 +48,9 @@ lint: $(TEST_STAMP)  ## ruff and mypy
 
 format: $(TEST_STAMP)  ## put imports and lines in order
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+manual: $(STAMP)  ## write man/ and docs/cli.md anew from the commands and settings
+	@$(BIN)/python -m man.generate
 
 clean:  ## remove what the calls above made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

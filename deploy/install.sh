@@ -26,6 +26,10 @@ if [ -z "$root" ]; then
   for program in telemetryctl telemetryd; do
     ln -sf "$home/bin/$program" "/usr/local/bin/$program"
   done
+  for section in 1 5 8; do
+    mkdir -p "/usr/local/share/man/man$section"
+    ln -sf "$home/share/man/man$section"/telemetry* "/usr/local/share/man/man$section/"
+  done
 fi
 
 install -d -m 0750 "$root/etc/telemetry"

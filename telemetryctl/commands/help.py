@@ -136,8 +136,9 @@ def help_(
 
 def exit_codes_text() -> str:
     """Return the table of exit codes."""
+    width = max(len(meaning) for meaning, _ in MEANINGS.values())
     lines = [
-        f"{code:>4}  {meaning:<54} {reaction}".rstrip()
+        f"{code:>4}  {meaning:<{width}}  {reaction}".rstrip()
         for code, (meaning, reaction) in MEANINGS.items()
     ]
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@ missing."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -58,6 +59,20 @@ def test_the_command_line_works_without_the_daemon(installed: Path, tmp_path: Pa
     assert packages.isdisjoint(DAEMON_ONLY)
     assert version.returncode == 0
     assert "Usage: telemetryctl query" in help_text.stdout
+
+
+def test_man_finds_the_pages_beside_the_programs(installed: Path) -> None:
+    pages = {page.name for page in (installed.parent / "share/man").glob("man?/*")}
+
+    assert {"telemetryctl.1", "telemetryctl-query.1", "telemetryd.8", "telemetry.toml.5"} <= pages
+    if shutil.which("man") is None:
+        pytest.skip("man is not installed (apt-get install man-db)")
+    path = f"{installed}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["man", "-w", "telemetryctl-query"],
+        env={"PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith(str(installed.parent)), done.stderr
 
 
 def test_the_daemon_says_what_to_install(installed: Path, tmp_path: Path) -> None:
