@@ -4,6 +4,7 @@ service/keys."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -48,6 +49,7 @@ class Principal:
 
     A key that is bound to groups sees their members of the moment, as `members` knows them, and
     what its patterns of devices allow beside. `session` is there when it came with an access token.
+    `ends_at` is when the key, or the secret that was shown, is good no longer; None for no end.
     """
 
     key_id: str
@@ -59,6 +61,7 @@ class Principal:
     metrics: tuple[str, ...] | None = None
     members: GroupMembers | None = field(default=None, compare=False, repr=False)
     session: Session | None = field(default=None, compare=False)
+    ends_at: datetime | None = field(default=None, compare=False)
 
     def require(self, scope: str) -> None:
         """Raises Forbidden unless the key carries the scope; `admin` carries all."""

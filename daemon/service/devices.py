@@ -14,7 +14,7 @@ from daemon.domain import tellings
 from daemon.domain.access import Principal
 from daemon.domain.alert_record import Ended
 from daemon.domain.devices import Box, Device
-from daemon.domain.errors import NotFound, TryLater
+from daemon.domain.errors import Forbidden, NotFound, TryLater
 from daemon.domain.patterns import as_like
 from daemon.live.groups import Membership
 from daemon.live.presence import Presence
@@ -117,9 +117,15 @@ class Devices:
         return self._seen(device)
 
     async def delete(self, device_id: str, *, by: Principal) -> None:
-        """Remove a device and everything it sent. Raises NotFound."""
+        """Remove a device and everything it sent. Raises NotFound, and Forbidden for a key that is
+        bound to metrics, since points of others would go too."""
         if not by.sees_device(device_id):
             raise _unknown(device_id)
+        if by.metrics is not None:
+            await self.show(device_id, by=by)
+            raise Forbidden(
+                "a key that is bound to metrics can't delete devices", code="outside_patterns"
+            )
         now_us = self._clock.now_us()
         series_ids = await self._store.delete(
             device_id,

@@ -6,7 +6,6 @@ Their text is made in domain/tokens. Who an access token stands for is asked of 
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -31,11 +30,17 @@ from daemon.domain.tokens import digest_of, key_id_of, new_token
 from daemon.log import get_logger
 from daemon.service.failure_log import FailureLog
 from daemon.service.key_cache import ExpiringCache
+from daemon.service.key_rows import (
+    accepted_for_s,
+    ends_at,
+    ends_within,
+    is_alive,
+    principal_of_row,
+    row_of,
+)
 from daemon.service.key_view import KeyView, listed, view_of
-from daemon.store.keys import KeyRow, KeyStore, KeyUse, NewKey
+from daemon.store.keys import KeyRow, KeyStore, KeyUse
 
-# A key that was revoked elsewhere is accepted no longer than this.
-ACCEPTED_FOR_S = 5.0
 REFUSED_FOR_S = 2.0
 CACHE_ENTRIES_MAX = 4_096
 # Look-ups at a time, so that a flood of forged keys leaves connections for other work, and those
@@ -189,7 +194,7 @@ class Keys:
         if row is None:
             return None
         now = as_datetime(self._clock.now_us())
-        return self._principal(row), _accepted_for_s(row, digest, now)
+        return self._principal(row, digest), accepted_for_s(row, digest, now)
 
     async def holders_of(
         self, shown: Collection[tuple[str, bytes]]
@@ -201,9 +206,9 @@ class Keys:
         rows = {row.key_id: row for row in await self._store.find_many({key for key, _ in shown})}
         now = as_datetime(self._clock.now_us())
         return {
-            (key_id, digest): self._principal(row)
+            (key_id, digest): self._principal(row, digest)
             for key_id, digest in shown
-            if (row := rows.get(key_id)) is not None and _is_alive(row, digest, now)
+            if (row := rows.get(key_id)) is not None and is_alive(row, digest, now)
         }
 
     async def holder_of(self, key_id: str) -> Principal:
@@ -212,7 +217,7 @@ class Keys:
         Raises Unauthenticated, StoreUnavailable.
         """
         row = await self._store.find(key_id)
-        if row is None or not _is_alive(row, None, as_datetime(self._clock.now_us())):
+        if row is None or not is_alive(row, None, as_datetime(self._clock.now_us())):
             raise Unauthenticated()
         return self._principal(row)
 
@@ -231,12 +236,12 @@ class Keys:
             credential
             for credential in shown
             if (row := known.get(credential.key_id)) is None
-            or not _is_alive(row, credential.digest, now)
+            or not is_alive(row, credential.digest, now)
         }
 
-    def _principal(self, row: KeyRow) -> Principal:
+    def _principal(self, row: KeyRow, digest: bytes | None = None) -> Principal:
         """The holder, who sees the members of its groups as they are when it is asked."""
-        return replace(_principal(row), members=self.members)
+        return replace(principal_of_row(row), members=self.members, ends_at=ends_at(row, digest))
 
     def _note_use(self, key_id: str, address: str) -> None:
         if not key_id.startswith("key_"):
@@ -265,10 +270,11 @@ class Keys:
         """Make a key that may do no more than its maker. Raises Forbidden, Invalid, Conflict."""
         now_us = self._clock.now_us()
         check_patterns(wanted)
-        await self._refuse_wider(wanted, by=by, now=as_datetime(now_us))
+        self._refuse_wider(wanted, by=by, now=as_datetime(now_us))
+        await self.confirm(by)
         key_id = new_id("key", now_us=now_us)
         token = new_token(key_id, env=self._env)
-        new = _new_key(wanted, key_id, digest_of(token), env=self._env, by=by.key_id, now_us=now_us)
+        new = row_of(wanted, key_id, digest_of(token), env=self._env, by=by.key_id, now_us=now_us)
         told = tellings.key_created(new, by=by.key_id, now_us=now_us)
         created_at = await self._store.insert(new, told=told)
         log.info("key_created", key_id=key_id, by=by.key_id, scopes=list(wanted.scopes))
@@ -286,23 +292,24 @@ class Keys:
             key=token,
         )
 
-    async def _refuse_wider(self, wanted: KeyRequest, *, by: Principal, now: datetime) -> None:
-        if by.is_foreign:
-            raise Forbidden("a token of another issuer makes no keys", code="foreign_token")
-        ends = None
-        if by.key_id.startswith("key_"):
-            own = await self._store.find(by.key_id)
-            if own is None:
-                raise Unauthenticated()
-            ends = own.expires_at
+    def _refuse_wider(self, wanted: KeyRequest, *, by: Principal, now: datetime) -> None:
+        _refuse_foreign(by)
         expires_at = None if wanted.lifetime is None else now + wanted.lifetime
-        is_longer = ends is not None and (expires_at is None or expires_at > ends)
-        if is_longer or not is_within(principal_of(wanted), by):
+        if not ends_within(expires_at, by) or not is_within(principal_of(wanted), by):
             raise Forbidden("a key can't make one that may do more than itself", code="wider_key")
+
+    async def confirm(self, by: Principal) -> None:
+        """Ask again whether the credential is good, before it makes another: what was revoked a
+        moment ago, on another daemon, would live on in what it made.
+
+        Raises Unauthenticated, StoreUnavailable.
+        """
+        if await self.lapsed({Credential(by.key_id, None, by.session)}):
+            raise Unauthenticated()
 
     async def page(self, *, by: Principal, limit: int, offset: int) -> tuple[list[KeyView], int]:
         """The keys that may do no more than the asking one, newest first: a page, and how many."""
-        visible = [row for row in await self._store.all() if is_within(_principal(row), by)]
+        visible = [row for row in await self._store.all() if is_within(principal_of_row(row), by)]
         return [view_of(row) for row in visible[offset : offset + limit]], len(visible)
 
     async def show(self, key_id: str, *, by: Principal) -> KeyView:
@@ -318,7 +325,7 @@ class Keys:
 
     async def _visible(self, key_id: str, *, by: Principal) -> KeyRow:
         row = await self._store.find(key_id) if key_id.isprintable() else None
-        if row is None or not is_within(_principal(row), by):
+        if row is None or not is_within(principal_of_row(row), by):
             raise NotFound("there is no such key")
         return row
 
@@ -336,11 +343,18 @@ class Keys:
         log.info("key_revoked", key_id=key_id, by=by.key_id)
 
     async def rotate(self, key_id: str, *, overlap: timedelta, by: Principal) -> KeyView:
-        """Give a key a new secret; the former one works for `overlap` more. Raises NotFound.
+        """Give a key a new secret; the former one works for `overlap` more.
 
-        Only a key that may do as much may rotate another, since it learns the secret.
+        Only who may do as much, for as long, may rotate a key, since it learns the secret. Raises
+        NotFound, Forbidden.
         """
         row = await self._visible(key_id, by=by)
+        _refuse_foreign(by)
+        if not ends_within(row.expires_at, by):
+            raise Forbidden(
+                "the key lasts longer than who would turn it", code="wider_key"
+            )
+        await self.confirm(by)
         now_us = self._clock.now_us()
         until = as_datetime(now_us) + overlap
         token = new_token(key_id, env=row.env)
@@ -363,9 +377,7 @@ class Keys:
         key_id = new_id("key", now_us=now_us)
         token = new_token(key_id, env=self._env)
         wanted = KeyRequest(name="first key", scopes=("admin",), tier="enterprise")
-        new = _new_key(
-            wanted, key_id, digest_of(token), env=self._env, by="bootstrap", now_us=now_us
-        )
+        new = row_of(wanted, key_id, digest_of(token), env=self._env, by="bootstrap", now_us=now_us)
         told = tellings.key_created(new, by="bootstrap", now_us=now_us)
         if not await self._store.insert_first(new, told=told):
             return None
@@ -373,50 +385,6 @@ class Keys:
         return token
 
 
-def _accepted_for_s(row: KeyRow, digest: bytes, now: datetime) -> float:
-    """How long this process may accept the digest for this key without asking again.
-
-    0 when it is not its own.
-    """
-    ends = [now + timedelta(seconds=ACCEPTED_FOR_S)]
-    if row.expires_at is not None:
-        ends.append(row.expires_at)
-    # Both are compared always, so that the time taken tells nothing of which secret was near.
-    is_present = hmac.compare_digest(digest, row.secret_hash)
-    is_former = hmac.compare_digest(digest, row.former_hash or bytes(32))
-    if not is_present:
-        if not is_former or row.former_valid_until is None:
-            return 0.0
-        ends.append(row.former_valid_until)
-    return (min(ends) - now).total_seconds()
-
-
-def _is_alive(row: KeyRow, digest: bytes | None, now: datetime) -> bool:
-    if digest is None:
-        return row.expires_at is None or row.expires_at > now
-    return _accepted_for_s(row, digest, now) > 0
-
-
-def _principal(row: KeyRow) -> Principal:
-    return Principal(
-        row.key_id, row.name, frozenset(row.scopes), row.tier, row.devices, row.groups, row.metrics
-    )
-
-
-def _new_key(
-    wanted: KeyRequest, key_id: str, digest: bytes, *, env: str, by: str, now_us: int
-) -> NewKey:
-    lifetime = wanted.lifetime
-    return NewKey(
-        key_id,
-        wanted.name,
-        env,
-        digest,
-        list(dict.fromkeys(wanted.scopes)),
-        wanted.tier,
-        wanted.devices,
-        wanted.groups,
-        wanted.metrics,
-        by,
-        None if lifetime is None else as_datetime(now_us) + lifetime,
-    )
+def _refuse_foreign(by: Principal) -> None:
+    if by.is_foreign:
+        raise Forbidden("a token of another issuer makes no keys", code="foreign_token")

@@ -33,7 +33,11 @@ class Created:
 
 
 class Metrics:
-    """What a key may not see does not exist for it."""
+    """What a key may not see does not exist for it.
+
+    A definition holds for every device, so a key that is bound to devices or groups changes none:
+    a bound or a retention of its own would refuse, or remove, the points of others.
+    """
 
     def __init__(self, store: MetricStore, *, clock: Clock, registry_reload: Reload) -> None:
         self._store = store
@@ -48,6 +52,7 @@ class Metrics:
         """
         if not by.sees_metric(fields["name"]):
             raise Forbidden("the key's patterns do not reach this metric", code="outside_patterns")
+        _refuse_bound(by)
         now_us = self._clock.now_us()
         metric = self._new(fields, by=by)
         check(metric)
@@ -107,10 +112,10 @@ class Metrics:
     async def change(self, name: str, changes: Mapping[str, Any], *, by: Principal) -> Metric:
         """Change the given fields.
 
-        Raises NotFound, Invalid, and Conflict `has_data` for the type of stored data.
+        Raises NotFound, Invalid, Conflict `has_data` for the type of stored data, and Forbidden for
+        a bound key.
         """
-        if not by.sees_metric(name):
-            raise _unknown(name)
+        await self._check_change(name, by)
         metric = await self._store.change(
             name,
             lambda metric, has_data: changed(metric, changes, has_data=has_data),
@@ -127,10 +132,9 @@ class Metrics:
     async def delete(self, name: str, *, by: Principal) -> int:
         """Remove the definition; points stay, and are kept for the returned days.
 
-        Raises NotFound.
+        Raises NotFound, and Forbidden for a bound key.
         """
-        if not by.sees_metric(name):
-            raise _unknown(name)
+        await self._check_change(name, by)
         days = await self._store.delete(
             name,
             tell=lambda days: tellings.metric_deleted(
@@ -143,6 +147,13 @@ class Metrics:
         log.info("metric_deleted", metric_name=name, by=by.key_id)
         return days
 
+    async def _check_change(self, name: str, by: Principal) -> None:
+        if not by.sees_metric(name):
+            raise _unknown(name)
+        if by.is_bound:
+            await self.show(name, by=by)
+        _refuse_bound(by)
+
     async def _reload(self) -> None:
         """Take the change over at once. It is committed.
 
@@ -152,6 +163,14 @@ class Metrics:
             await self._registry_reload()
         except TryLater as error:
             log.warning("catalog_not_reloaded", code=error.error_code)
+
+
+def _refuse_bound(by: Principal) -> None:
+    if by.is_bound:
+        raise Forbidden(
+            "a key that is bound to devices or groups can't change definitions",
+            code="outside_patterns",
+        )
 
 
 def _unknown(name: str) -> NotFound:

@@ -17,15 +17,17 @@ from datetime import datetime, timedelta
 from daemon.clock import Clock, as_datetime, as_us
 from daemon.domain import bearer, tellings
 from daemon.domain.access import Principal, Session
+from daemon.domain.account_request import AccountRequest
 from daemon.domain.bearer import BadToken, Claims, Grant, Issuer
-from daemon.domain.errors import TryLater, Unauthenticated
+from daemon.domain.errors import Forbidden, TryLater, Unauthenticated
 from daemon.domain.foreign import foreign_principal
 from daemon.domain.ids import new_id
 from daemon.domain.tokens import digest_of
 from daemon.log import get_logger
 from daemon.service.accounts import Accounts, AccountView
 from daemon.service.guesses import Guesses
-from daemon.service.keys import ACCEPTED_FOR_S, Credential, Keys
+from daemon.service.key_rows import ACCEPTED_FOR_S
+from daemon.service.keys import Credential, Keys
 from daemon.store.sessions import SessionRow, SessionStore, TokenRow, Use
 
 REFRESH_PREFIX = "tlr_"
@@ -182,10 +184,19 @@ class Sessions:
             log.info("logged_out", session_id=session_id)
         self._keys.forget()
 
+    async def create_account(self, wanted: AccountRequest, *, by: Principal) -> AccountView:
+        """Raises Forbidden, Invalid, Conflict, Busy, Unauthenticated."""
+        _refuse_ending(by)
+        await self._keys.confirm(by)
+        return await self.accounts.create(wanted, by=by)
+
     async def change_account(
         self, username: str, *, by: Principal, password: str | None, is_disabled: bool | None
     ) -> AccountView:
-        """Raises NotFound, Busy."""
+        """Raises NotFound, Forbidden, Busy, Unauthenticated."""
+        if password is not None:
+            _refuse_ending(by)
+            await self._keys.confirm(by)
         changed = await self.accounts.change(
             username, by=by, password=password, is_disabled=is_disabled
         )
@@ -302,6 +313,14 @@ class _Turn:
             row.session.session_id, holder, address=self.address, now_us=as_us(self.now)
         )
         return Use(self.now, b"", ends_because="reused", told=told)
+
+
+def _refuse_ending(by: Principal) -> None:
+    """An account has no end: who has one would go on by the password that they gave it."""
+    if by.is_foreign:
+        raise Forbidden("a token of another issuer makes no accounts", code="foreign_token")
+    if by.ends_at is not None:
+        raise Forbidden("a key that expires gives nobody a password", code="wider_account")
 
 
 def _successor(token: str, salt: bytes) -> str:

@@ -38,7 +38,7 @@ async def create_account(body: AccountCreate, who: Admin, parts: Parts) -> Respo
         groups=body.groups,
         metrics=body.metrics,
     )
-    return json_answer(await parts.sessions.accounts.create(wanted, by=who), status=201)
+    return json_answer(await parts.sessions.create_account(wanted, by=who), status=201)
 
 
 @router.get("/accounts", response_model=AccountList, operation_id="list_accounts")

@@ -17,6 +17,8 @@ from telemetryctl import __version__
 from telemetryctl.api.health import Health, HealthDetailed, Liveness, Readiness
 
 OPEN: dict[str, Any] = {"openapi_extra": {"x-scope": NO_CREDENTIAL}}
+ALIAS: dict[str, Any] = OPEN | {"include_in_schema": False}
+"""The same under the names that Kubernetes uses."""
 RETRY_AFTER_S = "1"
 
 router = new_router(tags=["health"])
@@ -29,6 +31,7 @@ async def health(request: Request, parts: Parts) -> Response:
     return _answer(_body(view, request, parts), is_good=view.is_healthy)
 
 
+@router.get("/readyz", **ALIAS)
 @router.get("/health/ready", response_model=Readiness, operation_id="health_ready", **OPEN)
 async def ready(parts: Parts) -> Response:
     """Whether requests should be sent here now; 503 when not."""
@@ -36,6 +39,7 @@ async def ready(parts: Parts) -> Response:
     return _answer({"ready": view.is_ready, "reasons": view.reasons}, is_good=view.is_ready)
 
 
+@router.get("/livez", **ALIAS)
 @router.get("/health/live", response_model=Liveness, operation_id="health_live", **OPEN)
 async def live() -> Response:
     """The process answers."""

@@ -285,6 +285,55 @@ async def test_a_key_sees_and_turns_only_keys_that_may_do_no_more(
             await forbidden
 
 
+async def test_a_key_that_ends_learns_no_secret_that_lasts_longer(
+    control: Control, admin: Principal
+) -> None:
+    keys = control.services.keys
+    maker = await a_key(control, admin, scopes=["keys", "read"], lifetime=timedelta(hours=1))
+    endless = await a_key(control, admin)
+    assert maker.key is not None
+    holder = await keys.authenticate(maker.key, address="a")
+
+    turned = await keys.rotate(maker.key_id, overlap=timedelta(0), by=holder)
+
+    assert turned.key is not None
+    with pytest.raises(Forbidden):
+        await keys.rotate(endless.key_id, overlap=timedelta(0), by=holder)
+
+
+async def test_a_former_secret_makes_and_turns_nothing_beyond_its_overlap(
+    control: Control, admin: Principal
+) -> None:
+    keys = control.services.keys
+    old = await a_key(control, admin, scopes=["keys", "read"])
+    assert old.key is not None
+    await keys.rotate(old.key_id, overlap=timedelta(minutes=5), by=admin)
+    holder = await keys.authenticate(old.key, address="a")
+
+    short = await a_key(control, holder, lifetime=timedelta(minutes=4))
+
+    assert short.key is not None
+    with pytest.raises(Forbidden):
+        await a_key(control, holder)
+    with pytest.raises(Forbidden):
+        await keys.rotate(old.key_id, overlap=timedelta(0), by=holder)
+
+
+async def test_a_key_that_was_revoked_elsewhere_makes_none_meanwhile(
+    control: Control, admin: Principal
+) -> None:
+    elsewhere, _ = other_daemon(control)
+    maker = await a_key(control, admin, scopes=["keys", "read"])
+    assert maker.key is not None
+    holder = await elsewhere.authenticate(maker.key, address="a")
+    await control.services.keys.revoke(maker.key_id, by=admin)
+    wanted = KeyRequest("n", ["read"], "free")
+
+    assert elsewhere.cached(maker.key) is not None
+    with pytest.raises(Unauthenticated):
+        await elsewhere.create(wanted, by=holder)
+
+
 async def test_a_pattern_of_other_letters_is_refused(control: Control, admin: Principal) -> None:
     with pytest.raises(Invalid) as caught:
         await a_key(control, admin, devices=["bus-[12]"])

@@ -216,3 +216,19 @@ async def test_a_device_that_sends_while_it_is_deleted_never_breaks(control: Con
     await asyncio.gather(register("a"), register("b"), delete())
 
     assert set(outcomes) <= {"busy", "200", "404"}
+
+
+async def test_a_key_of_some_metrics_deletes_no_device_with_all_of_its_points(
+    control: Control,
+) -> None:
+    now_us = control.clock.now_us()
+    await control.send([("bus-1", "speed", now_us, 1.0), ("bus-1", "doors", now_us, 1.0)])
+    bound = bearer(await control.key("read", "devices:write", metrics=["speed"]))
+
+    answer = await control.client.delete(f"{DEVICES}/bus-1", headers=bound)
+    unknown = await control.client.delete(f"{DEVICES}/bus-2", headers=bound)
+    still = await control.client.get(f"{DEVICES}/bus-1/metrics")
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "outside_patterns")
+    assert unknown.status_code == 404
+    assert still.json()["count"] == 2

@@ -104,3 +104,13 @@ async def test_a_section_gives_its_numbers(control: Control) -> None:
     known = (await control.client.get("/health/detailed")).json()
 
     assert known["data_ingestion"] == {"status": "up", "points_total": 7}
+
+
+@pytest.mark.parametrize(
+    ("alias", "path"), [("/livez", "/health/live"), ("/readyz", "/health/ready")]
+)
+async def test_kubernetes_finds_its_names(control: Control, alias: str, path: str) -> None:
+    called = await control.client.get(alias, headers=NO_CREDENTIAL)
+    plain = await control.client.get(path, headers=NO_CREDENTIAL)
+
+    assert (called.status_code, called.json()) == (200, plain.json())

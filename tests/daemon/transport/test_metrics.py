@@ -196,3 +196,22 @@ async def test_a_name_with_a_slash_is_one_segment(control: Control) -> None:
 
     assert shown.status_code == 200
     assert shown.json()["name"] == "cpu/load"
+
+
+async def test_a_key_of_some_devices_changes_no_definition_of_all(control: Control) -> None:
+    await define(control)
+    bound = bearer(await control.key("read", "metrics:write", devices=["bus-*"]))
+    one = f"{METRICS}/temperature"
+
+    shown = await control.client.get(one, headers=bound)
+    made = await control.client.post(
+        METRICS, json={"name": "speed", "data_type": "numeric"}, headers=bound
+    )
+    changed = await control.client.patch(one, json={"retention_days": 1}, headers=bound)
+    deleted = await control.client.delete(one, headers=bound)
+    unknown = await control.client.patch(f"{METRICS}/speed", json={"unit": "m"}, headers=bound)
+
+    assert shown.status_code == 200
+    assert [made.status_code, changed.status_code, deleted.status_code] == [403] * 3
+    assert changed.json()["code"] == "outside_patterns"
+    assert unknown.status_code == 404

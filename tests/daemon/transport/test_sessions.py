@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -294,3 +295,20 @@ async def test_a_session_makes_tickets_that_end_with_it(control: Control) -> Non
         await control.services.tickets.use(
             ticket.json()["ticket"], subscription_id=None, channel=None
         )
+
+
+async def test_a_key_that_expires_gives_nobody_a_password(control: Control) -> None:
+    await an_account(control)
+    ending = bearer(await control.key("admin", tier="enterprise", lifetime=timedelta(hours=1)))
+    body = {"username": "bob", "password": PASSWORD, "scopes": ["read"], "tier": "pro"}
+    accounts = f"{API}/accounts"
+
+    made = await control.client.post(accounts, json=body, headers=ending)
+    taken = await control.client.patch(
+        f"{accounts}/ann", json={"password": PASSWORD}, headers=ending
+    )
+    shut = await control.client.patch(f"{accounts}/ann", json={"disabled": True}, headers=ending)
+
+    assert (made.status_code, made.json()["code"]) == (403, "wider_account")
+    assert (taken.status_code, taken.json()["code"]) == (403, "wider_account")
+    assert shut.status_code == 200
