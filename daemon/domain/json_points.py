@@ -128,4 +128,10 @@ def context_of(context: bytes | None) -> dict[str, Any]:
 
 def instant(time_us: int) -> str:
     """One time as the contract writes it."""
-    return (_EPOCH + timedelta(microseconds=time_us)).isoformat() + "Z"
+    seconds, micros = divmod(time_us, 1_000_000)
+    return f"{_second(seconds)}.{micros:06}Z" if micros else _second(seconds) + "Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()

@@ -352,6 +352,9 @@ class Dispatch:
         self, feed: Feed, place: Place, *, target: int, skip: int = 0, is_level: bool = False
     ) -> Piece:
         """The next message behind a place, made once for all who are there."""
+        if not feed.lagging and len(feed.lines) == 1:
+            # Nobody else can be there.
+            return feed.piece(place, skip=skip, target=target, is_level=is_level)
         key = (feed, place, target, skip, is_level)
         piece = self._pieces.get(key)
         if piece is None:
@@ -375,7 +378,7 @@ class Dispatch:
 
 
 def _lines_of(feed: Feed) -> list[Line]:
-    return cast(list[Line], list(feed.lines))
+    return cast("list[Line]", list(feed.lines))
 
 
 def _may_send(connection: Connection, now_s: float) -> bool:

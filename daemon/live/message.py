@@ -63,15 +63,27 @@ def websocket_frame(body: bytes) -> bytes:
     return bytes((_TEXT_FRAME, 127)) + n.to_bytes(8, "big") + body
 
 
+class Opening:
+    """What a message begins with: many have the same (contract 8, envelope)."""
+
+    __slots__ = ("_cursor", "_head", "_kind")
+
+    def __init__(self, kind: str, *, timestamp: str, cursor: Cursor | None) -> None:
+        self._kind = kind
+        self._cursor = place = "" if cursor is None else str(cursor)
+        said = f'","cursor":"{place}' if place else ""
+        member = "error" if kind == "error" else "data"
+        head = f'{{"type":"{kind}","timestamp":"{timestamp}{said}","{member}":'
+        self._head = head.encode()
+
+    def message(self, data: bytes) -> Message:
+        """`data` is JSON text; of an error it is the error."""
+        return Message(self._kind, cursor=self._cursor, body=self._head + data + b"}")
+
+
 def frame(kind: str, *, timestamp: str, cursor: Cursor | None, data: bytes) -> Message:
-    """A message of the envelope (contract 8): `data` is JSON text; of an error it is the error."""
-    place = "" if cursor is None else str(cursor)
-    member = b'","error":' if kind == "error" else b'","data":'
-    said = b'","cursor":"' + place.encode() if place else b""
-    body = b"".join(
-        (b'{"type":"', kind.encode(), b'","timestamp":"', timestamp.encode(), said, member, data)
-    )
-    return Message(kind, cursor=place, body=body + b"}")
+    """A message of the envelope."""
+    return Opening(kind, timestamp=timestamp, cursor=cursor).message(data)
 
 
 def told(kind: str, *, timestamp: str, cursor: Cursor | None, data: dict[str, Any]) -> Message:

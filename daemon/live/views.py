@@ -8,7 +8,7 @@ from daemon.domain.cursors import Cursor
 from daemon.domain.json_points import instant
 from daemon.domain.series_name import SeriesName
 from daemon.live.latest import Latest
-from daemon.live.message import Message, frame
+from daemon.live.message import Message, Opening
 from daemon.live.registry import Registry
 from daemon.live.ring import Place
 
@@ -45,6 +45,8 @@ class Views:
         self.message_points_max = MESSAGE_POINTS_MAX
         self._seen = (-1, "", -1)
         self._text_ms, self._text = -1, ""
+        self._opening: Opening | None = None
+        self._opening_of: tuple[str, Place, str, str] | None = None
 
     def refresh(self) -> bool:
         """Whether the catalogue or the groups are others than at the last call."""
@@ -75,4 +77,10 @@ class Views:
         return self._text
 
     def frame(self, kind: str, *, place: Place, data: bytes) -> Message:
-        return frame(kind, timestamp=self.now_text(), cursor=self.cursor(place), data=data)
+        """A message of now; all of one sweep begin the same."""
+        text = self.now_text()
+        wanted = (kind, place, text, self.registry.epoch)
+        if self._opening is None or wanted != self._opening_of:
+            self._opening = Opening(kind, timestamp=text, cursor=self.cursor(place))
+            self._opening_of = wanted
+        return self._opening.message(data)
