@@ -14,21 +14,22 @@ class Allowance:
         self._left = float(burst)
         self._at_s: float | None = None
 
-    def take(self, now_s: float) -> bool:
-        """Whether it may happen now; if so it is counted."""
+    def take(self, now_s: float, amount: float = 1) -> bool:
+        """Whether it may happen now; if so it is counted. More than may be at once is taken from a
+        full bucket, which then is owed the rest."""
         if self._at_s is not None:
             self._left = min(self.burst, self._left + (now_s - self._at_s) * self.per_s)
         self._at_s = now_s
-        if self._left < 1:
+        if self._left < min(amount, self.burst):
             return False
-        self._left -= 1
+        self._left -= amount
         return True
 
     def give_back(self) -> None:
         """What was counted last did not happen."""
         self._left = min(self.burst, self._left + 1)
 
-    def wait_s(self, now_s: float) -> float:
+    def wait_s(self, now_s: float, amount: float = 1) -> float:
         """Seconds until it may happen again."""
         del now_s
-        return max(0.0, (1 - self._left) / self.per_s)
+        return max(0.0, (min(amount, self.burst) - self._left) / self.per_s)

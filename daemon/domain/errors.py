@@ -14,7 +14,10 @@ DomainError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from daemon.domain.budgets import Standing
 
 
 class DomainError(Exception):
@@ -126,9 +129,13 @@ class Busy(TryLater):
 
 
 class RateLimited(TryLater):
-    """Too much was asked for in too short a time."""
+    """Too much was asked for in too short a time.
+
+    `standing` is where who asked stands, if it is a budget that was used up.
+    """
 
     code = "rate_limited"
+    standing: Standing | None = None
 
 
 class StoreUnavailable(TryLater):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv6Address
 
 from daemon.clock import Clock
 from daemon.domain.allowance import Allowance
+from daemon.domain.clients import network_of
 from daemon.domain.errors import RateLimited, Unauthenticated
 
 WINDOW_S = 900.0
@@ -84,17 +84,3 @@ class _Limits:
         allowance = self._found.get(who)
         if allowance is not None:
             allowance.give_back()
-
-
-def network_of(address: str) -> str:
-    """What stands for one client: an address of version 4, the /64 of one of version 6, since
-    anybody has all of those (RFC 6177)."""
-    if ":" not in address:
-        return address
-    try:
-        found = IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return found.packed[:8].hex()

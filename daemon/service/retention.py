@@ -26,6 +26,8 @@ DAEMONS_KEEP = timedelta(hours=1)
 # Ended subscriptions and tickets: a process that could not reach the database for so long may still
 # hold a socket of one.
 STREAMS_KEEP = timedelta(minutes=5)
+# A budget that nobody used in an hour is whole.
+BUDGETS_KEEP = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,9 @@ class Retention:
         )
         done["tickets"] = await self._expire(
             grant, "expire_tickets", now_us - _us(STREAMS_KEEP), EXPIRE_ROWS_MAX
+        )
+        done["budgets"] = await self._expire(
+            grant, "expire_budgets", now_us - _us(BUDGETS_KEEP), EXPIRE_ROWS_MAX
         )
         done["sessions"] = await self._expire(grant, "expire_sessions", now_us, EXPIRE_ROWS_MAX)
         messages_us = now_us - _us(self._keep.notifications)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
 
 from daemon.clock import Clock
 from daemon.domain.access import Principal
+from daemon.domain.clients import network_of
 from daemon.domain.errors import RateLimited
 
 HOUR_S = 3_600.0
@@ -39,7 +39,7 @@ class StreamLimits:
 
     def open_of_address(self, address: str) -> Slot:
         """A handshake without a credential, or with one that was refused. Raises RateLimited."""
-        return self._open(f"address {_network(address)}", is_counted=True)
+        return self._open(f"address {network_of(address)}", is_counted=True)
 
     def open_of_key(self, principal: Principal, *, is_resume: bool) -> Slot:
         """A stream of a key; one that resumes is no new one. Raises RateLimited."""
@@ -115,16 +115,3 @@ class Slot:
         if self.name is not None:
             self.limits.close(self.name, forget=self.is_counted and not stays_counted)
             self.name = None
-
-
-def _network(address: str) -> str:
-    """The address itself; of IPv6 the /64 that one customer has."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(IPv6Address(int(found) >> 64 << 64)) + "/64"
-    return str(found)

@@ -169,3 +169,11 @@ delete from telemetry.watch w
 -- expire_daemons --
 -- Forget daemons that were last seen before $1.
 delete from telemetry.daemon d where d.seen_at < telemetry.from_us($1::int8);
+
+-- expire_budgets --
+-- Remove up to $2 budgets that nobody has used since $1: in an hour each is whole again.
+delete from telemetry.budget b
+ using (select x.subject, x.class from telemetry.budget x
+         where x.changed_at < telemetry.from_us($1::int8)
+         limit $2::int4 for update skip locked) e
+ where b.subject = e.subject and b.class = e.class;

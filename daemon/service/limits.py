@@ -1,0 +1,263 @@
+"""How much each key and address may do: budgets that all daemons of a database share.
+
+A process takes some of a budget at a time from the database and uses that up on its own. While the
+database is away, or is asked too much about addresses, each process decides by what it let in
+itself. What the budgets are is in domain/budgets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from daemon.clock import Clock
+from daemon.domain.access import Principal
+from daemon.domain.allowance import Allowance
+from daemon.domain.budgets import (
+    UNLIMITED,
+    Policies,
+    Policy,
+    RateClass,
+    Standing,
+    TierNumbers,
+    policies_of,
+)
+from daemon.domain.clients import Networks, is_within, network_of
+from daemon.domain.errors import RateLimited, TryLater
+from daemon.log import get_logger
+from daemon.service.budget import Budget
+from daemon.store.limits import LimitStore, Taking
+
+ENTRIES_MAX = 10_000
+"""Budgets that are remembered, of keys and of addresses each; the longest unused is forgotten."""
+ADDRESSES_ASKED_PER_S = 25
+"""The database is asked about addresses no more often; beyond that each process counts alone."""
+ASK_TIMEOUT_S = 1.0
+AWAY_S = 1.0
+"""A database that gave no answer is not asked for so long."""
+SETTLE_EVERY_S = 2.0
+IDLE_S = 5.0
+"""What a process took and did not use for so long, it gives back."""
+SETTLED_AT_ONCE_MAX = 500
+LOGGED_EVERY_S = 60.0
+NOBODY = "anonymous"
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Numbers by tier, and of an address: requests an hour without a credential, and with ones that
+    are refused. 0 is no limit."""
+
+    tiers: Mapping[str, TierNumbers] = field(default_factory=dict)
+    anonymous_per_hour: int = 0
+    refused_per_hour: int = 0
+    exempt: Networks = ()
+
+
+class Limits:
+    """One for each process. What is over its limit raises RateLimited with the standing."""
+
+    def __init__(
+        self, store: LimitStore, *, clock: Clock, settings: LimitSettings | None = None
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._keys: OrderedDict[tuple[str, RateClass], Budget] = OrderedDict()
+        self._addresses: OrderedDict[tuple[str, RateClass], Budget] = OrderedDict()
+        self._unsettled: set[Budget] = set()
+        self._asks = Allowance(ADDRESSES_ASKED_PER_S, ADDRESSES_ASKED_PER_S)
+        self._away_until_s = 0.0
+        self._said_s: OrderedDict[str, float] = OrderedDict()
+        self.refused: Counter[tuple[str, str]] = Counter()
+        self._policies: Policies = {}
+        self.configure(settings or LimitSettings())
+
+    def __len__(self) -> int:
+        return len(self._keys) + len(self._addresses)
+
+    def configure(self, settings: LimitSettings) -> None:
+        """From now on these numbers hold."""
+        self.settings = settings
+        self._policies = policies_of(settings.tiers)
+        self._anonymous = Policy(RateClass.ANONYMOUS, NOBODY, settings.anonymous_per_hour)
+        self._wrong = Policy(RateClass.REFUSED, NOBODY, settings.refused_per_hour)
+
+    def is_exempt(self, address: str) -> bool:
+        """Whether nobody at this address is limited."""
+        return bool(self.settings.exempt) and is_within(address, self.settings.exempt)
+
+    def take_now(
+        self, principal: Principal, rate_class: RateClass, *, amount: int = 1
+    ) -> Standing | None:
+        """As `take`, without asking the database; None where it has to be asked."""
+        policy = self._policies.get((principal.tier, rate_class))
+        if policy is None:
+            return UNLIMITED
+        if self.settings.exempt:
+            # Who is exempt is known by the address, which is looked at on the long way.
+            return None
+        budget = self._budget(self._keys, principal.key_id, policy)
+        return self._take_now(budget, amount)
+
+    async def take(
+        self, principal: Principal, rate_class: RateClass, *, address: str, amount: int = 1
+    ) -> Standing:
+        """Count a request of a key, or `amount` points, and say what is left."""
+        policy = self._policies.get((principal.tier, rate_class))
+        if policy is None or self.is_exempt(address):
+            return UNLIMITED
+        return await self._take(self._budget(self._keys, principal.key_id, policy), amount)
+
+    async def take_of_address(self, address: str) -> Standing:
+        """Count a request without a credential."""
+        if not self.settings.anonymous_per_hour or self.is_exempt(address):
+            return UNLIMITED
+        subject = f"address {network_of(address)}"
+        return await self._take(self._budget(self._addresses, subject, self._anonymous), 1)
+
+    def refuse_credential(self, address: str) -> Standing:
+        """Count a credential that was refused; each process does so alone, so that wrong ones
+        cost nothing more."""
+        if not self.settings.refused_per_hour or self.is_exempt(address):
+            return UNLIMITED
+        subject = f"address {network_of(address)}"
+        budget = self._budget(self._addresses, subject, self._wrong)
+        standing = self._take_now(budget, 1)
+        if standing is None:
+            budget.decide_alone(1, self._clock.monotonic_s())
+            standing = self._take_now(budget, 1)
+        budget.owed = 0
+        assert standing is not None
+        return standing
+
+    def give_back(self, principal: Principal, rate_class: RateClass) -> None:
+        """What `take_now` counted last will be counted again."""
+        budget = self._keys.get((principal.key_id, rate_class))
+        if budget is not None:
+            budget.left += 1
+
+    # -- budgets -----------------------------------------------------------------------------
+
+    def _budget(
+        self, budgets: OrderedDict[tuple[str, RateClass], Budget], subject: str, policy: Policy
+    ) -> Budget:
+        name = (subject, policy.rate_class)
+        budget = budgets.get(name)
+        if budget is None or budget.policy != policy:
+            budget = budgets[name] = Budget(subject, policy, left_over=policy.limit)
+            if len(budgets) > ENTRIES_MAX:
+                budgets.popitem(last=False)
+        budgets.move_to_end(name)
+        return budget
+
+    def _take_now(self, budget: Budget, amount: int) -> Standing | None:
+        try:
+            return budget.take(amount, self._clock.monotonic_s())
+        except RateLimited as error:
+            self._note(budget, error)
+            raise
+
+    async def _take(self, budget: Budget, amount: int) -> Standing:
+        standing = self._take_now(budget, amount)
+        if standing is not None:
+            return standing
+        if budget.turn is None:
+            budget.turn = asyncio.Lock()
+        budget.waiting += amount
+        try:
+            # One asks for all that wait.
+            async with budget.turn:
+                standing = self._take_now(budget, amount)
+                if standing is None:
+                    await self._replenish(budget, amount)
+                    standing = self._take_now(budget, amount)
+        finally:
+            budget.waiting -= amount
+            if not budget.waiting:
+                budget.turn = None
+        if standing is None:
+            raise budget.refusal(self._clock.monotonic_s())
+        return standing
+
+    async def _replenish(self, budget: Budget, amount: int) -> None:
+        """Take more from the database; alone decide when it can't be asked."""
+        self._unsettled.add(budget)
+        now_s = self._clock.monotonic_s()
+        is_key = budget.policy.rate_class is not RateClass.ANONYMOUS
+        if now_s < self._away_until_s or not (is_key or self._asks.take(now_s)):
+            budget.decide_alone(amount, now_s)
+            return
+        taking = budget.taking(amount)
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                grant = await self._store.take(taking)
+        except (TryLater, TimeoutError) as error:
+            budget.owed += taking.owed
+            self._away(error)
+            budget.decide_alone(amount, self._clock.monotonic_s())
+        except BaseException:
+            budget.owed += taking.owed
+            raise
+        else:
+            budget.receive(grant, amount, self._clock.monotonic_s())
+
+    def _away(self, error: Exception) -> None:
+        now_s = self._clock.monotonic_s()
+        self._away_until_s = now_s + AWAY_S
+        self._say("database", "limits_counted_alone", reason=type(error).__name__)
+
+    async def settle(self, *, is_last: bool = False) -> None:
+        """Give back what is not used, and say what was let in alone; a background turn.
+
+        Raises StoreUnavailable, OutcomeUnknown; the next turn tries again.
+        """
+        now_s = self._clock.monotonic_s()
+        due: list[tuple[Budget, Taking]] = []
+        for budget in list(self._unsettled):
+            if budget.turn is not None or len(due) >= SETTLED_AT_ONCE_MAX:
+                continue
+            if is_last or now_s - budget.taken_at_s >= IDLE_S:
+                budget.hand_back()
+            if budget.owed:
+                due.append((budget, Taking(budget.subject, budget.policy, owed=budget.owed)))
+                budget.owed = 0
+            if not budget.left:
+                self._unsettled.discard(budget)
+        if not due:
+            return
+        try:
+            await self._store.settle([taking for _, taking in due])
+        except BaseException:
+            for budget, taking in due:
+                budget.owed += taking.owed
+                self._unsettled.add(budget)
+            raise
+
+    # -- what is said of it ------------------------------------------------------------------
+
+    def _note(self, budget: Budget, error: RateLimited) -> None:
+        policy = budget.policy
+        self.refused[policy.rate_class.value, policy.tier] += 1
+        self._say(
+            f"{budget.subject} {policy.rate_class}",
+            "rate_limited",
+            subject=budget.subject,
+            rate_class=policy.rate_class.value,
+            tier=policy.tier,
+            retry_after_s=error.retry_after_s,
+        )
+
+    def _say(self, what: str, event: str, **fields: object) -> None:
+        """Log it, each thing once a minute."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._said_s.get(what, -LOGGED_EVERY_S) < LOGGED_EVERY_S:
+            return
+        self._said_s[what] = now_s
+        self._said_s.move_to_end(what)
+        if len(self._said_s) > ENTRIES_MAX // 10:
+            self._said_s.popitem(last=False)
+        log.warning(event, **fields, refused=sum(self.refused.values()))

@@ -1,0 +1,136 @@
+"""The gate of every limited route: who asks, whether it may ask now, and what the answer says of
+that (contract 9.1: limits by address, authentication, limits by key)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import Any, cast
+
+from starlette.types import Scope
+
+from daemon.clock import Clock
+from daemon.domain.access import Principal
+from daemon.domain.budgets import Policy, RateClass, Standing
+from daemon.domain.errors import RateLimited, Unauthenticated
+from daemon.service.keys import Keys
+from daemon.service.limits import Limits
+from daemon.transport.auth import address_of, token_of
+
+UNLIMITED_NUMBER = 1_000_000_000
+"""What who has no limit reads as one: a number, so that every reader of the header can read it."""
+_UNLIMITED = [
+    (b"x-ratelimit-limit", b"%d" % UNLIMITED_NUMBER),
+    (b"x-ratelimit-remaining", b"%d" % UNLIMITED_NUMBER),
+    (b"x-ratelimit-reset", b"0"),
+]
+UNLIMITED_LINES = b"".join(b"%b: %b\r\n" % pair for pair in _UNLIMITED)
+_STANDING = "standing"
+_QUERIES = ("/query",)
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class Gate:
+    """One for all routes of a process."""
+
+    def __init__(self, keys: Keys, limits: Limits, *, clock: Clock) -> None:
+        self.keys = keys
+        self.limits = limits
+        self._clock = clock
+
+    async def enter(self, scope: Scope, rate_class: RateClass) -> Principal:
+        """The holder of the request's credential, whose request is counted.
+
+        Raises RateLimited, Unauthenticated, StoreUnavailable, Busy; `headers` says where the
+        request stands in any case.
+        """
+        token, address = token_of(scope["headers"]), address_of(scope)
+        if token is None:
+            await self._keep(scope, self.limits.take_of_address(address))
+        principal = None if token is None else self.keys.cached(token)
+        if principal is None:
+            try:
+                principal = await self.keys.authenticate(token, address=address)
+            except Unauthenticated:
+                if token is not None:
+                    self._keep_now(scope, lambda: self.limits.refuse_credential(address))
+                raise
+        await self.charge(scope, principal, rate_class)
+        return principal
+
+    def enter_now(
+        self, scope: Scope, principal: Principal, rate_class: RateClass, *, amount: int = 1
+    ) -> bool:
+        """As `enter` for a credential that is known; False where the database has to be asked.
+        Raises RateLimited."""
+        take = self.limits.take_now
+        standing = self._keep_now(scope, lambda: take(principal, rate_class, amount=amount))
+        return standing is not None
+
+    async def charge(
+        self, scope: Scope, principal: Principal, rate_class: RateClass, *, amount: int = 1
+    ) -> None:
+        """Count `amount` more of a request that has entered. Raises RateLimited."""
+        if not self.enter_now(scope, principal, rate_class, amount=amount):
+            taking = self.limits.take(
+                principal, rate_class, address=address_of(scope), amount=amount
+            )
+            await self._keep(scope, taking)
+
+    async def _keep(self, scope: Scope, taking: Awaitable[Standing]) -> None:
+        try:
+            _state(scope)[_STANDING] = await taking
+        except RateLimited as error:
+            _state(scope)[_STANDING] = error.standing
+            raise
+
+    def _keep_now(self, scope: Scope, take: Callable[[], Standing | None]) -> Standing | None:
+        try:
+            standing = take()
+        except RateLimited as error:
+            _state(scope)[_STANDING] = error.standing
+            raise
+        if standing is not None:
+            _state(scope)[_STANDING] = standing
+        return standing
+
+    def headers(self, scope: Scope) -> RawHeaders:
+        """What the answer to a request says of its limit; nothing where there is none to speak
+        of."""
+        standing = _state(scope).get(_STANDING)
+        return [] if standing is None else self.headers_of(standing)
+
+    def headers_of(self, standing: Standing) -> RawHeaders:
+        """The seed's X-RateLimit-*, whose reset is in seconds since 1970, and the fields of
+        draft-ietf-httpapi-ratelimit-headers-10, structured as RFC 9651 has it."""
+        policy = standing.policy
+        if policy is None:
+            return _UNLIMITED
+        reset_s = self._clock.now_us() // 1_000_000 + standing.reset_in_s
+        name = policy.rate_class.value.encode()
+        return [
+            (b"x-ratelimit-limit", b"%d" % policy.limit),
+            (b"x-ratelimit-remaining", b"%d" % standing.remaining),
+            (b"x-ratelimit-reset", b"%d" % reset_s),
+            (b"ratelimit-policy", _policy_field(policy)),
+            (b"ratelimit", b'"%b";r=%d;t=%d' % (name, standing.remaining, standing.reset_in_s)),
+        ]
+
+
+@lru_cache(maxsize=64)
+def _policy_field(policy: Policy) -> bytes:
+    unit = f';qu="{policy.unit}"' if policy.per_s else ""
+    return f'"{policy.rate_class}";q={policy.limit}{unit};w={policy.window_s}'.encode()
+
+
+def class_of(method: str, template: str) -> RateClass:
+    """The budget of a route: reads have one, everything else another. Made once for each route."""
+    is_read = method in ("GET", "HEAD") or template.endswith(_QUERIES)
+    if template.startswith("/auth/"):
+        is_read = False
+    return RateClass.QUERY if is_read else RateClass.CONTROL
+
+
+def _state(scope: Scope) -> dict[str, Any]:
+    return cast("dict[str, Any]", scope.setdefault("state", {}))
