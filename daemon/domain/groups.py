@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,14 @@ class Group:
     created_at: datetime
     updated_at: datetime
     created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Devices that came into a group itself, and that went out of it."""
+
+    joined: Sequence[str] = ()
+    left: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from daemon.domain import alert_record, rule_request
 from daemon.domain.alert_record import Alert
 from daemon.domain.devices import Device
 from daemon.domain.events import EventType, NewEvent, Severity, new_event
+from daemon.domain.groups import Group, Moved
 from daemon.domain.metrics import Metric
 from daemon.domain.rule_request import AlertRule
 
@@ -50,6 +51,8 @@ class DescribedAccount(Protocol):
     def tier(self) -> str: ...
 
 
+DEVICES_TOLD_MAX = 100
+"""An event names so many devices that came or went at most; it counts all."""
 _ACCOUNT_FIELDS = ("account_id", "username", "scopes", "tier")
 _KEY_FIELDS = ("key_id", "name", "scopes", "tier", "devices", "groups", "metrics", "expires_at")
 
@@ -123,6 +126,42 @@ def device_deleted(device_id: str, series: int, *, by: str, now_us: int) -> NewE
         device_id=device_id,
         severity=Severity.WARNING,
     )
+
+
+def group_created(group: Group, moved: Moved, *, by: str, now_us: int) -> NewEvent:
+    """The data is the group, and who is in it."""
+    return _of_group(EventType.GROUP_CREATED, group, "is made", moved, by=by, now_us=now_us)
+
+
+def group_updated(
+    group: Group, fields: Sequence[str], moved: Moved, *, by: str, now_us: int
+) -> NewEvent:
+    """The data is the group as it is now; `changed` names fields, `joined` and `left` devices."""
+    said = f"is changed: {', '.join(fields)}"
+    changed = {"changed": list(fields)}
+    return _of_group(
+        EventType.GROUP_UPDATED, group, said, moved, more=changed, by=by, now_us=now_us
+    )
+
+
+def group_deleted(group: Group, *, by: str, now_us: int) -> NewEvent:
+    """The data is the group as it was; its devices stay."""
+    return _of_group(EventType.GROUP_DELETED, group, "is deleted", by=by, now_us=now_us)
+
+
+def _of_group(
+    type: EventType,
+    group: Group,
+    said: str,
+    moved: Moved | None = None,
+    *,
+    more: dict[str, Any] | None = None,
+    **told: Any,
+) -> NewEvent:
+    data = asdict(group) | (more or {})
+    for name, devices in (("joined", moved.joined), ("left", moved.left)) if moved else ():
+        data |= {name: list(devices[:DEVICES_TOLD_MAX]), f"{name}_count": len(devices)}
+    return new_event(type, f"group {group.name} {said}", subject=group.group_id, data=data, **told)
 
 
 def rule_created(rule: AlertRule, *, by: str, now_us: int) -> NewEvent:

@@ -11,16 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from daemon.clock import Clock, as_datetime
+from daemon.domain import tellings
 from daemon.domain.access import Principal
 from daemon.domain.errors import Forbidden, NotFound, TryLater
 from daemon.domain.groups import Group
 from daemon.domain.ids import new_id
 from daemon.live.groups import Membership
 from daemon.log import get_logger
-from daemon.store.groups import GroupFilter, GroupStore
+from daemon.store.groups import GroupFilter, GroupStore, Tell
 
 REFRESH_EVERY_S = 0.25
 """Another daemon's change of a group is known here after this long."""
+MEMBERS = ("device_ids",)
+"""What changed when a device came or went."""
 
 log = get_logger()
 
@@ -115,7 +118,13 @@ class Groups:
             updated_at=now,
             created_by=by.key_id,
         )
-        stored = await self._store.insert(group, device_ids=_once(fields.get("device_ids") or ()))
+        stored = await self._store.insert(
+            group,
+            device_ids=_once(fields.get("device_ids") or ()),
+            tell=lambda group, moved: tellings.group_created(
+                group, moved, by=by.key_id, now_us=now_us
+            ),
+        )
         await self._take_over()
         log.info("group_created", group_id=stored.group_id, name=stored.name, by=by.key_id)
         return self._seen(stored, by)
@@ -134,6 +143,7 @@ class Groups:
             group_id,
             lambda group: replace(group, **fields),
             device_ids=None if members is None else _once(members),
+            tell=self._tell(sorted(changes), by),
         )
         if group is None:
             raise _unknown(group_id)
@@ -144,7 +154,10 @@ class Groups:
     async def delete(self, group_id: str, *, by: Principal) -> None:
         """Remove a group; its devices stay. Raises NotFound, Forbidden, Conflict `has_children`."""
         self._check_change(group_id, by)
-        if not await self._store.delete(group_id):
+        now_us = self._clock.now_us()
+        if not await self._store.delete(
+            group_id, tell=lambda group: tellings.group_deleted(group, by=by.key_id, now_us=now_us)
+        ):
             raise _unknown(group_id)
         await self._take_over()
         log.info("group_deleted", group_id=group_id, by=by.key_id)
@@ -152,7 +165,7 @@ class Groups:
     async def add(self, group_id: str, device_id: str, *, by: Principal) -> None:
         """Put a device into a group; again is no error. Raises NotFound, Forbidden."""
         self._check_change(group_id, by)
-        if not await self._store.add(group_id, device_id):
+        if not await self._store.add(group_id, device_id, tell=self._tell(MEMBERS, by)):
             raise _unknown(group_id)
         await self._take_over()
         log.info("group_joined", group_id=group_id, device_id=device_id, by=by.key_id)
@@ -160,12 +173,18 @@ class Groups:
     async def remove(self, group_id: str, device_id: str, *, by: Principal) -> None:
         """Take a device out of a group. Raises NotFound, also when it is not in it; Forbidden."""
         self._check_change(group_id, by)
-        if not await self._store.remove(group_id, device_id):
+        if not await self._store.remove(group_id, device_id, tell=self._tell(MEMBERS, by)):
             if await self._store.find(group_id) is None:
                 raise _unknown(group_id)
             raise NotFound(f"{device_id} is not in {group_id} itself", code="not_a_member")
         await self._take_over()
         log.info("group_left", group_id=group_id, device_id=device_id, by=by.key_id)
+
+    def _tell(self, fields: Sequence[str], by: Principal) -> Tell:
+        now_us = self._clock.now_us()
+        return lambda group, moved: tellings.group_updated(
+            group, fields, moved, by=by.key_id, now_us=now_us
+        )
 
     def _check_change(self, group_id: str, by: Principal) -> None:
         if not self._is_visible(group_id, by):

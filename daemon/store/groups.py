@@ -10,7 +10,9 @@ import orjson
 from asyncpg import Record
 
 from daemon.domain.errors import Conflict, Invalid, NotFound
-from daemon.domain.groups import Group, GroupNode
+from daemon.domain.events import NewEvent
+from daemon.domain.groups import Group, GroupNode, Moved
+from daemon.store import events
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
 
@@ -18,6 +20,8 @@ SQL = load("groups")
 GROUPS_MAX = 10_000
 """Every daemon holds all of them in memory; a further one is refused."""
 Change = Callable[[Group], Group]
+Tell = Callable[[Group, Moved], NewEvent]
+"""What a change tells, in its transaction: the group as it is then, and who came and went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class GroupStore:
             row = await connection.fetchrow(SQL["find_group"], group_id)
         return None if row is None else _group(row)
 
-    async def insert(self, group: Group, *, device_ids: Sequence[str]) -> Group:
+    async def insert(self, group: Group, *, device_ids: Sequence[str], tell: Tell) -> Group:
         """Store a group with its first members.
 
         Raises Conflict `name_taken`, Invalid for an unknown parent or device or one group too many.
@@ -99,12 +103,14 @@ class GroupStore:
             stamps = await connection.fetchrow(
                 SQL["insert_group"], *_texts(group), version, group.created_by
             )
+            assert stamps is not None
             await connection.fetch(SQL["add_members"], group.group_id, device_ids)
-        assert stamps is not None
-        return replace(group, created_at=stamps["created_at"], updated_at=stamps["updated_at"])
+            group = replace(group, created_at=stamps["created_at"], updated_at=stamps["updated_at"])
+            await events.append(connection, tell(group, Moved(joined=device_ids)))
+        return group
 
     async def change(
-        self, group_id: str, change: Change, *, device_ids: Sequence[str] | None
+        self, group_id: str, change: Change, *, device_ids: Sequence[str] | None, tell: Tell
     ) -> Group | None:
         """Replace a group by `change(group)` and, when given, its members; None when it is unknown.
 
@@ -119,12 +125,15 @@ class GroupStore:
             group = change(_group(row))
             await _check(connection, group)
             updated_at = await connection.fetchval(SQL["update_group"], *_texts(group), version)
+            group, moved = replace(group, updated_at=updated_at), Moved()
             if device_ids is not None:
-                await connection.execute(SQL["remove_members"], group_id)
+                rows = await connection.fetch(SQL["remove_members"], group_id)
                 await connection.fetch(SQL["add_members"], group_id, device_ids)
-        return replace(group, updated_at=updated_at)
+                moved = _moved({row["device_id"] for row in rows}, set(device_ids))
+            await events.append(connection, tell(group, moved))
+        return group
 
-    async def delete(self, group_id: str) -> bool:
+    async def delete(self, group_id: str, *, tell: Callable[[Group], NewEvent]) -> bool:
         """Remove a group; False when it is unknown. Raises Conflict `has_children`."""
         async with self._database.transaction("control") as connection:
             await connection.fetchval(SQL["next_version"])
@@ -132,10 +141,15 @@ class GroupStore:
                 raise Conflict(
                     "there are groups in this one; move or delete them first", code="has_children"
                 )
+            row = await connection.fetchrow(SQL["find_group"], group_id)
+            if row is None:
+                return False
             await connection.execute(SQL["remove_members"], group_id)
-            return await connection.fetchval(SQL["delete_group"], group_id) is not None
+            await connection.execute(SQL["delete_group"], group_id)
+            await events.append(connection, tell(_group(row)))
+            return True
 
-    async def add(self, group_id: str, device_id: str) -> bool:
+    async def add(self, group_id: str, device_id: str, *, tell: Tell) -> bool:
         """Put a device into a group; False when there is no such group. Raises NotFound."""
         async with self._database.transaction("control") as connection:
             if not await connection.fetch(SQL["hold_devices"], [device_id]):
@@ -143,16 +157,18 @@ class GroupStore:
             version = await connection.fetchval(SQL["next_version"])
             if await connection.fetchval(SQL["touch_group"], group_id, version) is None:
                 return False
-            await connection.fetch(SQL["add_members"], group_id, [device_id])
+            if await connection.fetch(SQL["add_members"], group_id, [device_id]):
+                await _told(connection, group_id, Moved(joined=[device_id]), tell)
             return True
 
-    async def remove(self, group_id: str, device_id: str) -> bool:
+    async def remove(self, group_id: str, device_id: str, *, tell: Tell) -> bool:
         """Take a device out of a group; False when it is not in it."""
         async with self._database.transaction("control") as connection:
             version = await connection.fetchval(SQL["next_version"])
             if await connection.fetchval(SQL["remove_member"], group_id, device_id) is None:
                 return False
             await connection.fetchval(SQL["touch_group"], group_id, version)
+            await _told(connection, group_id, Moved(left=[device_id]), tell)
             return True
 
     async def tags_of(self, device_ids: Sequence[str], key: str) -> dict[str, str]:
@@ -160,6 +176,16 @@ class GroupStore:
         async with self._database.connection("control") as connection:
             rows = await connection.fetch(SQL["tags_of"], device_ids, key)
         return {row["device_id"]: row["value"] for row in rows}
+
+
+async def _told(connection: Connection, group_id: str, moved: Moved, tell: Tell) -> None:
+    row = await connection.fetchrow(SQL["find_group"], group_id)
+    assert row is not None
+    await events.append(connection, tell(_group(row), moved))
+
+
+def _moved(before: set[str], after: set[str]) -> Moved:
+    return Moved(sorted(after - before), sorted(before - after))
 
 
 async def _hold(connection: Connection, device_ids: Sequence[str]) -> None:

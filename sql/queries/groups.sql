@@ -97,7 +97,7 @@ delete from telemetry.group_member m where m.group_id = $1::text and m.device_id
 
 -- remove_members --
 -- Take all devices out of a group.
-delete from telemetry.group_member m where m.group_id = $1::text;
+delete from telemetry.group_member m where m.group_id = $1::text returning m.device_id;
 
 -- tags_of --
 -- What a tag of these devices says; those without it are left out.

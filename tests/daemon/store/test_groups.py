@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from control import API, Control
+from event_builder import an_event
 
 from daemon.domain.errors import DomainError
 from daemon.domain.kinds import Kind
@@ -29,7 +30,10 @@ async def test_two_moves_at_once_never_make_a_circle(control: Control) -> None:
         async def move(group_id: str, parent_id: str) -> str:
             try:
                 await store.change(
-                    group_id, lambda group: replace(group, parent_id=parent_id), device_ids=None
+                    group_id,
+                    lambda group: replace(group, parent_id=parent_id),
+                    device_ids=None,
+                    tell=lambda group, moved: an_event("group.updated"),
                 )
             except DomainError as error:
                 return error.error_code

@@ -105,6 +105,44 @@ async def test_changes_tell_events(control: Control) -> None:
     assert events[4]["data"] == {"device_id": "tank", "series": 1}
 
 
+async def test_groups_tell_of_each_change_and_who_came_and_went(control: Control) -> None:
+    await control.send([(device, "level", 1, 1.0) for device in ("a", "b", "c")])
+    narrow = await control.key("read", groups=["*"])
+    start = (await feed(control))["cursor"]
+    made = await control.client.post(
+        f"{API}/groups", json={"name": "north", "kind": "site", "device_ids": ["a", "b"]}
+    )
+    group = f"{API}/groups/{made.json()['group_id']}"
+    await control.client.patch(group, json={"name": "far north", "device_ids": ["b", "c"]})
+    await control.client.put(f"{group}/devices/a")
+    await control.client.put(f"{group}/devices/a")
+    await control.client.delete(f"{group}/devices/b")
+    await control.client.delete(group)
+
+    events = (await feed(control, after=start))["events"]
+    unseen = await control.client.get(f"{API}/events", headers=bearer(narrow))
+
+    def told(event: dict[str, Any]) -> tuple[Any, ...]:
+        data = event["data"]
+        return (
+            event["type"],
+            data["name"],
+            data.get("changed"),
+            data.get("joined"),
+            data.get("left"),
+        )
+
+    assert [told(event) for event in events] == [
+        ("group.created", "north", None, ["a", "b"], []),
+        ("group.updated", "far north", ["device_ids", "name"], ["c"], ["a"]),
+        ("group.updated", "far north", ["device_ids"], ["a"], []),
+        ("group.updated", "far north", ["device_ids"], [], ["b"]),
+        ("group.deleted", "far north", None, None, None),
+    ]
+    assert {event["subject"] for event in events} == {made.json()["group_id"]}
+    assert [event["type"] for event in unseen.json()["events"]] == []
+
+
 async def test_a_change_that_is_refused_tells_nothing(control: Control) -> None:
     await control.client.post(f"{API}/metrics", json={"name": "level", "data_type": "numeric"})
     start = (await feed(control))["cursor"]
