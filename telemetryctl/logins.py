@@ -1,5 +1,6 @@
-"""Contexts that log in with a password: their access token is renewed before it ends."""
+"""Contexts that log in with a password: their access token is renewed before and when it ends."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,23 +26,49 @@ def renewed(settings: config.Settings, *, timeout_s: float | None) -> config.Set
     A token that came from anywhere but a login is left as it is. Raises ConfigurationFailure when
     the session has ended, ServerProblem, TryLater.
     """
+    if settings.token is None or not _is_of_a_login(settings):
+        return settings
+    if not _is_ending(_stored(settings)):
+        return settings
+    value = _next(settings, is_used_up=_is_ending, timeout_s=timeout_s)
+    if value is None:
+        return settings
+    return replace(settings, token=replace(settings.token, value=value))
+
+
+def successor(settings: config.Settings, refused: str, *, timeout_s: float | None) -> str | None:
+    """Return the token that follows one that the server refused; None when it is of no login.
+
+    Raises as `renewed` does.
+    """
+    if not _is_of_a_login(settings):
+        return None
+    return _next(
+        settings, is_used_up=lambda entry: entry.get("token") == refused, timeout_s=timeout_s
+    )
+
+
+def _is_of_a_login(settings: config.Settings) -> bool:
+    """Whether the token is that of the context, and can have a successor."""
     token = settings.token
     is_stored = token is not None and token.origin == contexts.CREDENTIALS_FILE
     if token is None or not is_stored or not settings.context or token.is_key:
-        return settings
-    value = _renew(settings, timeout_s=timeout_s)
-    return settings if value is None else replace(settings, token=replace(token, value=value))
+        return False
+    return bool(_stored(settings).get("refresh_token"))
 
 
-def _renew(settings: config.Settings, *, timeout_s: float | None) -> str | None:
-    """The new token, kept; None when there is nothing to renew. One command does it for all."""
+def _next(
+    settings: config.Settings,
+    *,
+    is_used_up: Callable[[contexts.Table], bool],
+    timeout_s: float | None,
+) -> str | None:
+    """The token in use from now on, kept. One command renews it, the others find what it kept."""
     assert settings.context is not None
-    if not _is_ending(_stored(settings)):
-        return None
     with contexts.locked(settings.config_folder):
         entry = _stored(settings)
-        if not _is_ending(entry):
-            return str(entry["token"])
+        if not entry.get("refresh_token") or not is_used_up(entry):
+            return entry.get("token")
         answer = _refreshed(settings, str(entry["refresh_token"]), timeout_s=timeout_s)
         credentials = contexts.read_credentials(settings.config_folder)
         kept = {"token": str(answer["access_token"])} | entry_of(answer)

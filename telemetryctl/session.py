@@ -13,6 +13,7 @@ from telemetryctl.output.console import Console, check_color
 from telemetryctl.output.render import Renderer
 
 if TYPE_CHECKING:
+    from telemetryctl.client.credential import Credential
     from telemetryctl.client.doors import Endpoint
     from telemetryctl.client.http import Client
 
@@ -66,23 +67,42 @@ class Session:
     @cached_property
     def client(self) -> "Client":
         """The client of the server in the settings."""
-        return self.client_for(self.settings.server, token=self.settings.token)
+        return self._client(self.settings.server, credential=self.credential)
+
+    @cached_property
+    def credential(self) -> "Credential":
+        """What the server is shown; a login's token is renewed also while the command runs."""
+        from telemetryctl.client.credential import Credential
+
+        settings, token = self.settings, self.settings.token
+        if token is None or token.is_key:
+            return Credential(token.value if token else None)
+        from telemetryctl import logins
+
+        def renew(refused: str) -> str | None:
+            return logins.successor(settings, refused, timeout_s=self.timeout_s)
+
+        return Credential(token.value, renew)
 
     @property
     def endpoint(self) -> "Endpoint":
         """Where the streams of the server in the settings are."""
         from telemetryctl.client.doors import Endpoint
 
-        token = self.settings.token
-        return Endpoint(self.settings.server, token.value if token else None, self._log_request)
+        return Endpoint(self.settings.server, self.credential, self._log_request)
 
     def client_for(self, server: str, *, token: config.Token | None) -> "Client":
         """Return a client of another server, with the same patience and the same log."""
+        from telemetryctl.client.credential import Credential
+
+        return self._client(server, credential=Credential(token.value if token else None))
+
+    def _client(self, server: str, *, credential: "Credential") -> "Client":
         from telemetryctl.client.http import Client
 
         return Client(
             server,
-            token=token.value if token else None,
+            token=credential,
             timeout_s=self.timeout_s,
             log=self._log_request,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from telemetryctl.client.credential import Credential
 from telemetryctl.failures import Failure, NotAllowed, Refused
 
 Point = dict[str, Any]
@@ -21,7 +22,7 @@ class Endpoint:
     """Where the doors are. The token goes into a header and nowhere else."""
 
     server: str
-    token: str | None = field(default=None, repr=False)
+    credential: Credential = field(default_factory=Credential, repr=False)
     log: Callable[[str, int], None] = field(default=lambda _text, _level: None, repr=False)
 
     @property
@@ -92,6 +93,10 @@ class Lost(Exception):
         self.retry_after_s = retry_after_s
 
 
+class Unauthenticated(NotAllowed):
+    """The server does not know the credential, or not any more; another one may do better."""
+
+
 class Unfit(Exception):
     """This door does not work here, though another one may: no upgrade, or no such stream."""
 
@@ -141,13 +146,21 @@ def error_of(said: Any) -> Exception:
         case "STREAM_UNAVAILABLE" | "INVALID_ENDPOINT":
             return Unfit(message)
         case "AUTH_REQUIRED":
-            return not_allowed(message)
+            return unauthenticated(message)
     return Refused(message, why=f"the server said {code}" if code else "")
 
 
+_LOG_IN = "telemetryctl login URL --token-stdin, or telemetryctl whoami"
+
+
 def not_allowed(message: str) -> Failure:
-    """A missing or insufficient key."""
-    return NotAllowed(message, hint="telemetryctl login URL --token-stdin, or telemetryctl whoami")
+    """An insufficient key."""
+    return NotAllowed(message, hint=_LOG_IN)
+
+
+def unauthenticated(message: str) -> Failure:
+    """A missing or an ended one."""
+    return Unauthenticated(message, hint=_LOG_IN)
 
 
 def seconds_of(value: Any) -> float | None:

@@ -7,7 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from telemetryctl.client.doors import DEAD_AFTER_S, Door, Frame, Lost, Point, Unfit
+from telemetryctl.client.credential import Credential
+from telemetryctl.client.doors import (
+    DEAD_AFTER_S,
+    Door,
+    Frame,
+    Lost,
+    Point,
+    Unauthenticated,
+    Unfit,
+)
 from telemetryctl.client.stream_poll import PollDoor
 from telemetryctl.failures import TryLater
 
@@ -97,6 +106,9 @@ class Follower:
     cursor: str = ""
     pace: Pace = field(default_factory=Pace)
     failures: int = 0
+    credential: Credential = field(default_factory=Credential, repr=False)
+    _is_refused: bool = False
+    _shown: str | None = field(default=None, repr=False)
     _rank: int = 0
     _is_open: bool = False
     _was_open: bool = False
@@ -132,6 +144,9 @@ class Follower:
                     yield from self._listen(patience)
                 except Unfit as unfit:
                     yield self._step_down(unfit)
+                except Unauthenticated:
+                    if not self._renew():
+                        raise
                 except Lost as lost:
                     yield from self._lost(lost, patience)
         finally:
@@ -142,6 +157,7 @@ class Follower:
     def _listen(self, patience: Patience) -> Iterator[Event]:
         """Open the door and give out what comes. Raises Lost and Unfit."""
         if not self._is_open:
+            self._shown = self.credential.token
             self._opened(self.door.open(self.cursor))
             yield from self._welcome()
         opened_s = heard_s = probed_s = self._clock_s()
@@ -174,7 +190,8 @@ class Follower:
         return max(min(patience(), wake_s), 0.0)
 
     def _opened(self, frame: Frame) -> None:
-        self._is_open = True
+        self._is_open, self._is_refused = True, False
+        self._shown = self.credential.token
         # A poll that begins behind a known place has not asked anybody yet.
         self._was_open = self._was_open or self.door is not self.poll
         if not self.cursor:
@@ -251,6 +268,15 @@ class Follower:
         assert self._catch_up is not None
         notice, self._catch_up = self._catch_up.told(), None
         return notice
+
+    def _renew(self) -> bool:
+        """Whether there is a newer token to come back with: once for each time it is refused."""
+        self._is_open = False
+        self.door.close()
+        if self._is_refused or not self.credential.is_renewed(self._shown):
+            return False
+        self._is_refused = True
+        return True
 
     def _lost(self, lost: Lost, patience: Patience) -> Iterator[Event]:
         """Wait as long as the attempt's number says; the reader has its turns meanwhile."""

@@ -17,19 +17,21 @@ def follower_of(endpoint: Endpoint, wanted: Wanted, *, transport: str = "auto") 
         raise UsageFailure(f'"{transport}" is no transport', hint=", ".join(TRANSPORTS))
     poll = poll_door(endpoint, wanted)
     if transport == "poll":
-        return Follower([poll], poll)
+        return Follower([poll], poll, credential=endpoint.credential)
     # Nobody chose polling: it begins eagerly, and settles down.
     poll.pause_max_s = Pace().poll_s
     doors = _sockets(endpoint, wanted)
     if transport == "auto":
-        return Follower([*doors, poll], poll)
-    return Follower([door for door in doors if door.name == transport], poll)
+        doors = [*doors, poll]
+    else:
+        doors = [door for door in doors if door.name == transport]
+    return Follower(doors, poll, credential=endpoint.credential)
 
 
 def poll_door(endpoint: Endpoint, wanted: Wanted) -> PollDoor:
     """A polling door with a connection of its own, patient enough for held answers."""
     timeout_s = WAIT_S + CONNECT_TIMEOUT_S
-    wire = Wire(endpoint.server, token=endpoint.token, timeout_s=timeout_s, log=endpoint.log)
+    wire = Wire(endpoint.server, token=endpoint.credential, timeout_s=timeout_s, log=endpoint.log)
     return PollDoor(wire, wanted)
 
 

@@ -25,6 +25,7 @@ from telemetryctl.client.doors import (
     Wanted,
     frame_of,
     seconds_of,
+    unauthenticated,
 )
 from telemetryctl.client.errors import read_problem
 from telemetryctl.client.lean import httpx
@@ -33,7 +34,8 @@ PATH = "/api/v1/telemetry/stream/"
 QUEUED_MAX = 64
 """Frames that wait for the reader; then nothing more is read, and the server sees it."""
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
-_FINAL_STATUSES = frozenset({401, 403, 422})
+_UNAUTHENTICATED = 401
+_FINAL_STATUSES = frozenset({403, 422})
 
 
 @dataclass(slots=True)
@@ -68,9 +70,8 @@ class SseDoor:
             "User-Agent": f"telemetryctl/{__version__}",
             "Accept": "text/event-stream",
             "Cache-Control": "no-store",
+            **self.endpoint.credential.header(),
         }
-        if self.endpoint.token:
-            headers["Authorization"] = f"Bearer {self.endpoint.token}"
         if after:
             headers["Last-Event-ID"] = after
         params = self.wanted.params()
@@ -179,6 +180,8 @@ def _check(response: httpx.Response) -> None:
         raise Unfit(f"the answer is {kind.partition(';')[0] or 'nothing'}")
     body = response.read()
     problem = read_problem(response.status_code, body=body, content_type=kind)
+    if response.status_code == _UNAUTHENTICATED:
+        raise unauthenticated(problem.detail)
     if response.status_code in _FINAL_STATUSES and problem.code:
         raise problem
     if (

@@ -20,6 +20,7 @@ from telemetryctl.client.doors import (
     frame_of,
     not_allowed,
     seconds_of,
+    unauthenticated,
 )
 from telemetryctl.client.lean import httpx
 
@@ -79,16 +80,13 @@ class WebSocketDoor:
 
         scheme, _, rest = self.endpoint.server.partition("://")
         url = f"{'wss' if scheme == 'https' else 'ws'}://{rest.rstrip('/')}{PATH}"
-        headers = {}
-        if self.endpoint.token:
-            headers["Authorization"] = f"Bearer {self.endpoint.token}"
         logger = logging.getLogger("telemetryctl.websockets")
         logger.propagate = False
         logger.addHandler(logging.NullHandler())
         try:
             opening = Direct(
                 url,
-                additional_headers=headers,
+                additional_headers=self.endpoint.credential.header(),
                 user_agent_header=f"telemetryctl/{__version__}",
                 compression=None,
                 open_timeout=OPEN_TIMEOUT_S,
@@ -168,7 +166,9 @@ def _closed(error: Any) -> Exception:
     received = error.rcvd
     code, reason = (received.code, received.reason) if received is not None else (1006, "")
     match code:
-        case 4001 | 4003:
+        case 4001:
+            return unauthenticated(reason or "the key is not valid any more")
+        case 4003:
             return not_allowed(reason or "the key may not read this stream")
         case 1012:
             return Lost("the server restarts")

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from telemetryctl import __version__
+from telemetryctl.client.credential import Credential
 from telemetryctl.client.errors import ServerProblem, read_problem
 from telemetryctl.client.lean import httpx
 from telemetryctl.failures import ConfigurationFailure, TryLater
@@ -19,6 +20,7 @@ BACKOFF_S = 0.25
 BACKOFF_MAX_S = 10.0
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 512 * 1024 * 1024
+_UNAUTHENTICATED = 401
 _BUSY_STATUSES = frozenset({429, 502, 503, 504})
 _SECRET_HEADERS = frozenset({"authorization", "x-api-key", "cookie", "set-cookie"})
 
@@ -67,6 +69,7 @@ def _not_our_server() -> ConfigurationFailure:
 class Wire:
     """A connection to one daemon. `timeout_s` bounds each call with its retries; None: no bound.
 
+    A token that the server refuses is renewed once in each call, if its credential can do that.
     Calls raise ServerProblem for an answer that is no success, and TryLater when there was none.
     """
 
@@ -74,7 +77,7 @@ class Wire:
         self,
         server: str,
         *,
-        token: str | None = None,
+        token: str | Credential | None = None,
         timeout_s: float | None = 30.0,
         tries: int = TRIES,
         log: Log | None = None,
@@ -84,8 +87,7 @@ class Wire:
         except httpx.InvalidURL as error:
             raise ConfigurationFailure(f"the server's URL can't be used: {error}") from error
         headers = {"User-Agent": f"telemetryctl/{__version__}", "Accept": "application/json"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+        self._credential = token if isinstance(token, Credential) else Credential(token)
         self.server = server.rstrip("/")
         self._timeout_s = timeout_s
         self._tries = tries
@@ -114,6 +116,19 @@ class Wire:
 
     def request(self, call: Call, *, tries: int | None = None) -> Reply:
         """Make the call, again if that is safe and may help; return its whole answer."""
+        token = self._credential.token
+        try:
+            return self._insist(call, tries=tries)
+        except ServerProblem as problem:
+            if not self._is_renewed(problem, token):
+                raise
+        return self._insist(call, tries=tries)
+
+    def _is_renewed(self, problem: ServerProblem, token: str | None) -> bool:
+        """Whether the server refused the token, and there is another one."""
+        return problem.status == _UNAUTHENTICATED and self._credential.is_renewed(token)
+
+    def _insist(self, call: Call, *, tries: int | None) -> Reply:
         deadline = _Deadline(self._timeout_s)
         left = tries or self._tries
         while True:
@@ -160,7 +175,7 @@ class Wire:
             self.server + call.path,
             params={k: v for k, v in (call.params or {}).items() if v is not None},
             content=call.body,
-            headers=dict(call.headers or {}),
+            headers={**self._credential.header(), **(call.headers or {})},
             timeout=httpx.Timeout(timeout, connect=connect),
         )
         self._log_headers(request.headers, mark=">")
@@ -169,19 +184,34 @@ class Wire:
     @contextmanager
     def stream(self, call: Call) -> Iterator[httpx.Response]:
         """Make the call once and yield its answer as it comes; each read is bounded, not all."""
-        began = time.monotonic()
-        request = self._request(call, timeout_s=self._timeout_s or float("inf"))
+        token = self._credential.token
         try:
-            response = self._http.send(request, stream=True)
             try:
-                self._log_answer(response, began=began)
-                if not response.is_success:
-                    _checked(response, response.read())
+                response = self._opened(call)
+            except ServerProblem as problem:
+                if not self._is_renewed(problem, token):
+                    raise
+                response = self._opened(call)
+            try:
                 yield response
             finally:
                 response.close()
         except httpx.RequestError as error:
             raise _unreachable(self.server, error=error) from error
+
+    def _opened(self, call: Call) -> httpx.Response:
+        """The answer with its body still to come. Raises ServerProblem, httpx.RequestError."""
+        began = time.monotonic()
+        request = self._request(call, timeout_s=self._timeout_s or float("inf"))
+        response = self._http.send(request, stream=True)
+        try:
+            self._log_answer(response, began=began)
+            if not response.is_success:
+                _checked(response, response.read())
+        except BaseException:
+            response.close()
+            raise
+        return response
 
     def _log_answer(self, response: httpx.Response, *, began: float) -> None:
         request = response.request

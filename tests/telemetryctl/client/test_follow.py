@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+from telemetryctl.client.credential import Credential
 from telemetryctl.client.doors import Endpoint, Wanted
 from telemetryctl.client.follow import Batch, Event, Follower, Loss, Notice, Pace
 from telemetryctl.client.stream_poll import PollDoor
@@ -134,7 +135,7 @@ class Server:
         handler.wfile.write(text)
 
     def endpoint(self, port: int) -> Endpoint:
-        return Endpoint(f"http://127.0.0.1:{port}", "secret")
+        return Endpoint(f"http://127.0.0.1:{port}", Credential("secret"))
 
     def follower(self, *, after: str = "", doors: str = "ws sse poll") -> Follower:
         """A follower over these doors, with short delays."""

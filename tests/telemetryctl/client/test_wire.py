@@ -9,6 +9,7 @@ import time
 import pytest
 from rough_server import answer, rough_server
 
+from telemetryctl.client.credential import Credential
 from telemetryctl.client.errors import ServerProblem
 from telemetryctl.client.http import Client
 from telemetryctl.failures import ConfigurationFailure, Failure, TryLater
@@ -186,3 +187,47 @@ def test_a_proxy_is_not_asked_for_this_host(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("NO_PROXY", raising=False)
     with rough_server([OK]) as server, Client(server.url) as client:
         assert client.stats() == {"total_devices": 1}
+
+
+REFUSED = problem("401 Unauthorized", "unauthenticated")
+
+
+def test_a_token_that_is_refused_is_renewed_and_the_call_made_again() -> None:
+    renewed: list[str] = []
+
+    def renew(refused: str) -> str:
+        renewed.append(refused)
+        return "new"
+
+    credential = Credential("old", renew)
+
+    with rough_server([REFUSED, OK]) as server, Client(server.url, token=credential) as client:
+        assert client.stats() == {"total_devices": 1}
+
+    assert renewed == ["old"]
+    assert [b"Bearer old" in r for r in server.requests] == [True, False]
+    assert b"Bearer new" in server.requests[1]
+
+
+@pytest.mark.parametrize(("newer", "requests"), [("new", 2), ("old", 1), (None, 1)])
+def test_a_refusal_stands_when_no_newer_token_helps(newer: str | None, requests: int) -> None:
+    credential = Credential("old", lambda _refused: newer)
+
+    with rough_server([REFUSED]) as server, Client(server.url, token=credential) as client:
+        with pytest.raises(ServerProblem) as failed:
+            client.stats()
+        assert len(server.requests) == requests
+    assert failed.value.exit_code == ExitCode.NOT_ALLOWED
+
+
+def test_an_export_is_asked_for_again_with_a_renewed_token() -> None:
+    credential = Credential("old", lambda _refused: "new")
+
+    with rough_server([REFUSED, OK]) as server, Client(server.url, token=credential) as client:
+        with client.export_csv(metric_names="m") as response:
+            assert response.read() == STATS
+        assert b"Bearer new" in server.requests[1]
+
+
+def test_a_token_is_never_shown() -> None:
+    assert "secret" not in repr(Credential("secret", lambda _refused: None))

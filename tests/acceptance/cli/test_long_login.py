@@ -1,0 +1,88 @@
+"""Commands that run for longer than an access token: the login is renewed while they do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from command_line import PROGRAM, CommandLine
+from daemons import DaemonProcess, start_daemon
+from databases import fresh_database
+from receivers import free_port
+from servers import PostgresServer
+from tails import Tail, _read, is_listening, send, tailing
+
+PASSWORD = "correct horse battery staple"
+SECRETS = ("a secret that signs the first tokens", "another one, which signs all further tokens")
+
+
+@pytest.fixture
+def served(postgres: PostgresServer) -> tuple[str, DaemonProcess, dict[str, str]]:
+    """A daemon, and what starts it again where it was."""
+    dsn, settings = asyncio.run(fresh_database(postgres)), {"server__port": str(free_port())}
+    return dsn, start_daemon(dsn, auth__jwt_secret=SECRETS[0], **settings), settings
+
+
+def logged_in(daemon: DaemonProcess, home: Path) -> CommandLine:
+    daemon.cli("account", "create", "ann", "--password-stdin", stdin=PASSWORD)
+    user = CommandLine(home)
+    words = ("--name", "work", "--username", "ann", "--password-stdin")
+    assert user.run("login", daemon.url, *words, stdin=PASSWORD + "\n").code == 0
+    return user
+
+
+def watching(user: CommandLine, *arguments: str) -> Tail:
+    """A command that runs on, read as it writes."""
+    process = subprocess.Popen(
+        [PROGRAM, *arguments],
+        env=user.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    running = Tail(process)
+    for stream, lines in ((process.stdout, running.out), (process.stderr, running.err)):
+        threading.Thread(target=_read, args=(stream, lines), daemon=True).start()
+    return running
+
+
+def test_a_token_that_is_refused_half_way_is_renewed_and_nothing_is_missed(
+    served: tuple[str, DaemonProcess, dict[str, str]], tmp_path: Path
+) -> None:
+    """All tokens end at once when the secret that signed them is replaced; sessions go on."""
+    dsn, daemon, settings = served
+    user = logged_in(daemon, tmp_path)
+    top = watching(user, "top", "--interval", "1s", "-o", "jsonl")
+    doors = {name: ("--transport", name, "-m", "m,ping") for name in ("ws", "sse", "poll")}
+    home = {"environ": user.environment()}
+    try:
+        with (
+            tailing(daemon, *doors["ws"], **home) as ws,
+            tailing(daemon, *doors["sse"], **home) as sse,
+            tailing(daemon, *doors["poll"], **home) as poll,
+        ):
+            tails = (ws, sse, poll)
+            for tail in tails:
+                is_listening(tail, daemon, device="d")
+            daemon.stop()
+            again = start_daemon(
+                dsn, home=daemon.home, key=daemon.key, auth__jwt_secret=SECRETS[1], **settings
+            )
+            with again.http() as http:
+                send(http, "d", "m", list(range(5)))
+            for tail in tails:
+                tail.wait(lambda t=tail: _values(t) == list(range(5)), "all points", 45)
+            shown = len(top.out)
+            top.wait(lambda: len(top.out) > shown + 2, "rates again", 20)
+
+            assert [tail.process.poll() for tail in (*tails, top)] == [None] * 4
+            again.stop()
+    finally:
+        top.process.kill()
+        top.end()
+
+
+def _values(tail: Tail) -> list[int]:
+    points = [json.loads(line) for line in tail.out]
+    return [point["value"] for point in points if point["metric_name"] == "m"]
