@@ -45,7 +45,7 @@ async def forge(control: Control, tmp_path: Path) -> Forge:
     issuer = load_issuer(
         IssuerSettings(
             name="id", issuer=FOREIGN_ISSUER, audience=FOREIGN_AUDIENCE, algorithm="RS256",
-            rights=ForeignRights(), key_file=file,
+            rights=ForeignRights(scopes={"boss": ["admin"], "read": ["read"]}), key_file=file,
         )
     )  # fmt: skip
     control.services.sessions.configure(SessionSettings((JWT_SECRET,), (issuer,)))
@@ -112,6 +112,22 @@ async def test_a_foreign_token_may_do_what_its_scopes_say(control: Control, forg
     assert (await control.client.get(f"{API}/keys", headers=bearer(token))).status_code == 403
     ticket = await control.client.post(f"{API}/tickets", headers=bearer(token))
     assert ticket.json()["code"] == "foreign_token"
+
+
+async def test_a_foreign_token_makes_nothing_that_outlives_it(
+    control: Control, forge: Forge
+) -> None:
+    who = bearer(forge.foreign(scope="boss"))
+    account = {"username": "ann", "password": "correct horse", "scopes": ["read"], "tier": "free"}
+    key = {"name": "k", "scopes": ["read"], "tier": "free"}
+
+    answers = [
+        await control.client.post(f"{API}/accounts", json=account, headers=who),
+        await control.client.post(f"{API}/keys", json=key, headers=who),
+    ]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(403, "foreign_token")] * 2
+    assert (await control.client.get(f"{API}/accounts", headers=who)).json()["accounts"] == []
 
 
 def test_the_honest_token_is_read() -> None:
