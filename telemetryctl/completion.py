@@ -14,6 +14,8 @@ from typing import Any
 
 import typer
 
+Completer = Callable[[typer.Context, str], list[str]]
+
 CACHE_S = 60
 BUDGET_S = 2.0
 CANDIDATES_MAX = 1_000
@@ -29,60 +31,27 @@ def complete_contexts(incomplete: str) -> list[str]:
     return []
 
 
-def complete_devices(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the ids of devices that begin so."""
-    return _complete(ctx, kind="devices", incomplete=incomplete, key="device_id")
+def _completer(kind: str, key: str) -> Completer:
+    """What offers the `key` of those of this kind that begin so."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        with suppress(Exception):
+            return [name for name in _candidates(ctx, kind, key) if name.startswith(incomplete)]
+        return []
+
+    return complete
 
 
-def complete_metrics(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of defined metrics that begin so."""
-    return _complete(ctx, kind="metrics", incomplete=incomplete, key="name")
-
-
-def complete_groups(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of groups that begin so."""
-    return _complete(ctx, kind="groups", incomplete=incomplete, key="name")
-
-
-def complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the ids of keys that begin so."""
-    return _complete(ctx, kind="keys", incomplete=incomplete, key="key_id")
-
-
-def complete_rules(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of rules that begin so."""
-    return _complete(ctx, kind="rules", incomplete=incomplete, key="name")
-
-
-def complete_alerts(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the ids of the newest alerts that begin so."""
-    return _complete(ctx, kind="alerts", incomplete=incomplete, key="alert_id")
-
-
-def complete_channels(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of channels that begin so."""
-    return _complete(ctx, kind="channels", incomplete=incomplete, key="name")
-
-
-def complete_silences(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the ids of silences that begin so."""
-    return _complete(ctx, kind="silences", incomplete=incomplete, key="silence_id")
-
-
-def complete_watches(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the ids of your newest watches that begin so."""
-    return _complete(ctx, kind="watches", incomplete=incomplete, key="watch_id")
-
-
-def complete_jobs(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the ids of the newest jobs that begin so."""
-    return _complete(ctx, kind="jobs", incomplete=incomplete, key="job_id")
-
-
-def _complete(ctx: typer.Context, *, kind: str, incomplete: str, key: str) -> list[str]:
-    with suppress(Exception):
-        return [name for name in _candidates(ctx, kind, key) if name.startswith(incomplete)]
-    return []
+complete_devices = _completer("devices", "device_id")
+complete_metrics = _completer("metrics", "name")
+complete_groups = _completer("groups", "name")
+complete_keys = _completer("keys", "key_id")
+complete_rules = _completer("rules", "name")
+complete_alerts = _completer("alerts", "alert_id")
+complete_channels = _completer("channels", "name")
+complete_silences = _completer("silences", "silence_id")
+complete_watches = _completer("watches", "watch_id")
+complete_jobs = _completer("jobs", "job_id")
 
 
 def _candidates(ctx: typer.Context, kind: str, key: str) -> list[str]:

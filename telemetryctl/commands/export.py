@@ -15,7 +15,7 @@ import typer
 
 from telemetryctl import times
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.completion import complete_devices, complete_groups, complete_metrics
+from telemetryctl.commands.point_options import Devices, Groups, Metrics
 from telemetryctl.failures import GapFound, TryLater, UsageFailure
 from telemetryctl.files.atomic import BadState, LockHeld, locked
 from telemetryctl.files.export_state import ExportState, Pending, commit, load_state, settle
@@ -45,22 +45,9 @@ app = noun("Write history to files.")
 class SelectOptions:
     """What is exported."""
 
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-d", "--device", help="A device; all when not given.", autocompletion=complete_devices
-        ),
-    ] = None
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-m", "--metric", help="A metric; all when not given.", autocompletion=complete_metrics
-        ),
-    ] = None
-    group: Annotated[
-        list[str] | None,
-        typer.Option("--group", help="Devices of a group.", autocompletion=complete_groups),
-    ] = None
+    device: Devices = None
+    metric: Metrics = None
+    group: Groups = None
     since: Annotated[str | None, typer.Option("--since", help="From then: 7d, yesterday.")] = None
     until: Annotated[str, typer.Option("--until", help="Up to then, exclusive.")] = "now"
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from telemetryctl import times
-from telemetryctl.completion import complete_devices, complete_groups, complete_metrics
+from telemetryctl.commands.point_options import Devices, Groups, Tags
+from telemetryctl.completion import complete_metrics
 from telemetryctl.failures import UsageFailure
 from telemetryctl.options import command, single
 from telemetryctl.output.console import printable
@@ -53,19 +54,9 @@ app = single()
 class SelectOptions:
     """Which points."""
 
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-d", "--device", help="A device; all when not given.", autocompletion=complete_devices
-        ),
-    ] = None
-    group: Annotated[
-        list[str] | None,
-        typer.Option("--group", help="Devices of a group.", autocompletion=complete_groups),
-    ] = None
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="With this tag.")
-    ] = None
+    device: Devices = None
+    group: Groups = None
+    tag: Tags = None
     since: Annotated[str, typer.Option("--since", help="From then: 24h, today, a date.")] = "1h"
     until: Annotated[str, typer.Option("--until", help="Up to then, exclusive.")] = "now"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from telemetryctl import times
-from telemetryctl.completion import complete_devices, complete_metrics
+from telemetryctl.commands.point_options import Devices, Groups, Metrics, Tags
 from telemetryctl.failures import TryLater, UsageFailure
 from telemetryctl.options import command, single
 from telemetryctl.output.exit_codes import ExitCode
@@ -47,22 +47,10 @@ class SelectOptions:
             metavar="KIND:NAME", help="device:D, metric:M, group:G or tag:K=V, as the options."
         ),
     ] = None
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-d", "--device", help="A device; all when not given.", autocompletion=complete_devices
-        ),
-    ] = None
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-m", "--metric", help="A metric; all when not given.", autocompletion=complete_metrics
-        ),
-    ] = None
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="With this tag.")
-    ] = None
-    group: Annotated[list[str] | None, typer.Option("--group", help="Devices of a group.")] = None
+    device: Devices = None
+    metric: Metrics = None
+    tag: Tags = None
+    group: Groups = None
     since: Annotated[
         str | None, typer.Option("--since", help="History from then, and on without a seam.")
     ] = None
