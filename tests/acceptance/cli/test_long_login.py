@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,10 @@ SECRETS = ("a secret that signs the first tokens", "another one, which signs all
 
 
 @pytest.fixture
-def served(postgres: PostgresServer) -> tuple[str, DaemonProcess, dict[str, str]]:
+def served(postgres: PostgresServer) -> tuple[str, DaemonProcess, str]:
     """A daemon, and what starts it again where it was."""
-    dsn, settings = asyncio.run(fresh_database(postgres)), {"server__port": str(free_port())}
-    return dsn, start_daemon(dsn, auth__jwt_secret=SECRETS[0], **settings), settings
+    dsn, port = asyncio.run(fresh_database(postgres)), str(free_port())
+    return dsn, start_daemon(dsn, auth__jwt_secret=SECRETS[0], server__port=port), port
 
 
 def logged_in(daemon: DaemonProcess, home: Path) -> CommandLine:
@@ -48,10 +49,10 @@ def watching(user: CommandLine, *arguments: str) -> Tail:
 
 
 def test_a_token_that_is_refused_half_way_is_renewed_and_nothing_is_missed(
-    served: tuple[str, DaemonProcess, dict[str, str]], tmp_path: Path
+    served: tuple[str, DaemonProcess, str], tmp_path: Path
 ) -> None:
     """All tokens end at once when the secret that signed them is replaced; sessions go on."""
-    dsn, daemon, settings = served
+    dsn, daemon, port = served
     user = logged_in(daemon, tmp_path)
     top = watching(user, "top", "--interval", "1s", "-o", "jsonl")
     doors = {name: ("--transport", name, "-m", "m,ping") for name in ("ws", "sse", "poll")}
@@ -67,12 +68,13 @@ def test_a_token_that_is_refused_half_way_is_renewed_and_nothing_is_missed(
                 is_listening(tail, daemon, device="d")
             daemon.stop()
             again = start_daemon(
-                dsn, home=daemon.home, key=daemon.key, auth__jwt_secret=SECRETS[1], **settings
-            )
+                dsn, home=daemon.home, key=daemon.key, auth__jwt_secret=SECRETS[1],
+                server__port=port,
+            )  # fmt: skip
             with again.http() as http:
                 send(http, "d", "m", list(range(5)))
             for tail in tails:
-                tail.wait(lambda t=tail: _values(t) == list(range(5)), "all points", 45)
+                tail.wait(partial(_has_all, tail), "all points", 45)
             shown = len(top.out)
             top.wait(lambda: len(top.out) > shown + 2, "rates again", 20)
 
@@ -83,6 +85,6 @@ def test_a_token_that_is_refused_half_way_is_renewed_and_nothing_is_missed(
         top.end()
 
 
-def _values(tail: Tail) -> list[int]:
+def _has_all(tail: Tail) -> bool:
     points = [json.loads(line) for line in tail.out]
-    return [point["value"] for point in points if point["metric_name"] == "m"]
+    return [point["value"] for point in points if point["metric_name"] == "m"] == list(range(5))
