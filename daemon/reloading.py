@@ -15,6 +15,7 @@ log = get_logger()
 AT_ONCE = frozenset(
     {
         "events.keep",
+        "http.cors_origins",
         "ingest.batch_answers_keep",
         "ingest.flush_points_max",
         "ingest.future_tolerance",
@@ -55,6 +56,7 @@ def _take_over(parts: Parts, wanted: Config) -> None:
         parts.config = parts.config.model_copy(update={section: newer})
     set_level(parts.config.log.level)
     parts.services.figures.allow = parts.config.metrics.allow
+    parts.streams.origins = parts.config.http.cors_origins
     parts.ingest.limits = ingest_limits(parts.config)
     parts.housekeeping.keep(keep_of(parts.config))
     log.info("config_reloaded", changed=at_once)

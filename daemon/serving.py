@@ -22,12 +22,9 @@ from daemon.service.alerts import COUNT_EVERY_S
 from daemon.service.groups import REFRESH_EVERY_S
 from daemon.store.pool import PoolLimits
 from daemon.store.subscriptions import TELLS
-from daemon.transport.http import build_api
-from daemon.transport.ingest import IngestRoutes
-from daemon.transport.origin import with_cors
+from daemon.transport.http import build_app
 from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, admit_no_more, make_server
-from daemon.transport.stream_doors import StreamDoors
 from daemon.workers import follower, job_runner, listener, subscription_keeper
 from daemon.workers.pulse import Pulse
 from daemon.workers.repeat import repeat
@@ -82,15 +79,9 @@ async def run(
     """Serve until `stop`; then drain, and end every loop."""
     company = company or Company()
     services = parts.services
-    app = IngestRoutes(
-        build_api(services), ingest=parts.ingest, keys=services.keys, traffic=parts.traffic
-    )
-    doors = StreamDoors(app, parts=parts.streams)
-    outside = with_cors(doors, origins=parts.config.http.cors_origins)
+    app = build_app(services, ingest=parts.ingest, streams=parts.streams)
     points = QuickPoints(parts.ingest, services.keys, parts.traffic)
-    server = make_server(
-        outside, drain_timeout_s=parts.config.server.drain_timeout_s, points=points
-    )
+    server = make_server(app, drain_timeout_s=parts.config.server.drain_timeout_s, points=points)
     async with asyncio.TaskGroup() as tasks:
         pulse = Pulse(parts.clock)
         running = (*_loops(parts), *observe(parts), *company.loops)

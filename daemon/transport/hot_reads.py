@@ -18,15 +18,15 @@ from daemon.transport.answers import to_json
 from daemon.transport.auth import token_of
 from daemon.transport.json_pages import newest_dict
 from daemon.transport.request_id import request_id
-from daemon.transport.routes.latest import CACHE_CONTROL, etag_of, matches
+from daemon.transport.routes.latest import CACHE_CONTROL, VARY, etag_of, matches
 
 _PREFIX = b"/api/v1/telemetry/devices/"
 _SUFFIX = b"/latest"
 _MIDDLE = b"/metrics/"
 _CALL = ("/api/v1/telemetry/devices/{device_id}/metrics/{metric_name}/latest", "GET")
 _JSON = (b"content-type", b"application/json")
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _CACHE_CONTROL = (b"cache-control", CACHE_CONTROL.encode())
+_VARY = (b"vary", VARY.encode())
 
 
 class HotReads:
@@ -57,7 +57,7 @@ class HotReads:
             (b"etag", etag.encode()),
             _CACHE_CONTROL,
             (b"x-request-id", request_id(scope["headers"]).encode()),
-            _NOSNIFF,
+            _VARY,
         ]
         if not is_known:
             headers += [_JSON, (b"content-length", str(len(body)).encode())]

@@ -12,12 +12,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.domain.errors import DomainError
+from daemon.service.ingest import Ingest
 from daemon.transport import openapi
 from daemon.transport.access_log import AccessLogMiddleware
+from daemon.transport.compression import Compression
+from daemon.transport.cors import Cors
 from daemon.transport.errors import answer_of
 from daemon.transport.hot_reads import HotReads
+from daemon.transport.ingest import IngestRoutes
 from daemon.transport.internal_calls import InternalCalls
 from daemon.transport.paths import EncodedSlashMiddleware
+from daemon.transport.reception import StreamParts
 from daemon.transport.request_id import RequestIdMiddleware, request_id_of
 from daemon.transport.routes import (
     accounts,
@@ -48,7 +53,9 @@ from daemon.transport.routes import (
 )
 from daemon.transport.routing import on_error
 from daemon.transport.scrape import serve_metrics
+from daemon.transport.security_headers import NothingStored, TransportSecurity
 from daemon.transport.services import Services
+from daemon.transport.stream_doors import StreamDoors
 from telemetryctl import __version__
 
 PREFIX = openapi.PREFIX
@@ -107,13 +114,12 @@ def build_fastapi(services: Services, *, routers: Sequence[APIRouter] = ()) -> F
 
 
 def build_api(services: Services, *, routers: Sequence[APIRouter] = ()) -> ASGIApp:
-    """The application behind its middleware.
-
-    Request ids outermost, so that every answer carries one.
-    """
+    """The routes behind their middleware: the last line sees a request first."""
     app: ASGIApp = build_fastapi(services, routers=routers)
     app = LastResort(app)
     app = EncodedSlashMiddleware(app)
+    app = Compression(app)
+    app = NothingStored(app)
     app = AccessLogMiddleware(app, traffic=services.traffic, clock=services.clock)
     app = InternalCalls(app, clock=services.clock)
     app = RequestIdMiddleware(app)
@@ -124,6 +130,18 @@ def build_api(services: Services, *, routers: Sequence[APIRouter] = ()) -> ASGIA
         traffic=services.traffic,
         clock=services.clock,
     )
+
+
+def build_app(services: Services, *, ingest: Ingest, streams: StreamParts) -> ASGIApp:
+    """All that the server serves: the last line sees a request first.
+
+    What each answer carries, whichever of these made it, the server adds (transport/server).
+    """
+    app = build_api(services)
+    app = IngestRoutes(app, ingest=ingest, keys=services.keys, traffic=services.traffic)
+    app = StreamDoors(app, parts=streams)
+    app = Cors(app, origins=lambda: streams.origins)
+    return TransportSecurity(app)
 
 
 class LastResort:

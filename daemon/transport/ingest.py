@@ -35,15 +35,16 @@ from daemon.service.keys import Keys
 from daemon.transport import columns, decode
 from daemon.transport.auth import authenticate
 from daemon.transport.bodies import ClientGone, decompress, read_body
+from daemon.transport.compression import BYTES_MIN, pack
 from daemon.transport.errors import answer_of
 from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.request_id import request_id
+from daemon.transport.security_headers import NO_STORE
 from daemon.transport.wire import Request
 
 PREFIX = b"/api/v1/telemetry/"
 CATALOG_TRIES_MAX = 5
 _JSON = (b"content-type", b"application/json")
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 @dataclass(slots=True)
@@ -91,7 +92,9 @@ class IngestRoutes:
             status, body, headers = answer.status, answer.body, answer.raw_headers()
         if not headers:
             headers = [_JSON, (b"content-length", str(len(body)).encode())]
-        headers += [(b"x-request-id", own_id.encode()), _NOSNIFF]
+        if len(body) >= BYTES_MIN:
+            body, headers = await pack(body, headers, wanted=scope["headers"])
+        headers += [(b"x-request-id", own_id.encode()), NO_STORE]
         now_s = self.ingest.clock.monotonic_s()
         self.traffic.count_request(
             status=status, duration_s=now_s - began_s, now_s=now_s, call=CALLS[route]

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_EXPOSED = ("ETag", "Retry-After", "X-Next-Cursor", "X-Request-ID")
-_PREFLIGHT_S = 600
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -53,19 +48,3 @@ def _authority(origin: str) -> tuple[str, int] | None:
         return None
     return parts.hostname.lower(), port or _DEFAULT_PORTS[scheme]
 
-
-def with_cors(app: ASGIApp, *, origins: Collection[str]) -> ASGIApp:
-    """The application for pages of other origins (https://fetch.spec.whatwg.org/#http-cors-protocol).
-
-    There are no cookies, so no credentials mode; without origins nothing is added.
-    """
-    if not origins:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=sorted(origins),
-        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=_EXPOSED,
-        max_age=_PREFLIGHT_S,
-    )

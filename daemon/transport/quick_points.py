@@ -26,16 +26,16 @@ from daemon.transport.errors import answer_of
 from daemon.transport.ingest import CALLS, IngestRoutes, route_of
 from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.request_id import new_request_id, request_id
+from daemon.transport.security_headers import NO_STORE
 
 LENGTH_DIGITS_MAX = 4
 """Bodies of up to 9,999 bytes are held: they come whole or nearly so."""
 # Each needs something that is done on the long way.
 _SPECIAL = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"origin"})
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _CLOSE = (b"connection", b"close")
 _ACCEPTED = (
     b"content-type: application/json\r\ncontent-length: %d\r\n"
-    b"x-request-id: %b\r\nx-content-type-options: nosniff\r\n"
+    b"x-request-id: %b\r\ncache-control: no-store\r\n"
 )
 # A member of an enumeration takes as long to be found as the answer to be written.
 _OK = int(HTTPStatus.OK)
@@ -185,7 +185,7 @@ class QuickConnection(HttpToolsProtocol):
     def _refuse(self, held: Held, error: BaseException) -> None:
         own_id = _id_of(held)
         answer = answer_of(error, request_id=own_id)
-        headers = [*answer.raw_headers(), (b"x-request-id", own_id.encode()), _NOSNIFF]
+        headers = [*answer.raw_headers(), (b"x-request-id", own_id.encode()), NO_STORE]
         status = f"{answer.status} {HTTPStatus(answer.status).phrase}".encode()
         self._write(held, status, _lines(headers), answer.body)
         held.points.count(held, status=answer.status)

@@ -19,9 +19,9 @@ from daemon.transport.stream_requests import Door, Query, Shown, wanted_in
 SCOPE = "read"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class StreamParts:
-    """What the doors call."""
+    """What the doors call; `origins` may change while they are open."""
 
     streams: Streams
     subscriptions: Subscriptions

@@ -12,7 +12,6 @@ _VISIBLE_ASCII = re.compile(rb"[\x21-\x7e]{1,128}")
 # One random prefix for the process and a running number: unique, and cheaper than random bytes
 # each.
 _PREFIX = secrets.token_hex(6)
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 class _Counter:
@@ -41,7 +40,7 @@ def new_request_id() -> str:
 
 
 class RequestIdMiddleware:
-    """Puts the request id into `scope["state"]["request_id"]` and, with nosniff, on every answer.
+    """Puts the request id into `scope["state"]["request_id"]` and on every answer.
 
     An outer layer may have put one there already; it is kept, so that one request has one id.
     """
@@ -63,7 +62,7 @@ class RequestIdMiddleware:
                 "http.response.start",
                 "websocket.http.response.start",
             ):
-                message["headers"] = [*message.get("headers", []), header, _NOSNIFF]
+                message["headers"] = [*message.get("headers", []), header]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

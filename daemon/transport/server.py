@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from daemon.domain.errors import DomainError
 from daemon.transport.quick_points import QuickConnection, QuickPoints
+from daemon.transport.security_headers import ON_EVERY_ANSWER
 from daemon.transport.sse import TRANSPORT
 from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
 
@@ -161,6 +162,7 @@ def make_server(
             log_config=None,
             access_log=False,
             server_header=False,
+            headers=ON_EVERY_ANSWER,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(drain_timeout_s),

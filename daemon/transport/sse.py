@@ -20,7 +20,6 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
     # No proxy may keep, change or hold back what comes (nginx: X-Accel-Buffering).
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),
-    (b"referrer-policy", b"no-referrer"),
     # The answer has no end, so nothing can follow it on the connection.
     (b"connection", b"close"),
 )

@@ -17,6 +17,7 @@ from daemon.transport.errors import ErrorAnswer, answer_of
 from daemon.transport.problems import problem
 from daemon.transport.reception import Reception
 from daemon.transport.request_id import request_id_of
+from daemon.transport.security_headers import NO_STORE
 from daemon.transport.sse import HEADERS, TRANSPORT, SseOutlet, until_gone
 from daemon.transport.stream_errors import NoSuchStream
 from daemon.transport.stream_requests import cursor_in, door_of, query_of, shown_in
@@ -24,7 +25,6 @@ from daemon.transport.websocket import tune
 
 log = get_logger()
 
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _MEDIA_TYPES = ("text/event-stream", "text/*", "*/*")
 
 
@@ -58,7 +58,7 @@ class SseDoor:
         began_s = self._parts.clock.monotonic_s()
         tune(transport)
         try:
-            headers = [*HEADERS, *self._headers(scope)]
+            headers = [*HEADERS, _id_header(scope)]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await _serve(outlet, receive, send)
         finally:
@@ -110,21 +110,18 @@ class SseDoor:
         )
         return stream
 
-    def _headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", request_id_of(scope).encode("ascii")), _NOSNIFF]
-        page = origin.origin_of(scope["headers"])
-        if page is not None and page in self._parts.origins:
-            headers += [(b"access-control-allow-origin", page.encode()), (b"vary", b"Origin")]
-        return headers
-
     async def _refuse(self, scope: Scope, refusal: ErrorAnswer, send: Send) -> None:
         log.info(
             "stream_refused", door="sse", status=refusal.status, request_id=request_id_of(scope)
         )
-        headers = [*refusal.raw_headers(), *self._headers(scope), (b"cache-control", b"no-store")]
+        headers = [*refusal.raw_headers(), _id_header(scope), NO_STORE]
         start = {"type": "http.response.start", "status": refusal.status, "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": refusal.body})
+
+
+def _id_header(scope: Scope) -> tuple[bytes, bytes]:
+    return b"x-request-id", request_id_of(scope).encode("ascii")
 
 
 async def _serve(outlet: SseOutlet, receive: Receive, send: Send) -> None:

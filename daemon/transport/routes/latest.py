@@ -33,6 +33,8 @@ from telemetryctl.api.queries import LatestPoint, LatestResult
 router = new_router(tags=["reading"])
 
 CACHE_CONTROL = "private, max-age=60"
+# A browser may keep it, but neither for another key nor for a page of another origin.
+VARY = "Authorization, X-Api-Key, Origin"
 
 
 @router.get(
@@ -53,7 +55,7 @@ async def read_latest(
     newest = parts.reads.latest.one(
         who, device_id=device_id, metric_name=metric_name, lookback_us=lookback
     )
-    headers = {"ETag": etag_of(newest), "Cache-Control": CACHE_CONTROL}
+    headers = {"ETag": etag_of(newest), "Cache-Control": CACHE_CONTROL, "Vary": VARY}
     if if_none_match is not None and matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     answer = newest_dict(newest)
@@ -99,7 +101,7 @@ async def list_latest(
         "count": sum(map(len, latest.values())),
         "cursor": cursor,
     }
-    return json_answer(answer, headers={"Cache-Control": CACHE_CONTROL})
+    return json_answer(answer, headers={"Cache-Control": CACHE_CONTROL, "Vary": VARY})
 
 
 @router.get(

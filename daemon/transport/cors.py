@@ -1,0 +1,101 @@
+"""CORS: what pages of the origins in `[http] cors_origins` may do, and nobody else's.
+
+No credential of this daemon is a cookie, so a page sends only what it was given itself. WebSockets
+and server-sent events check the origin on their own (transport/origin).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from daemon.transport.origin import RawHeaders, origin_of
+from daemon.transport.problems import PROBLEM_CONTENT_TYPE, problem
+from daemon.transport.request_id import request_id_of
+
+PREFLIGHT_S = 600
+"""How long a browser remembers what a preflight said."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+REQUEST_HEADERS = (
+    "Authorization", "Cache-Control", "Content-Encoding", "Content-Type", "Idempotency-Key",
+    "If-Match", "If-None-Match", "Last-Event-ID", "traceparent", "tracestate", "X-Api-Key",
+    "X-Request-ID",
+)  # fmt: skip
+EXPOSED_HEADERS = (
+    "Allow", "Content-Disposition", "ETag", "Idempotency-Replayed", "Link", "RateLimit",
+    "RateLimit-Policy", "Retry-After", "X-Gap", "X-Next-Cursor", "X-RateLimit-Limit",
+    "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-Request-ID",
+)  # fmt: skip
+_ASKED_METHOD = b"access-control-request-method"
+_WITH_CREDENTIALS = (b"access-control-allow-credentials", b"true")
+_EXPOSE = (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode())
+_VARY = (b"vary", b"Origin")
+_PREFLIGHT: RawHeaders = [
+    (b"access-control-allow-methods", ", ".join(METHODS).encode()),
+    (b"access-control-allow-headers", ", ".join(REQUEST_HEADERS).encode()),
+    (b"access-control-max-age", str(PREFLIGHT_S).encode()),
+    _WITH_CREDENTIALS,
+    (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class Cors:
+    """Answers preflights, and lets pages of the named origins read what they asked for.
+
+    An origin is compared whole; `null` and unknown ones are never said back. What no page sent is
+    passed on as it is. (https://fetch.spec.whatwg.org/#http-cors-protocol)
+    """
+
+    def __init__(self, app: ASGIApp, *, origins: Callable[[], Collection[str]]) -> None:
+        self._app = app
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        origin = origin_of(scope["headers"]) if scope["type"] == "http" else None
+        if origin is None:
+            await self._app(scope, receive, send)
+            return
+        is_allowed = origin in self._origins()
+        if scope["method"] == "OPTIONS" and any(n == _ASKED_METHOD for n, _ in scope["headers"]):
+            await _answer_preflight(scope, send, origin=origin if is_allowed else None)
+        elif is_allowed:
+            allowing = [(b"access-control-allow-origin", origin.encode("latin-1")), *_SIMPLE]
+            await self._app(scope, receive, _with_headers(send, allowing))
+        else:
+            await self._app(scope, receive, send)
+
+
+_SIMPLE: RawHeaders = [_WITH_CREDENTIALS, _EXPOSE, _VARY]
+
+
+def _with_headers(send: Send, more: RawHeaders) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *more]
+        await send(message)
+
+    return send_with_headers
+
+
+async def _answer_preflight(scope: Scope, send: Send, *, origin: str | None) -> None:
+    """What the page may send; a page of another origin (None) is refused and told nothing."""
+    own_id = request_id_of(scope)
+    body = b""
+    headers = [(b"x-request-id", own_id.encode("ascii"))]
+    if origin is not None:
+        status = 204
+        headers += [(b"access-control-allow-origin", origin.encode("latin-1")), *_PREFLIGHT]
+    else:
+        status = 403
+        detail = "Pages of this origin may not use this daemon; see [http] cors_origins."
+        body = problem(403, code="origin_not_allowed", detail=detail, request_id=own_id)
+        headers += [
+            (b"content-type", PROBLEM_CONTENT_TYPE),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            _VARY,
+        ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
