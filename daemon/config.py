@@ -71,6 +71,7 @@ class Server(Section):
     processes: int = Field(default=1, ge=1, le=16)
     drain_delay_s: float = Field(default=0.0, ge=0)
     drain_timeout_s: float = Field(default=20.0, ge=0)
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
 
 
 class DatabaseSection(Section):
@@ -100,6 +101,51 @@ class Http(Section):
     """What the interface over HTTP allows."""
 
     cors_origins: tuple[Origin, ...] = ()
+    header_timeout: Duration = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1))
+    body_timeout: Duration = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
+    write_timeout: Duration = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
+    bytes_per_s_min: int = Field(default=1024, ge=0)
+    connections_max: int = Field(default=20_000, ge=0)
+    connections_per_address: int = Field(default=12_000, ge=0)
+
+
+HourlyNumber = Annotated[int, Field(ge=0, le=1_000_000_000)]
+PointsNumber = Annotated[int, Field(ge=0, le=100_000_000)]
+
+
+class TierLimits(Section):
+    """What a key of a tier may do; 0 is no limit."""
+
+    query_per_hour: HourlyNumber = 0
+    control_per_hour: HourlyNumber = 0
+    points_per_s: PointsNumber = 0
+
+
+class FreeLimits(TierLimits):
+    """Those of the tier free."""
+
+    query_per_hour: HourlyNumber = 100
+    control_per_hour: HourlyNumber = 300
+    points_per_s: PointsNumber = 1_000
+
+
+class ProLimits(TierLimits):
+    """Those of the tier pro."""
+
+    query_per_hour: HourlyNumber = 1_000
+    control_per_hour: HourlyNumber = 3_000
+    points_per_s: PointsNumber = 10_000
+
+
+class LimitsSection(Section):
+    """What each tier may do, what an address may without a key, and who is not limited."""
+
+    free: FreeLimits = FreeLimits()
+    pro: ProLimits = ProLimits()
+    enterprise: TierLimits = TierLimits()
+    anonymous_per_hour: HourlyNumber = 10
+    refused_per_hour: HourlyNumber = 1_000
+    exempt_networks: tuple[IPvAnyNetwork, ...] = ()
 
 
 class Journal(Section):
@@ -213,6 +259,8 @@ class Log(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
+    requests: Literal["all", "slow_and_errors", "none"] = "all"
+    slow: Duration = timedelta(seconds=1)
 
     def wants_text(self, *, is_terminal: bool) -> bool:
         """Whether lines are for a person rather than JSON."""
@@ -230,6 +278,7 @@ class Config(BaseSettings):
     database: DatabaseSection = DatabaseSection()
     ingest: Ingest = Ingest()
     http: Http = Http()
+    limits: LimitsSection = LimitsSection()
     journal: Journal = Journal()
     compaction: Compaction = Compaction()
     events: EventsSection = EventsSection()

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from daemon.clock import Clock, SystemClock
-from daemon.config import Config, default_jwt_secret_file, default_secret_key_file
+from daemon.config import (
+    Config,
+    default_jwt_secret_file,
+    default_secret_key_file,
+    is_terminal,
+)
 from daemon.delivery.telling import Telling, TellingOptions, make_telling
 from daemon.domain.block import Block
+from daemon.domain.budgets import TierNumbers
 from daemon.domain.errors import DomainError
 from daemon.domain.foreign import ForeignRights
 from daemon.live.connection import Budget
@@ -36,6 +42,7 @@ from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.intake import Intake, IntakeNumbers
 from daemon.service.issuers import IssuerSettings
 from daemon.service.keys import Keys
+from daemon.service.limits import Limits, LimitSettings
 from daemon.service.logins import make_sessions, session_settings, signing_secrets
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
@@ -57,12 +64,15 @@ from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
 from daemon.store.journal import JournalStore
 from daemon.store.keys import KeyStore
+from daemon.store.limits import LimitStore
 from daemon.store.metrics import MetricStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
 from daemon.store.stats import StatsStore
 from daemon.store.subscriptions import SubscriptionStore
 from daemon.store.tickets import TicketStore
+from daemon.transport.access_log import AccessLog, LogWish
+from daemon.transport.limits import Gate
 from daemon.transport.reception import StreamParts
 from daemon.transport.services import Services
 from daemon.workers.evaluator import Evaluator
@@ -104,6 +114,9 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     services = make_services(database, tail=tail, telling=telling, clock=clock, port=port)
     ingest = _ingest(config, series, tail, services.traffic)
     services.sessions.configure(_session_settings(config))
+    services.limits.configure(limit_settings(config))
+    services.proxies.trusted = config.server.trusted_proxies
+    services.access.configure(log_wish(config, process=process))
     services.health.process = {"number": process, "of": config.server.processes}
     services.health.add_section("data_ingestion", ingest.numbers)
     services.health.add_section("real_time_stream", hub.numbers)
@@ -244,30 +257,22 @@ def make_services(
 ) -> Services:
     """What routes call, over the views of this tail."""
     traffic = Traffic(clock)
-    presence = Presence(tail.registry, tail.latest)
     reads, membership = make_reads(database, tail=tail, clock=clock), tail.registry.membership
     group_store = GroupStore(database)
     groups = Groups(group_store, membership=membership, clock=clock)
-
-    async def reload_all() -> None:
-        await tail.reload_catalog()
-        await groups.refresh()
-
     keys = Keys(KeyStore(database), clock=clock, members=membership)
+    limits = Limits(LimitStore(database), clock=clock)
     sessions = make_sessions(database, keys=keys, clock=clock)
     alerting = make_alerting(database, tail=tail, ledger=telling.ledger, clock=clock)
     return Services(
         clock=clock,
         traffic=traffic,
+        access=AccessLog(traffic, clock),
         keys=keys,
+        limits=limits,
+        gate=Gate(keys, limits, clock=clock),
         metrics=Metrics(MetricStore(database), clock=clock, registry_reload=tail.reload_catalog),
-        devices=Devices(
-            DeviceStore(database),
-            clock=clock,
-            presence=presence,
-            membership=membership,
-            registry_reload=reload_all,
-        ),
+        devices=_devices(database, tail, groups, clock),
         groups=groups,
         group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
         rules=alerting.rules,
@@ -280,14 +285,7 @@ def make_services(
         backtests=alerting.backtests,
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),
-        stats=Stats(
-            StatsStore(database),
-            clock=clock,
-            registry=tail.registry,
-            head=tail.head,
-            presence=presence,
-            traffic=traffic,
-        ),
+        stats=_stats(database, tail, traffic, clock),
         rates=Rates(tail, traffic=traffic, clock=clock),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
@@ -296,6 +294,33 @@ def make_services(
         tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
         sessions=sessions,
         port=port,
+    )
+
+
+def _devices(database: Database, tail: Tail, groups: Groups, clock: Clock) -> Devices:
+    """Deleting one changes the catalogue and the groups."""
+
+    async def reload_all() -> None:
+        await tail.reload_catalog()
+        await groups.refresh()
+
+    return Devices(
+        DeviceStore(database),
+        clock=clock,
+        presence=Presence(tail.registry, tail.latest),
+        membership=tail.registry.membership,
+        registry_reload=reload_all,
+    )
+
+
+def _stats(database: Database, tail: Tail, traffic: Traffic, clock: Clock) -> Stats:
+    return Stats(
+        StatsStore(database),
+        clock=clock,
+        registry=tail.registry,
+        head=tail.head,
+        presence=Presence(tail.registry, tail.latest),
+        traffic=traffic,
     )
 
 
@@ -358,6 +383,30 @@ def _relay(config: Config, database: Database, tail: Tail, hub: Hub, lease: Leas
     publisher = NatsPublisher(NatsLogin(**section.model_dump()))
     relaying = Relaying(database, journal=tail.journal, tail=tail, ring=hub.ring)
     return Relay(relaying, publisher, lease, clock=SystemClock())
+
+
+def limit_settings(config: Config) -> LimitSettings:
+    """What each tier and address may do."""
+    section = config.limits
+    tiers = {"free": section.free, "pro": section.pro, "enterprise": section.enterprise}
+    return LimitSettings(
+        {tier: TierNumbers(**numbers.model_dump()) for tier, numbers in tiers.items()},
+        anonymous_per_hour=section.anonymous_per_hour,
+        refused_per_hour=section.refused_per_hour,
+        exempt=section.exempt_networks,
+    )
+
+
+def log_wish(config: Config, *, process: int) -> LogWish:
+    """Which requests are logged, and how."""
+    section = config.log
+    return LogWish(
+        section.level,
+        section.requests,
+        section.slow.total_seconds(),
+        is_text=section.wants_text(is_terminal=is_terminal()),
+        process=process,
+    )
 
 
 def ingest_limits(config: Config) -> IngestLimits:

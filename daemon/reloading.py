@@ -7,7 +7,7 @@ from typing import Any
 
 from daemon.config import BadConfig, Config
 from daemon.log import get_logger, set_level
-from daemon.parts import Parts, ingest_limits, keep_of
+from daemon.parts import Parts, ingest_limits, keep_of, limit_settings, log_wish
 from daemon.workers.systemd import ServiceManager
 
 log = get_logger()
@@ -24,10 +24,19 @@ AT_ONCE = frozenset(
         "ingest.queue_points_max",
         "journal.keep",
         "journal.keep_bytes",
+        "limits.anonymous_per_hour",
+        "limits.enterprise",
+        "limits.exempt_networks",
+        "limits.free",
+        "limits.pro",
+        "limits.refused_per_hour",
         "log.level",
+        "log.requests",
+        "log.slow",
         "metrics.allow",
         "server.drain_delay_s",
         "server.drain_timeout_s",
+        "server.trusted_proxies",
     }
 )
 """Settings that take effect with a reload, in the process that is told to."""
@@ -55,7 +64,12 @@ def _take_over(parts: Parts, wanted: Config) -> None:
         newer = getattr(parts.config, section).model_copy(update={setting: value})
         parts.config = parts.config.model_copy(update={section: newer})
     set_level(parts.config.log.level)
+    parts.services.access.configure(
+        log_wish(parts.config, process=parts.services.health.process["number"])
+    )
     parts.services.figures.allow = parts.config.metrics.allow
+    parts.services.limits.configure(limit_settings(parts.config))
+    parts.services.proxies.trusted = parts.config.server.trusted_proxies
     parts.streams.origins = parts.config.http.cors_origins
     parts.ingest.limits = ingest_limits(parts.config)
     parts.housekeeping.keep(keep_of(parts.config))

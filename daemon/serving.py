@@ -14,14 +14,18 @@ from typing import Any, TypeVar
 
 from daemon.clock import SystemClock
 from daemon.config import Config
+from daemon.descriptors import raise_open_files
 from daemon.domain.errors import DomainError, StoreUnavailable
 from daemon.log import get_logger
 from daemon.observing import observe, tell_manager
 from daemon.parts import Parts
 from daemon.service.alerts import COUNT_EVERY_S
+from daemon.service.figures import of_connections
 from daemon.service.groups import REFRESH_EVERY_S
+from daemon.service.limits import SETTLE_EVERY_S
 from daemon.store.pool import PoolLimits
 from daemon.store.subscriptions import TELLS
+from daemon.transport.connections import WALK_EVERY_S, ConnectionBounds
 from daemon.transport.http import build_app
 from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, admit_no_more, make_server
@@ -48,6 +52,8 @@ LAST_CALL_S = 0.05
 """How long connections that stand in the queue of the port have to be accepted."""
 STREAMS_GONE_S = 3.0
 """How long streams have to take their last message; then they are cut."""
+FILES_SPARE = 256
+"""Open files that are no clients: the database, the log, other processes, a listing."""
 END_MARGIN_S = 15.0
 """What a drain may take beyond its delay and timeout, before the process is killed."""
 
@@ -80,11 +86,18 @@ async def run(
     company = company or Company()
     services = parts.services
     app = build_app(services, ingest=parts.ingest, streams=parts.streams)
-    points = QuickPoints(parts.ingest, services.keys, parts.traffic)
-    server = make_server(app, drain_timeout_s=parts.config.server.drain_timeout_s, points=points)
+    points = QuickPoints(parts.ingest, services.gate, services.access, services.proxies)
+    server = make_server(
+        app,
+        drain_timeout_s=parts.config.server.drain_timeout_s,
+        points=points,
+        bounds=connection_bounds(parts.config),
+    )
+    services.figures.add(of_connections(server.walks.numbers))
     async with asyncio.TaskGroup() as tasks:
         pulse = Pulse(parts.clock)
-        running = (*_loops(parts), *observe(parts), *company.loops)
+        walks = repeat(server.walks.walk, every_s=WALK_EVERY_S, name="connections")
+        running = (*_loops(parts), *observe(parts), walks, *company.loops)
         loops = [tasks.create_task(pulse.watch(loop)) for loop in running]
         loops.append(tasks.create_task(tell_manager(parts, company.manager, pulse)))
         siblings = [tasks.create_task(sibling) for sibling in company.siblings]
@@ -122,6 +135,7 @@ def _loops(parts: Parts) -> list[Loop]:
         listener.run(parts.database, services.subscriptions.tell, channel=TELLS),
         repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
         repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
+        repeat(services.limits.settle, every_s=SETTLE_EVERY_S, name="limits"),
         *([parts.relay.run()] if parts.relay else []),
         parts.evaluator.run(),
         parts.notifier.run(),
@@ -156,6 +170,7 @@ async def _finish(parts: Parts, server: Server, serving: asyncio.Task[None]) -> 
     try:
         async with asyncio.timeout(2):
             await parts.services.keys.write_uses()
+            await parts.services.limits.settle(is_last=True)
             await parts.journal.unregister_daemon()
     except (DomainError, TimeoutError):
         log.warning("left_without_goodbye")
@@ -233,6 +248,21 @@ def pool_limits(config: Config) -> PoolLimits:
         query_connections=section.query_connections,
         control_connections=section.control_connections,
         statement_cache_size=section.statement_cache_size,
+    )
+
+
+def connection_bounds(config: Config) -> ConnectionBounds:
+    """What clients may take of one process; as many files as it may have open it asks for."""
+    http = config.http
+    files = raise_open_files() - FILES_SPARE
+    most = min(http.connections_max or files, files)
+    return ConnectionBounds(
+        header_s=http.header_timeout.total_seconds(),
+        body_s=http.body_timeout.total_seconds(),
+        write_s=http.write_timeout.total_seconds(),
+        bytes_per_s_min=http.bytes_per_s_min,
+        connections_max=most,
+        connections_per_address=http.connections_per_address,
     )
 
 

@@ -1,29 +1,167 @@
-"""One log line and one count for each request; nothing of its query, headers or body."""
+"""One line and one count for each request that was answered, whichever way it went.
+
+Nothing of its query, headers or body is told. The lines are put together from bytes and written
+many at a time (daemon/lines), since single points come by the ten thousand a second.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from daemon.clock import Clock
+from daemon.clock import Clock, as_datetime
+from daemon.lines import STDERR, Lines
 from daemon.live.traffic import Traffic
-from daemon.log import get_logger
+from daemon.log import bounded, get_logger
+from daemon.transport.auth import address_of
 from daemon.transport.openapi import PREFIX
-from daemon.transport.request_id import request_id_of
+from daemon.transport.request_id import cause_of, is_own_id
 
 # Probes come every few seconds and say nothing new.
 _QUIET_PREFIXES = ("/health", "/livez", "/readyz", "/metrics")
-
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ABOUTS_MAX = 8_192
+_NEVER = 1_000
+"""Above every status."""
+_LEVELS = ("debug", "info", "warning")
 
 log = get_logger()
 
+Requests = Literal["all", "slow_and_errors", "none"]
+
+
+class Answered(NamedTuple):
+    """How a request ended. `size_bytes` is the body of the answer; `points` of `devices` were
+    stored, where the route stores any."""
+
+    status: int
+    duration_s: float
+    size_bytes: int
+    now_s: float | None = None
+    points: int = 0
+    devices: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is the same for many requests of one sender: the call, and its part of the line."""
+
+    call: tuple[str, str]
+    members: bytes
+    is_quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogWish:
+    """Which requests are to be logged: by `[log] level`, `requests` and `slow`."""
+
+    level: str = "info"
+    requests: Requests = "none"
+    slow_s: float = 1.0
+    is_text: bool = False
+    process: int | None = None
+
+
+class AccessLog:
+    """What every way a request can go calls when it has been answered."""
+
+    def __init__(self, traffic: Traffic, clock: Clock, *, lines: Lines = STDERR) -> None:
+        self.traffic = traffic
+        self._clock = clock
+        self.lines = lines
+        self._second, self._second_text = -1, b""
+        self.configure(LogWish())
+
+    def configure(self, wish: LogWish) -> None:
+        """Take over settings; at once, also while requests come."""
+        self.wish = wish
+        is_said = wish.requests != "none" and wish.level in _LEVELS
+        has_info = is_said and wish.level in ("debug", "info")
+        self._all = has_info and wish.requests == "all"
+        self._quiet = is_said and wish.level == "debug"
+        self._slow_s = wish.slow_s if has_info else float("inf")
+        self._status_min = (400 if has_info else 500) if is_said else _NEVER
+        self._end = b"}\n" if wish.process is None else b',"process":%d}\n' % wish.process
+
+    def note(self, about: About, answered: Answered, *, request_id: str, trace_id: str) -> None:
+        """Count the request, and write its line if it is wanted."""
+        if about.is_quiet:
+            if self._quiet:
+                self._write(about, answered, request_id, trace_id)
+            return
+        status, duration_s, _, now_s, _, _ = answered
+        self.traffic.count_request(
+            status=status, duration_s=duration_s, now_s=now_s, call=about.call
+        )
+        if self._all or status >= self._status_min or duration_s >= self._slow_s:
+            self._write(about, answered, request_id, trace_id)
+
+    def _write(self, about: About, answered: Answered, request_id: str, trace_id: str) -> None:
+        status, duration_s, size_bytes, _, points, devices = answered
+        level = b"debug" if about.is_quiet else b"info" if status < 500 else b"warning"
+        line = b'{"ts":"%b","level":"%b","event":"request","request_id":%b,"trace_id":"%b",%b' % (
+            self._stamp(),
+            level,
+            b'"%b"' % request_id.encode() if is_own_id(request_id) else _json(request_id),
+            trace_id.encode(),
+            about.members,
+        )
+        line += b',"status":%d,"ms":%.2f,"bytes":%d' % (status, duration_s * 1000, size_bytes)
+        if points:
+            line += b',"device_count":%d,"point_count":%d' % (devices, points)
+        line += self._end
+        if self.wish.is_text:
+            self._say(line)
+        else:
+            self.lines.add(line)
+
+    def _stamp(self) -> bytes:
+        """The time as ISO 8601; the second is formatted once."""
+        second, micros = divmod(self._clock.now_us(), 1_000_000)
+        if second != self._second:
+            self._second = second
+            text = as_datetime(second * 1_000_000).strftime("%Y-%m-%dT%H:%M:%S.")
+            self._second_text = text.encode()
+        return b"%b%06dZ" % (self._second_text, micros)
+
+    @staticmethod
+    def _say(line: bytes) -> None:
+        """For a person, through the logger: it knows how lines look on a terminal."""
+        said: dict[str, Any] = json.loads(line)
+        del said["ts"]
+        getattr(log, said.pop("level"))(said.pop("event"), **said)
+
+
+@lru_cache(maxsize=_ABOUTS_MAX)
+def about(call: tuple[str, str], path: str, principal: str | None, remote: str) -> About:
+    """The part of a line that says who asks for what; `call` is the template and the method."""
+    route, method = call
+    members = {
+        "logger": "access",
+        "principal": bounded(principal),
+        "method": method if method in _METHODS else "other",
+        "route": route,
+        "path": bounded(path),
+        "remote": bounded(remote),
+    }
+    text = json.dumps(members, separators=(",", ":"))[1:-1]
+    return About((route, members["method"]), text.encode(), path.startswith(_QUIET_PREFIXES))
+
+
+def _json(text: str) -> bytes:
+    return json.dumps(bounded(text)).encode()
+
 
 class AccessLogMiddleware:
-    """Logs method, path, route, status and duration, and counts them for the statistics."""
+    """Notes what goes through the framework, also when it fails or nobody waits for it."""
 
-    def __init__(self, app: ASGIApp, *, traffic: Traffic, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, *, access: AccessLog, clock: Clock) -> None:
         self._app = app
-        self._traffic = traffic
+        self._access = access
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,13 +169,17 @@ class AccessLogMiddleware:
             await self._app(scope, receive, send)
             return
         began_s = self._clock.monotonic_s()
-        self._traffic.routes.in_flight += 1
+        routes = self._access.traffic.routes
+        routes.in_flight += 1
         status = 499  # What nginx writes when the client went away before the answer.
+        size_bytes = 0
 
         async def send_and_note(message: Message) -> None:
-            nonlocal status
+            nonlocal status, size_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
+            else:
+                size_bytes += len(message.get("body", b""))
             await send(message)
 
         try:
@@ -46,36 +188,19 @@ class AccessLogMiddleware:
             status = 500
             raise
         finally:
-            self._traffic.routes.in_flight -= 1
-            self._note(scope, status, self._clock.monotonic_s() - began_s)
+            routes.in_flight -= 1
+            now_s = self._clock.monotonic_s()
+            self._note(scope, Answered(status, now_s - began_s, size_bytes, now_s))
 
-    def _note(self, scope: Scope, status: int, duration_s: float) -> None:
-        path: str = scope["path"]
-        route = _template(scope)
-        if path.startswith(_QUIET_PREFIXES):
-            write = log.debug
-        else:
-            self._traffic.count_request(
-                status=status, duration_s=duration_s, call=(route, _method_of(scope))
-            )
-            write = log.info
-        principal = scope.get("state", {}).get("principal")
-        write(
-            "request",
-            method=scope["method"],
-            path=path,
-            route=route,
-            status=status,
-            duration_ms=round(duration_s * 1000, 2),
-            principal=getattr(principal, "key_id", None),
-            request_id=request_id_of(scope),
+    def _note(self, scope: Scope, answered: Answered) -> None:
+        principal = getattr(scope.get("state", {}).get("principal"), "key_id", None)
+        call, cause = (_template(scope), scope["method"]), cause_of(scope)
+        self._access.note(
+            about(call, scope["path"], principal, address_of(scope)),
+            answered,
+            request_id=cause.request_id,
+            trace_id=cause.trace.trace_id,
         )
-
-
-def _method_of(scope: Scope) -> str:
-    """The method; one that nobody knows is `other`, so that clients can't make up figures."""
-    method: str = scope["method"]
-    return method if method in _METHODS else "other"
 
 
 def _template(scope: Scope) -> str:

@@ -10,14 +10,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.clock import Clock
 from daemon.domain.access import Principal
+from daemon.domain.budgets import RateClass
 from daemon.domain.errors import Forbidden, NotFound
-from daemon.live.traffic import Traffic
-from daemon.service.keys import Keys
 from daemon.service.latest import LatestReads, Newest
+from daemon.transport.access_log import AccessLog, Answered, about
 from daemon.transport.answers import to_json
-from daemon.transport.auth import token_of
+from daemon.transport.auth import address_of, token_of
 from daemon.transport.json_pages import newest_dict
-from daemon.transport.request_id import request_id
+from daemon.transport.limits import Gate
+from daemon.transport.request_id import cause_of, id_headers
 from daemon.transport.routes.latest import CACHE_CONTROL, VARY, etag_of, matches
 
 _PREFIX = b"/api/v1/telemetry/devices/"
@@ -33,20 +34,21 @@ class HotReads:
     """Answers what it can from memory and passes every other request on."""
 
     def __init__(
-        self, app: ASGIApp, *, latest: LatestReads, keys: Keys, traffic: Traffic, clock: Clock
+        self, app: ASGIApp, *, latest: LatestReads, gate: Gate, access: AccessLog, clock: Clock
     ) -> None:
         self._app = app
         self._latest = latest
-        self._keys = keys
-        self._traffic = traffic
+        self._gate = gate
+        self._access = access
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         names = _names_of(scope) if scope["type"] == "http" else None
-        newest = None if names is None else self._find(scope, names)
-        if newest is None:
+        found = None if names is None else self._find(scope, names)
+        if found is None:
             await self._app(scope, receive, send)
             return
+        principal, newest = found
         began_s = self._clock.monotonic_s()
         etag = etag_of(newest)
         wanted = _header(scope, b"if-none-match")
@@ -56,27 +58,36 @@ class HotReads:
         headers = [
             (b"etag", etag.encode()),
             _CACHE_CONTROL,
-            (b"x-request-id", request_id(scope["headers"]).encode()),
+            *id_headers(scope),
             _VARY,
+            *self._gate.headers(scope),
         ]
         if not is_known:
             headers += [_JSON, (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-        duration_s = self._clock.monotonic_s() - began_s
-        self._traffic.count_request(status=status, duration_s=duration_s, call=_CALL)
+        now_s, cause = self._clock.monotonic_s(), cause_of(scope)
+        self._access.note(
+            about(_CALL, scope["path"], principal.key_id, address_of(scope)),
+            Answered(status, now_s - began_s, len(body), now_s),
+            request_id=cause.request_id,
+            trace_id=cause.trace.trace_id,
+        )
 
-    def _find(self, scope: Scope, names: tuple[str, str]) -> Newest | None:
+    def _find(self, scope: Scope, names: tuple[str, str]) -> tuple[Principal, Newest] | None:
         """The point, or None where the route has to say why there is none."""
         token = token_of(scope["headers"])
-        principal: Principal | None = None if token is None else self._keys.cached(token)
+        principal: Principal | None = None if token is None else self._gate.keys.cached(token)
         if principal is None:
             return None
         try:
             principal.require("read")
-            return self._latest.one(principal, device_id=names[0], metric_name=names[1])
+            newest = self._latest.one(principal, device_id=names[0], metric_name=names[1])
+            # Where the database has to be asked, or nothing is left, the long way says so.
+            is_in = self._gate.enter_now(scope, principal, RateClass.QUERY)
         except (Forbidden, NotFound):
             return None
+        return (principal, newest) if is_in else None
 
 
 def _names_of(scope: Scope) -> tuple[str, str] | None:

@@ -21,8 +21,10 @@ from daemon.transport.errors import answer_of
 from daemon.transport.hot_reads import HotReads
 from daemon.transport.ingest import IngestRoutes
 from daemon.transport.internal_calls import InternalCalls
+from daemon.transport.methods import Methods
 from daemon.transport.paths import EncodedSlashMiddleware
 from daemon.transport.reception import StreamParts
+from daemon.transport.proxies import ClientAddress
 from daemon.transport.request_id import RequestIdMiddleware, request_id_of
 from daemon.transport.routes import (
     accounts,
@@ -120,14 +122,14 @@ def build_api(services: Services, *, routers: Sequence[APIRouter] = ()) -> ASGIA
     app = EncodedSlashMiddleware(app)
     app = Compression(app)
     app = NothingStored(app)
-    app = AccessLogMiddleware(app, traffic=services.traffic, clock=services.clock)
+    app = AccessLogMiddleware(app, access=services.access, clock=services.clock)
     app = InternalCalls(app, clock=services.clock)
     app = RequestIdMiddleware(app)
     return HotReads(
         app,
         latest=services.reads.latest,
-        keys=services.keys,
-        traffic=services.traffic,
+        gate=services.gate,
+        access=services.access,
         clock=services.clock,
     )
 
@@ -138,10 +140,17 @@ def build_app(services: Services, *, ingest: Ingest, streams: StreamParts) -> AS
     What each answer carries, whichever of these made it, the server adds (transport/server).
     """
     app = build_api(services)
-    app = IngestRoutes(app, ingest=ingest, keys=services.keys, traffic=services.traffic)
+    app = IngestRoutes(
+        app,
+        ingest=ingest,
+        gate=services.gate,
+        traffic=services.traffic,
+        access=services.access,
+    )
     app = StreamDoors(app, parts=streams)
     app = Cors(app, origins=lambda: streams.origins)
-    return TransportSecurity(app)
+    app = TransportSecurity(app)
+    return ClientAddress(app, proxies=services.proxies)
 
 
 class LastResort:
@@ -188,6 +197,7 @@ def _serve_openapi(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+    app.state.methods = Methods(lambda: document()["paths"])
 
     async def serve(request: Request) -> Response:
         return json_answer(document())

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from daemon.domain.access import Principal
 from daemon.domain.admission import Admission
 from daemon.domain.batches import BatchRecord
+from daemon.domain.budgets import RateClass
 from daemon.domain.errors import (
     BatchStored,
     CatalogStale,
@@ -31,14 +32,16 @@ from daemon.domain.errors import (
 from daemon.domain.points import Draft, Refusal
 from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest
-from daemon.service.keys import Keys
+from daemon.tracing import CAUSE
 from daemon.transport import columns, decode
-from daemon.transport.auth import authenticate
+from daemon.transport.access_log import AccessLog, Answered, about
+from daemon.transport.auth import address_of
 from daemon.transport.bodies import ClientGone, decompress, read_body
 from daemon.transport.compression import BYTES_MIN, pack
 from daemon.transport.errors import answer_of
+from daemon.transport.limits import Gate
 from daemon.transport.plain import queue_plain, stored_answer
-from daemon.transport.request_id import request_id
+from daemon.transport.request_id import cause_of, id_headers
 from daemon.transport.security_headers import NO_STORE
 from daemon.transport.wire import Request
 
@@ -48,15 +51,26 @@ _JSON = (b"content-type", b"application/json")
 
 
 @dataclass(slots=True)
+class Noted:
+    """What the log is to know of a request."""
+
+    principal: Principal | None = None
+    points: int = 0
+    devices: int = 0
+
+
+@dataclass(slots=True)
 class Call:
-    """What the routes know of a request; `path` is what `batch_id` is scoped to, beside the key."""
+    """What the routes know of a request; its path is what `batch_id` is scoped to, beside the
+    key."""
 
     principal: Principal
-    path: str
+    scope: Scope
     device_id: str
     body: bytes
     encoding: str | None
     dry_run: bool
+    noted: Noted
 
 
 Route = Callable[["IngestRoutes", Call], Awaitable[bytes]]
@@ -65,11 +79,20 @@ Route = Callable[["IngestRoutes", Call], Awaitable[bytes]]
 class IngestRoutes:
     """Serves the ingest routes and passes every other request on."""
 
-    def __init__(self, app: ASGIApp, *, ingest: Ingest, keys: Keys, traffic: Traffic) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        ingest: Ingest,
+        gate: Gate,
+        traffic: Traffic,
+        access: AccessLog | None = None,
+    ) -> None:
         self._app = app
         self.ingest = ingest
-        self.keys = keys
+        self.gate = gate
         self.traffic = traffic
+        self.access = access or AccessLog(traffic, ingest.clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -80,29 +103,45 @@ class IngestRoutes:
             await self._app(scope, receive, send)
             return
         route, device_id = found
-        own_id = request_id(scope["headers"])
+        cause, noted = cause_of(scope), Noted()
+        CAUSE.set(cause)
         began_s = self.ingest.clock.monotonic_s()
+        headers: list[tuple[bytes, bytes]] = []
         try:
-            status, body, headers = 200, await self._answer(route, device_id, scope, receive), []
+            status, body = 200, await self._answer((route, device_id), scope, receive, noted=noted)
         except ClientGone:
+            self._note(route, scope, noted, Answered(499, self._since(began_s), 0))
             return
         except Exception as error:
             self.ingest.counters.failed_requests += 1
-            answer = answer_of(error, request_id=own_id)
+            answer = answer_of(error, request_id=cause.request_id)
             status, body, headers = answer.status, answer.body, answer.raw_headers()
         if not headers:
             headers = [_JSON, (b"content-length", str(len(body)).encode())]
         if len(body) >= BYTES_MIN:
             body, headers = await pack(body, headers, wanted=scope["headers"])
-        headers += [(b"x-request-id", own_id.encode()), NO_STORE]
-        now_s = self.ingest.clock.monotonic_s()
-        self.traffic.count_request(
-            status=status, duration_s=now_s - began_s, now_s=now_s, call=CALLS[route]
-        )
+        headers += [*id_headers(scope), NO_STORE, *self.gate.headers(scope)]
+        self._note(route, scope, noted, Answered(status, self._since(began_s), len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, route: Route, device_id: str, scope: Scope, receive: Receive) -> bytes:
+    def _since(self, began_s: float) -> float:
+        return self.ingest.clock.monotonic_s() - began_s
+
+    def _note(self, route: Route, scope: Scope, noted: Noted, answered: Answered) -> None:
+        principal = None if noted.principal is None else noted.principal.key_id
+        cause = cause_of(scope)
+        self.access.note(
+            about(CALLS[route], scope["path"], principal, address_of(scope)),
+            answered._replace(points=noted.points, devices=noted.devices),
+            request_id=cause.request_id,
+            trace_id=cause.trace.trace_id,
+        )
+
+    async def _answer(
+        self, found: tuple[Route, str], scope: Scope, receive: Receive, *, noted: Noted
+    ) -> bytes:
+        route, device_id = found
         self.ingest.counters.requests += 1
         encoding = length = None
         for name, value in scope["headers"]:
@@ -110,14 +149,15 @@ class IngestRoutes:
                 encoding = value.decode("latin-1").strip().lower()
             elif name == b"content-length":
                 length = value
-        principal = await authenticate(scope, self.keys)
+        principal = noted.principal = await self.gate.enter(scope, RateClass.INGEST)
         principal.require("ingest")
         body = await read_body(receive, content_length=length)
         encoding = None if encoding in (None, "", "identity") else encoding
         if encoding is not None:
             body = decompress(body, encoding)
         dry_run = bool(scope["query_string"]) and _dry_run(scope["query_string"])
-        return await route(self, Call(principal, scope["path"], device_id, body, encoding, dry_run))
+        call = Call(principal, scope, device_id, body, encoding, dry_run, noted)
+        return await route(self, call)
 
     # -- the four calls ----------------------------------------------------------------------
 
@@ -150,7 +190,7 @@ class IngestRoutes:
         except CatalogStale:
             # Nothing was written; the long way reloads the catalogue.
             return None
-        self._count(call.principal, 1)
+        self._count(call, 1, devices=1)
         return metric_name
 
     async def batch(self, call: Call) -> bytes:
@@ -224,7 +264,7 @@ class IngestRoutes:
         """Store a batch with an id: the answer is committed with the points, and a repeat gets it
         again."""
         key = BatchRecord(
-            f"{call.principal.key_id}:{call.path}",
+            f"{call.principal.key_id}:{call.scope['path']}",
             batch_id,
             hashlib.sha256(call.body).digest(),
             b"",
@@ -258,6 +298,7 @@ class IngestRoutes:
         """Admit the drafts and commit what was admitted in one block; anew when the catalogue has
         moved on."""
         _check_patterns(call.principal, drafts)
+        await self._charge(call, sum(len(draft.devices) for draft in drafts))
         for _ in range(CATALOG_TRIES_MAX):
             version = self.ingest.catalog_version
             admissions = [await self.ingest.admit(d, dry_run=call.dry_run) for d in drafts]
@@ -273,7 +314,8 @@ class IngestRoutes:
                     catalog_version=version,
                     batch=None if record is None else record(admissions),
                 )
-                self._count(call.principal, sum(map(len, blocks)))
+                devices = len({device_id for draft in drafts for device_id in draft.devices})
+                self._count(call, sum(map(len, blocks)), devices=devices)
                 return admissions
             except CatalogStale:
                 # Unless somebody has read it anew meanwhile.
@@ -281,7 +323,15 @@ class IngestRoutes:
                     await self.ingest.reload()
         raise StoreUnavailable("the catalogue changes too often just now")
 
-    def _count(self, principal: Principal, points: int) -> None:
+    async def _charge(self, call: Call, points: int) -> None:
+        """Count the points of a request, of which the first was counted when it came. Raises
+        RateLimited."""
+        if points > 1:
+            await self.gate.charge(call.scope, call.principal, RateClass.INGEST, amount=points - 1)
+
+    def _count(self, call: Call, points: int, *, devices: int) -> None:
+        principal = call.principal
+        call.noted.points, call.noted.devices = points, devices
         self.traffic.count_sender(principal.key_id, label=principal.name, points=points)
 
 

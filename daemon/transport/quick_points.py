@@ -8,30 +8,37 @@ that is done with it. Only a request that the ingest routes would take their own
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from daemon.domain.access import Principal
+from daemon.domain.budgets import UNLIMITED, RateClass, Standing
 from daemon.domain.errors import CatalogStale
-from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest
-from daemon.service.keys import Keys
-from daemon.transport.auth import token_of
+from daemon.transport.access_log import About, AccessLog, Answered, about
+from daemon.transport.auth import address_of, token_of
 from daemon.transport.errors import answer_of
 from daemon.transport.ingest import CALLS, IngestRoutes, route_of
+from daemon.transport.limits import Gate
 from daemon.transport.plain import queue_plain, stored_answer
-from daemon.transport.request_id import new_request_id, request_id
+from daemon.transport.proxies import Proxies
+from daemon.transport.request_id import new_request_id, own_trace_id, request_id, trace_id_of
 from daemon.transport.security_headers import NO_STORE
 
 LENGTH_DIGITS_MAX = 4
 """Bodies of up to 9,999 bytes are held: they come whole or nearly so."""
 # Each needs something that is done on the long way.
-_SPECIAL = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"origin"})
+_SPECIAL = frozenset(
+    {
+        b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"origin",
+        b"traceparent",
+    }
+)  # fmt: skip
 _CLOSE = (b"connection", b"close")
 _ACCEPTED = (
     b"content-type: application/json\r\ncontent-length: %d\r\n"
@@ -60,8 +67,10 @@ class Held:
     app: Any
     sender: Sender
     principal: Principal
+    about: About
     began_s: float
     metric_name: str = ""
+    standing: Standing = UNLIMITED
 
 
 @dataclass(slots=True)
@@ -69,24 +78,38 @@ class QuickPoints:
     """What the connections of a server share."""
 
     ingest: Ingest
-    keys: Keys
-    traffic: Traffic
+    gate: Gate
+    access: AccessLog
+    proxies: Proxies = field(default_factory=Proxies)
 
     def principal_of(self, sender: Sender) -> Principal | None:
         """Who it is, if the key is known and may write any point: others wait for a look at it."""
-        principal = self.keys.cached(sender.token)
+        principal = self.gate.keys.cached(sender.token)
         return principal if principal is not None and _writes_everything(principal) else None
 
-    def count(self, held: Held, *, status: int) -> None:
+    def count(self, held: Held) -> bool:
+        """Count the point against the limit of its key; False where the long way has to."""
+        standing = self.gate.limits.take_now(held.principal, RateClass.INGEST)
+        held.standing = standing or UNLIMITED
+        return standing is not None
+
+    def give_back(self, held: Held) -> None:
+        """The long way counts it again."""
+        self.gate.limits.give_back(held.principal, RateClass.INGEST)
+
+    def note(self, held: Held, own_id: str, *, status: int, size_bytes: int) -> None:
         counters, principal = self.ingest.counters, held.principal
         counters.requests += 1
         if status == _OK:
-            self.traffic.count_sender(principal.key_id, label=principal.name, points=1)
+            self.access.traffic.count_sender(principal.key_id, label=principal.name, points=1)
+            stored = 1
         else:
             counters.failed_requests += 1
+            stored = 0
         now_s = self.ingest.clock.monotonic_s()
-        duration_s = now_s - held.began_s
-        self.traffic.count_request(status=status, duration_s=duration_s, now_s=now_s, call=_CALL)
+        answered = Answered(status, now_s - held.began_s, size_bytes, now_s, stored, stored)
+        trace_id = trace_id_of(own_id) if held.sender.names_request else own_trace_id(own_id)
+        self.access.note(held.about, answered, request_id=own_id, trace_id=trace_id)
 
 
 def _writes_everything(principal: Principal) -> bool:
@@ -125,30 +148,45 @@ class QuickConnection(HttpToolsProtocol):
         self._held: Held | None = None
         self._seen: tuple[bytes, list[tuple[bytes, bytes]]] | None = None
         self._sender: Sender | None = None
+        self._about: About | None = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # Who does not read its answers waits in `send`, which is where the server waits for it.
         if self._points is None or self.flow.write_paused:
             super()._start_asgi_task(cycle, app)
             return
+        if self._points.proxies.trusted:
+            self._points.proxies.find_client(cast(Any, cycle.scope))
         sender = self._sender_of(cycle.scope)
         principal = None if sender is None else self._points.principal_of(sender)
         if sender is None or principal is None:
             super()._start_asgi_task(cycle, app)
             return
         now_s = self._points.ingest.clock.monotonic_s()
-        self._held = Held(self._points, cycle, app, sender, principal, now_s)
+        self._held = Held(
+            self._points, cycle, app, sender, principal, self._about_of(cycle, principal), now_s
+        )
         self._take_whole()
 
     def _sender_of(self, scope: Any) -> Sender | None:
         seen = (scope["raw_path"], scope["headers"])
         if seen != self._seen or scope["query_string"] or scope["method"] != "POST":
-            self._sender = sender_of(scope)
+            self._sender, self._about = sender_of(scope), None
             self._seen = seen if self._sender is not None else None
         return self._sender
 
+    def _about_of(self, cycle: RequestResponseCycle, principal: Principal) -> About:
+        if self._about is None:
+            path, address = cycle.scope["path"], address_of(cycle.scope)
+            self._about = about(_CALL, path, principal.key_id, address)
+        return self._about
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        cycle = self.cycle
+        if cycle is not None:
+            # Of a request that was answered early, too: then nothing more is waited for.
+            cycle.more_body = False
         self._take_whole()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -162,11 +200,15 @@ class QuickConnection(HttpToolsProtocol):
             return
         self._held = None
         try:
+            if not held.points.count(held):
+                super()._start_asgi_task(held.cycle, held.app)
+                return
             queued = queue_plain(held.points.ingest, held.sender.device_id, bytes(held.cycle.body))
         except Exception as error:
             self._refuse(held, error)
             return
         if queued is None:
+            held.points.give_back(held)
             super()._start_asgi_task(held.cycle, held.app)
             return
         held.metric_name, done = queued
@@ -178,6 +220,7 @@ class QuickConnection(HttpToolsProtocol):
             self._accept(held)
         elif isinstance(error, CatalogStale):
             # Nothing was written; the long way reloads the catalogue.
+            held.points.give_back(held)
             super()._start_asgi_task(held.cycle, held.app)
         else:
             self._refuse(held, error)
@@ -187,13 +230,17 @@ class QuickConnection(HttpToolsProtocol):
         answer = answer_of(error, request_id=own_id)
         headers = [*answer.raw_headers(), (b"x-request-id", own_id.encode()), NO_STORE]
         status = f"{answer.status} {HTTPStatus(answer.status).phrase}".encode()
-        self._write(held, status, _lines(headers), answer.body)
-        held.points.count(held, status=answer.status)
+        lines = _lines(headers) + held.points.gate.lines_of(held.standing)
+        self._write(held, status, lines, answer.body)
+        held.points.note(held, own_id, status=answer.status, size_bytes=len(answer.body))
 
     def _accept(self, held: Held) -> None:
         body = stored_answer(held.sender.device_id, held.metric_name)
-        self._write(held, b"200 OK", _ACCEPTED % (len(body), _id_of(held).encode()), body)
-        held.points.count(held, status=_OK)
+        own_id = _id_of(held)
+        lines = _ACCEPTED % (len(body), own_id.encode())
+        lines += held.points.gate.lines_of(held.standing)
+        self._write(held, b"200 OK", lines, body)
+        held.points.note(held, own_id, status=_OK, size_bytes=len(body))
 
     def _write(self, held: Held, status: bytes, lines: bytes, body: bytes) -> None:
         """Answer as the server's own cycle would, and let the connection go on."""

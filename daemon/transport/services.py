@@ -24,6 +24,7 @@ from daemon.service.health import Health
 from daemon.service.jobs import Jobs
 from daemon.service.keys import Keys
 from daemon.service.ledger import Ledger
+from daemon.service.limits import Limits
 from daemon.service.metrics import Metrics
 from daemon.service.rates import Rates
 from daemon.service.reads import Reads
@@ -34,6 +35,9 @@ from daemon.service.stats import Stats
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tickets import Tickets
 from daemon.service.watches import Watches
+from daemon.transport.access_log import AccessLog
+from daemon.transport.limits import Gate
+from daemon.transport.proxies import Proxies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,10 @@ class Services:
 
     clock: Clock
     traffic: Traffic
+    access: AccessLog
     keys: Keys
+    limits: Limits
+    gate: Gate
     metrics: Metrics
     devices: Devices
     events: Events
@@ -69,6 +76,7 @@ class Services:
     administration: Administration
     figures: Figures = field(default_factory=Figures)
     sessions: Sessions
+    proxies: Proxies = field(default_factory=Proxies)
     port: int = 0
 
 

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from daemon.live.traffic import Traffic
 from daemon.service.ingest import IngestLimits
 from daemon.store.pool import Database
+from daemon.transport.access_log import AccessLog
 from daemon.transport.ingest import IngestRoutes
 from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, bind, make_server
@@ -88,9 +89,9 @@ async def a_wire(database: Database, *, limits: IngestLimits | None = None) -> A
     """A wire whose first point, which registers its series, was stored."""
     async with a_stack(database, limits=limits) as stack:
         traffic = Traffic(stack.clock)
-        routes = CountingRoutes(stack.http, ingest=stack.ingest, keys=stack.keys, traffic=traffic)  # type: ignore[arg-type]
+        routes = CountingRoutes(stack.http, ingest=stack.ingest, gate=stack.gate, traffic=traffic)  # type: ignore[arg-type]
         listening = bind("127.0.0.1", 0)
-        points = QuickPoints(stack.ingest, stack.keys, traffic)
+        points = QuickPoints(stack.ingest, stack.gate, AccessLog(traffic, stack.clock))
         server = make_server(routes, drain_timeout_s=5, points=points)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listening]))

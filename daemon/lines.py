@@ -1,0 +1,111 @@
+"""Lines for standard error, many in one write: what each request may cost, not what it says.
+
+A reader that stalls never stops the daemon: the lines of requests are then dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+
+FLUSH_BYTES = 64 * 1024
+FLUSH_AFTER_S = 0.1
+"""A line is written after so long at the latest; who is killed loses no more."""
+BYTES_MAX = 4 * 2**20
+"""Lines that wait for a stalled reader; over it new ones are dropped."""
+WRITE_BYTES = select.PIPE_BUF
+"""What a pipe takes in one piece: processes that share it never cut each other's lines."""
+
+
+class Lines:
+    """Collects lines and writes them to a file descriptor; without one they go nowhere."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self.descriptor = descriptor
+        self.dropped = 0
+        self._waiting: list[bytes] = []
+        self._bytes = 0
+        self._write_at_bytes = FLUSH_BYTES
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, line: bytes) -> None:
+        """A whole line with its end, of at most WRITE_BYTES."""
+        if self._bytes > BYTES_MAX:
+            self.dropped += 1
+            return
+        self._waiting.append(line)
+        self._bytes += len(line)
+        if self._timer is None:
+            self._later()
+        elif self._bytes >= self._write_at_bytes:
+            self._write()
+
+    def flush(self) -> None:
+        """Write what waits, as far as the reader takes it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._write()
+        if self._waiting:
+            self._later()
+
+    def _later(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write()
+            return
+        self._timer = loop.call_later(FLUSH_AFTER_S, self.flush)
+
+    def _write(self) -> None:
+        pieces = _pieces(self._waiting) if self.descriptor is not None else []
+        if self.descriptor is not None:
+            pieces = _left_by(self.descriptor, pieces)
+        self._waiting = pieces
+        self._bytes = sum(map(len, pieces))
+        self._write_at_bytes = self._bytes + FLUSH_BYTES
+
+
+def _pieces(lines: list[bytes]) -> list[bytes]:
+    """The lines joined to pieces of at most WRITE_BYTES; none is cut."""
+    pieces: list[bytes] = []
+    first = size = 0
+    for number, line in enumerate(lines):
+        if size + len(line) > WRITE_BYTES and size:
+            pieces.append(b"".join(lines[first:number]))
+            first, size = number, 0
+        size += len(line)
+    if size:
+        pieces.append(b"".join(lines[first:]))
+    return pieces
+
+
+def _left_by(descriptor: int, pieces: list[bytes]) -> list[bytes]:
+    """Write the pieces while the reader takes them; what is left."""
+    ready = select.poll()
+    ready.register(descriptor, select.POLLOUT)
+    for number, piece in enumerate(pieces):
+        # A pipe that is ready takes one piece without waiting (man 7 pipe).
+        if not ready.poll(0):
+            return pieces[number:]
+        rest = _written(descriptor, piece)
+        if rest:
+            return [rest, *pieces[number + 1 :]]
+    return []
+
+
+def _written(descriptor: int, piece: bytes) -> bytes:
+    """What could not be written; a reader that is gone counts as one that takes everything."""
+    try:
+        while piece:
+            piece = piece[os.write(descriptor, piece) :]
+    except BlockingIOError:
+        return piece
+    except OSError:
+        return b""
+    return b""
+
+
+STDERR = Lines()
+"""The lines of this process; `log.set_up` says where they go."""
