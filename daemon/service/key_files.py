@@ -19,7 +19,7 @@ log = get_logger()
 
 
 class BadKeyFile(DomainError):
-    """A file that holds a secret can't be used."""
+    """A file or setting that holds a secret can't be used."""
 
     code = "bad_key_file"
 
@@ -35,7 +35,7 @@ def key_in(file: Path) -> bytes | None:
             _make(file)
         if file.stat().st_mode & 0o077:
             raise BadKeyFile(f"{file} may be read by others; it is to have mode 0600")
-        return _decoded(file.read_text("ascii").strip(), place=str(file))
+        return decoded(file.read_text("ascii").strip(), place=str(file))
     except OSError as error:
         log.warning("key_file_not_kept", file=str(file), reason=error.strerror)
         return None
@@ -43,7 +43,8 @@ def key_in(file: Path) -> bytes | None:
         raise BadKeyFile(f"{file} is not base64") from error
 
 
-def _decoded(text: str, *, place: str) -> bytes:
+def decoded(text: str, *, place: str) -> bytes:
+    """The 32 bytes of base64. Raises BadKeyFile, naming the place."""
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -3,8 +3,6 @@ of a channel."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import secrets
 from collections.abc import Mapping
@@ -16,9 +14,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from daemon.domain.errors import DomainError
-from daemon.service.key_files import BadKeyFile, key_in
+from daemon.service.key_files import BadKeyFile, decoded, key_in
 
-KEY_BYTES = 32
 MARK_BYTES = 8
 """Every sealed text begins with so many bytes that name its key."""
 _NONCE_BYTES = 12
@@ -80,19 +77,7 @@ def secret_box(text: str, *, file: Path) -> SecretBox:
     Raises NoSecretKey for a key that is none, and for a file that others may read. A folder that
     can't be written is told once; then there are no channels with secrets.
     """
-    if text:
-        return SecretBox(_key(text, place="[auth] secret_key"))
     try:
-        return SecretBox(key_in(file))
+        return SecretBox(decoded(text, place="[auth] secret_key") if text else key_in(file))
     except BadKeyFile as error:
         raise NoSecretKey(error.detail) from error
-
-
-def _key(text: str, *, place: str) -> bytes:
-    try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise NoSecretKey(f"{place} is not base64") from error
-    if len(key) != KEY_BYTES:
-        raise NoSecretKey(f"{place} is not {KEY_BYTES} bytes in base64")
-    return key

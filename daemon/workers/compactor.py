@@ -41,7 +41,6 @@ class Compactor:
         self._points = points
         self._age_s = age.total_seconds()
         self._on_compacted = on_compacted
-        self._begun: Grant | None = None
         self._idle_turns = 0
 
     async def run(self) -> None:
@@ -76,27 +75,14 @@ class Compactor:
 
         False also while another process holds the lease. Raises LeaseLost and TryLater.
         """
-        grant = await self._ready()
+        grant = await self._lease.ready(self._compaction.begin)
         if grant is None:
             return False
         try:
             return await self._work(grant, force=force)
         except BaseException:
-            # Whether it was written is unknown: the next turn asks the database.
-            self._begun = None
+            self._lease.doubt()
             raise
-
-    async def _ready(self) -> Grant | None:
-        """The grant, with the compaction begun in its epoch."""
-        if self._lease.grant is None or self._begun is None:
-            position = await self._lease.take()
-            grant = self._lease.grant
-            if position is None or grant is None:
-                return None
-            if self._begun != grant:
-                await self._compaction.begin(position)
-                self._begun = grant
-        return self._lease.grant
 
     async def _work(self, grant: Grant, *, force: bool) -> bool:
         has_compacted = await self._compact(grant, force=force)

@@ -35,7 +35,6 @@ class Evaluator:
         self._lease = lease
         self._tail = tail
         self._clock = clock
-        self._begun: Grant | None = None
         self._is_tick_due = False
         self._turns = 0
 
@@ -79,22 +78,21 @@ class Evaluator:
     async def _turn(self) -> float:
         """One look; returns how long to wait for the next, in seconds."""
         try:
-            grant = await self._ready()
+            grant = await self._lease.ready(self._evaluating.begin)
             if grant is None:
                 return STANDBY_S
             return 0.0 if await self._judge(grant) else TURN_S
         except LeaseLost:
             self._lease.drop()
         except JudgedByOldRules:
-            self._begun = None
+            self._lease.doubt()
             return 0.0
         except DomainError as error:
             self._evaluating.intake.failed(self._clock.now_us())
             log.warning("evaluation_waits", code=error.error_code)
         except Exception:
             log.error("evaluation_failed", exc_info=True)
-        # Whether it was written is unknown: the next turn begins as the database says.
-        self._begun = None
+        self._lease.doubt()
         return RETRY_S
 
     async def _judge(self, grant: Grant) -> bool:
@@ -109,15 +107,3 @@ class Evaluator:
             self._is_tick_due = False
             await self._evaluating.tick(grant, level_us=level_us)
         return False
-
-    async def _ready(self) -> Grant | None:
-        """The grant, with the evaluation begun in its epoch."""
-        grant = await self._lease.hold()
-        if grant is None or grant != self._begun:
-            position = await self._lease.take()
-            grant = self._lease.grant
-            if position is None or grant is None:
-                return None
-            await self._evaluating.begin(position)
-            self._begun = grant
-        return grant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from daemon.clock import Clock
@@ -29,6 +30,7 @@ class Lease:
         self._grant: Grant | None = None
         self._good_until_s = 0.0
         self._renew_at_s = 0.0
+        self._begun: Grant | None = None
         self.name = name
         self.holder = holder
 
@@ -57,6 +59,25 @@ class Lease:
         if self.grant is not None and self._clock.monotonic_s() >= self._renew_at_s:
             await self.take()
         return self.grant
+
+    async def ready(self, begin: Callable[[int], Awaitable[None]]) -> Grant | None:
+        """The grant, for work that was begun in it; None when it is not ours.
+
+        `begin` gets the follower's position, for each grant once and again after `doubt`.
+        """
+        grant = await self.hold()
+        if grant is None or grant != self._begun:
+            position = await self.take()
+            grant = self.grant
+            if position is None or grant is None:
+                return None
+            await begin(position)
+            self._begun = grant
+        return grant
+
+    def doubt(self) -> None:
+        """Whether the last was written is unknown: the next begins as the database says."""
+        self._begun = None
 
     def drop(self) -> None:
         """Stop acting as the holder, without telling the database."""

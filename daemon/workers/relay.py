@@ -13,7 +13,6 @@ from daemon.domain.cloud_events import CloudEvent
 from daemon.domain.errors import DomainError, LeaseLost
 from daemon.log import get_logger
 from daemon.service.relaying import PAGE_ENTRIES, Relaying
-from daemon.store.leases import Grant
 from daemon.workers.lease import Lease
 
 TURN_S = 0.05
@@ -46,7 +45,6 @@ class Relay:
         self._publisher = publisher
         self._lease = lease
         self._clock = clock
-        self._begun: Grant | None = None
         self._position = 0
         self._retry_s = RETRY_MIN_S
         self._down_since_s: float | None = None
@@ -124,7 +122,7 @@ class Relay:
         0 also while another process holds the lease. Raises LeaseLost and TryLater; then what
         was published is published again, with the same ids.
         """
-        grant = await self._ready()
+        grant = await self._lease.ready(self._begin)
         if grant is None:
             return 0
         try:
@@ -135,19 +133,10 @@ class Relay:
             faults.point(faults.Point.RELAY_BEFORE_POSITION)
             await self._relaying.move(grant, position=self._position, to=page.to)
         except BaseException:
-            # How far it came is unknown: the next turn asks the database.
-            self._begun = None
+            self._lease.doubt()
             raise
         self._position = page.to
         return len(page.events)
 
-    async def _ready(self) -> Grant | None:
-        """The grant, with the position of its epoch."""
-        grant = await self._lease.hold()
-        if grant is None or grant != self._begun:
-            position = await self._lease.take()
-            grant = self._lease.grant
-            if position is None or grant is None:
-                return None
-            self._position, self._begun = position, grant
-        return grant
+    async def _begin(self, position: int) -> None:
+        self._position = position
