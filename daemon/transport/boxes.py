@@ -10,7 +10,15 @@ from fastapi import Query
 from daemon.domain.devices import Box
 from daemon.domain.errors import Malformed
 
-BoxText = Annotated[str, Query(max_length=200, description="west,south,east,north in degrees")]
+_DEGREES = r"[+-]?[0-9]{1,3}(\.[0-9]{1,20})?"
+BoxText = Annotated[
+    str,
+    Query(
+        max_length=200,
+        pattern=rf"^{_DEGREES}(, ?{_DEGREES}){{3}}$",
+        description="west,south,east,north in degrees",
+    ),
+]
 
 
 def parse_box(text: str) -> Box:

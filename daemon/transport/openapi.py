@@ -21,7 +21,9 @@ _BULK_SCHEMA = {
     "type": "object",
     "title": "Bulk",
     "description": "Points by device id, at most 10,000 together.",
-    "additionalProperties": {"type": "array", "items": {"$ref": f"{_REF}Point"}},
+    "minProperties": 1,
+    "propertyNames": {"maxLength": 128, "pattern": "^[A-Za-z0-9_.:/-]+$"},
+    "additionalProperties": {"type": "array", "minItems": 1, "items": {"$ref": f"{_REF}Point"}},
 }
 # path, operation id, summary, schema of the body, schema of the answer
 _INGEST = (
@@ -51,6 +53,7 @@ _PROBLEMS = {
     "413": "The body is too large.",
     "415": "The content encoding is not known.",
     "422": "The body does not fit the schema, or is impossible.",
+    "429": "Too much at once, or of the hour's budget; `Retry-After` says when.",
     "503": "Not now; `Retry-After` says when.",
 }
 
@@ -74,6 +77,7 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
     for operations in openapi["paths"].values():
         for operation in operations.values():
             _document_problems(operation)
+    _document_batch_problems(openapi)
     for made_by_fastapi in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(made_by_fastapi, None)
     return openapi
@@ -92,6 +96,7 @@ def document_ingest(openapi: dict[str, Any]) -> None:
         openapi["paths"].setdefault(PREFIX + path, {})["post"] = {
             "tags": ["ingest"],
             "summary": summary,
+            "description": "The body may have `Content-Encoding: gzip`, `zstd` or `lz4`.",
             "operationId": operation_id,
             "x-scope": "ingest",
             "security": SECURITY,
@@ -160,12 +165,6 @@ def _ingest_parameters(path: str) -> list[dict[str, Any]]:
             "description": "Check everything and store nothing.",
             "schema": {"type": "boolean", "default": False},
         },
-        {
-            "name": "Content-Encoding",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string", "enum": ["identity", "gzip", "zstd", "lz4"]},
-        },
     ]
     if "{device_id}" in path:
         found.insert(
@@ -197,6 +196,24 @@ def _document_problems(operation: dict[str, Any]) -> None:
             "description": description,
             "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": f"{_REF}Problem"}}},
         }
+
+
+def _document_batch_problems(openapi: dict[str, Any]) -> None:
+    """A batch of which no point was stored tells its points beside the problem (contract 3)."""
+    schemas = openapi["components"]["schemas"]
+    places = schemas["Problem"]["properties"]["errors"]["anyOf"]
+    points = {"type": "array", "items": {"$ref": f"{_REF}PointRefused"}}
+    errors = {"title": "Errors", "anyOf": [points, *places]}
+    properties = schemas["Problem"]["properties"] | {"errors": errors}
+    schemas["BatchProblem"] = schemas["Problem"] | {
+        "title": "BatchProblem",
+        "description": "Why nothing of a batch was stored, beside what a stored one answers.",
+        "properties": properties,
+    }
+    problem = {"schema": {"$ref": f"{_REF}BatchProblem"}}
+    for path, *_ in _INGEST[1:]:
+        refused = openapi["paths"][PREFIX + path]["post"]["responses"]["422"]
+        refused["content"] = {PROBLEM_MEDIA_TYPE: problem}
 
 
 def _json(schema: str) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def _with_slashes(value: object) -> object:
 
 PathId = Annotated[
     str,
-    BeforeValidator(_with_slashes),
+    # Before the validator, or the document would not show it.
     Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/-]+$"),
+    BeforeValidator(_with_slashes),
 ]
 """A device id or metric name in a path."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ from daemon.service.changes import ChangesFilter
 from daemon.transport.paging import tags_of
 from telemetryctl.api.model import EPOCH, parse_instant
 
+CURSOR_OR_NOTHING = "^([0-9a-z]{1,16}-[0-9]{1,18}([.][0-9]{1,9})?)?$"
 NAMES_MAX = 1_000
 GROUPS_MAX = 100
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,9})?")
@@ -53,17 +55,32 @@ TimeUs = Annotated[int, BeforeValidator(parse_us), WithJsonSchema(_DATE_TIME)]
 DurationUs = Annotated[
     int,
     BeforeValidator(parse_duration_us),
-    WithJsonSchema({"type": "string", "examples": ["24h"]}),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}[smhdw]?$", "examples": ["24h"]}),
 ]
-NameList = Annotated[list[str] | None, Query(description="names separated by commas, or repeated")]
+_NAMES = "^[A-Za-z0-9_.:/-]{0,128}(,[A-Za-z0-9_.:/-]{0,128})*$"
+_Names = Annotated[str, WithJsonSchema({"type": "string", "pattern": _NAMES})]
+NameList = Annotated[
+    list[_Names] | None, Query(description="names separated by commas, or repeated")
+]
 GroupNames = Annotated[
     list[str] | None,
     Query(description="groups by id or name, separated by commas, or repeated", max_length=100),
 ]
 
 After = Annotated[
-    str, Query(max_length=64, description="a cursor; empty: the oldest kept; now: what comes")
+    str,
+    Query(
+        max_length=64,
+        description="a cursor; empty: the oldest kept; now: what comes",
+        json_schema_extra={"pattern": CURSOR_OR_NOTHING.replace("^(", "^(now|")},
+    ),
 ]
+
+
+def words_schema(words: Iterable[str]) -> WithJsonSchema:
+    """The JSON schema of some of the words, separated by commas."""
+    word = f"({'|'.join(words)})?"
+    return WithJsonSchema({"type": "string", "pattern": f"^{word}(,{word})*$"})
 
 
 def names_of(given: list[str] | None, *, what: str, at_most: int = NAMES_MAX) -> list[str] | None:

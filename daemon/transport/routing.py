@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from daemon.domain.errors import DomainError, Invalid, Malformed, TooLarge, UnsupportedEncoding
-from daemon.transport.auth import ANY_SCOPE, NO_CREDENTIAL, authenticate, declared_scope
+from daemon.transport.auth import ANY_SCOPE, NO_CREDENTIAL, declared_scope
 from daemon.transport.errors import ErrorAnswer, answer_of
+from daemon.transport.limits import class_of
 from daemon.transport.problems import problem
 from daemon.transport.request_id import request_id_of
 
@@ -46,6 +47,7 @@ class GuardedRoute(APIRoute):
         extra["x-scope"] = self.scope_needed
         extra["security"] = [] if self.scope_needed == NO_CREDENTIAL else SECURITY
         self.openapi_extra = extra
+        self.rate_class = class_of(min(self.methods or {"GET"}), path)
 
     def get_route_handler(self) -> Handler:
         inner = super().get_route_handler()
@@ -55,16 +57,18 @@ class GuardedRoute(APIRoute):
                 await self._check_access(request)
                 if self.body_field is not None:
                     await _take_json_body(request)
-                return await inner(request)
+                response = await inner(request)
             except Exception as error:
-                return problem_response(error, request)
+                response = problem_response(error, request)
+            response.raw_headers.extend(request.app.state.services.gate.headers(request.scope))
+            return response
 
         return handle
 
     async def _check_access(self, request: Request) -> None:
         if self.scope_needed == NO_CREDENTIAL:
             return
-        principal = await authenticate(request.scope, request.app.state.services.keys)
+        principal = await request.app.state.services.gate.enter(request.scope, self.rate_class)
         request.state.principal = principal
         if self.scope_needed not in (ANY_SCOPE, None):
             principal.require(self.scope_needed)
@@ -104,7 +108,7 @@ def problem_response(error: Exception, request: Request) -> Response:
         case RequestValidationError():
             answer = answer_of(_from_validation(error.errors()), request_id=own_id)
         case HTTPException():
-            answer = _from_http(error, own_id)
+            answer = _from_http(error, request)
         case _:
             answer = answer_of(error, request_id=own_id)
     response = Response(answer.body, answer.status)
@@ -120,8 +124,13 @@ async def on_error(request: Request, error: Exception) -> Response:
 ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
 
 
-def _from_http(error: HTTPException, request_id: str) -> ErrorAnswer:
+def _from_http(error: HTTPException, request: Request) -> ErrorAnswer:
     """What Starlette itself refuses: unknown paths and methods, unreadable bodies."""
+    request_id = request_id_of(request.scope)
+    if error.status_code in (404, 405):
+        allowed = request.app.state.methods.allowed(request.scope["path"])
+        if allowed and request.method not in allowed.split(", "):
+            error = HTTPException(405, headers={"Allow": allowed})
     detail = {
         400: "The body can't be read.",
         404: "There is nothing at this path.",

@@ -2,9 +2,9 @@
 
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from telemetryctl.api.model import Answer, Input, Instant
 
@@ -46,10 +46,27 @@ def parse_duration_s(value: object) -> object:
     return sum(int(number) * _DURATION_UNITS_S[unit] for number, unit in parts)
 
 
-Pattern = Annotated[str, Field(min_length=1, max_length=128)]
+def duration_schema(*, at_least_s: int, at_most_s: int) -> dict[str, Any]:
+    """The JSON schema of seconds, or of text that `parse_duration_s` reads."""
+    seconds = {"type": "integer", "minimum": at_least_s, "maximum": at_most_s}
+    text = {"type": "string", "pattern": "^([0-9]{1,9}[smhdw])+$"}
+    return {"anyOf": [seconds, text], "description": "seconds, or text such as 90d or 1h30m"}
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/*?-]+$")]
 Patterns = Annotated[list[Pattern], Field(min_length=1, max_length=100)]
-LifetimeSeconds = Annotated[int, BeforeValidator(parse_duration_s), Field(gt=0, le=3_650 * 86_400)]
-OverlapSeconds = Annotated[int, BeforeValidator(parse_duration_s), Field(ge=0, le=90 * 86_400)]
+LifetimeSeconds = Annotated[
+    int,
+    BeforeValidator(parse_duration_s),
+    Field(gt=0, le=3_650 * 86_400),
+    WithJsonSchema(duration_schema(at_least_s=1, at_most_s=3_650 * 86_400)),
+]
+OverlapSeconds = Annotated[
+    int,
+    BeforeValidator(parse_duration_s),
+    Field(ge=0, le=90 * 86_400),
+    WithJsonSchema(duration_schema(at_least_s=0, at_most_s=90 * 86_400)),
+]
 
 
 class KeyCreate(Input):

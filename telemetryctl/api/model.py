@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -103,8 +104,19 @@ def format_instant(instant: datetime) -> str:
     return instant.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
+_TEXT_OF_INSTANT = {"type": "string", "format": "date-time"}
 Instant = Annotated[
-    datetime, BeforeValidator(parse_instant), PlainSerializer(format_instant, return_type=str)
+    datetime,
+    BeforeValidator(parse_instant),
+    PlainSerializer(format_instant, return_type=str),
+    WithJsonSchema(
+        {
+            "anyOf": [_TEXT_OF_INSTANT, {"type": "number"}],
+            "description": "ISO 8601 with offset, or epoch seconds or milliseconds",
+        },
+        mode="validation",
+    ),
+    WithJsonSchema(_TEXT_OF_INSTANT, mode="serialization"),
 ]
 DeviceId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 MetricName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/-]+$")]

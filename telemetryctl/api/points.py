@@ -1,8 +1,8 @@
 """Points and the four ingest calls; the daemon's hot path decodes the same shapes by itself."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from telemetryctl.api.model import Answer, DeviceId, Input, Instant, MetricName, Tags
 
@@ -12,6 +12,9 @@ COLUMNS_POINTS_MAX = 100_000
 BATCH_ID_CHARS_MAX = 128
 
 Compression = Literal["gzip", "lz4", "zstd"]
+Value = Annotated[
+    Any, WithJsonSchema({"type": ["number", "string", "boolean", "object", "array"]})
+]
 
 
 class Point(Input):
@@ -19,7 +22,7 @@ class Point(Input):
 
     timestamp: Instant
     metric_name: MetricName
-    value: Any
+    value: Value
     unit: str | None = None
     tags: Tags | None = None
     metadata: dict[str, Any] | None = None
@@ -28,7 +31,7 @@ class Point(Input):
 class Batch(Input):
     """Points of one device; a repeated `batch_id` answers what the first did."""
 
-    data_points: list[Point] = Field(max_length=BATCH_POINTS_MAX)
+    data_points: list[Point] = Field(min_length=1, max_length=BATCH_POINTS_MAX)
     batch_id: str | None = Field(default=None, min_length=1, max_length=BATCH_ID_CHARS_MAX)
     compression: Compression | None = None
 
@@ -38,8 +41,8 @@ class SeriesColumns(Input):
 
     device_id: DeviceId
     metric_name: MetricName
-    timestamps: list[int | float]
-    values: list[Any]
+    timestamps: list[int | float] = Field(min_length=1)
+    values: list[Value] = Field(min_length=1)
     unit: str | None = None
     tags: Tags | None = None
 
@@ -47,7 +50,7 @@ class SeriesColumns(Input):
 class Columns(Input):
     """Series side by side, at most 100,000 points together."""
 
-    series: list[SeriesColumns]
+    series: list[SeriesColumns] = Field(min_length=1)
     batch_id: str | None = Field(default=None, min_length=1, max_length=BATCH_ID_CHARS_MAX)
 
 

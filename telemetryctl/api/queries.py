@@ -43,6 +43,12 @@ Interval = Annotated[int, Field(ge=1, le=366 * 86_400, description="seconds")]
 QueryMetric = Annotated[
     str, Field(min_length=1, max_length=128, pattern=r"^(\*|[A-Za-z0-9_.:/-]+)$")
 ]
+PageCursorText = Annotated[
+    str,
+    Field(
+        description="`next_cursor` of the page before", json_schema_extra={"format": "page-cursor"}
+    ),
+]
 QueryLimit = Annotated[int, Field(ge=1, le=QUERY_POINTS_MAX)]
 
 
@@ -67,7 +73,7 @@ class Query(Input):
     interval: Interval | None = None
     filters: QueryFilters | None = None
     limit: QueryLimit = QUERY_POINTS_MAX
-    cursor: str | None = None
+    cursor: PageCursorText | None = None
     strict: bool = False
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from telemetryctl.api.model import Answer, Input, Instant
+from telemetryctl.api.model import EPOCH, Answer, Input, Instant
 from telemetryctl.api.rules import Level
 
 _Value = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -45,16 +45,9 @@ class SilencePatch(Input):
     """
 
     matchers: Matchers = Field(default_factory=lambda: Matchers(device_id="*"))
-    starts_at: Instant | None = None
-    ends_at: Instant | None = None
+    starts_at: Instant = EPOCH
+    ends_at: Instant = EPOCH
     comment: Annotated[str, Field(max_length=1_024)] = ""
-
-    @model_validator(mode="after")
-    def _has_its_times(self) -> "SilencePatch":
-        for name in ("starts_at", "ends_at"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} can't be cleared")
-        return self
 
 
 class Silence(Answer):

@@ -8,7 +8,14 @@ from telemetryctl.api.model import Answer, DeviceId, Input, MetricName, Tags
 
 ChannelName = Annotated[str, Field(min_length=1, max_length=64)]
 GroupName = Annotated[str, Field(min_length=1, max_length=128)]
-CursorText = Annotated[str, Field(max_length=64, description="a cursor to go on from")]
+CursorText = Annotated[
+    str,
+    Field(
+        max_length=64,
+        description="a cursor to go on from",
+        json_schema_extra={"pattern": "^(now|[0-9a-z]{1,16}-[0-9]{1,18}([.][0-9]{1,9})?)$"},
+    ),
+]
 FrequencyMs = Annotated[
     int,
     Field(ge=100, le=10_000, description="at most one message in so many milliseconds"),

@@ -16,7 +16,7 @@ from daemon.store.alerts import AlertFilter
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import AlertsWriter, Reader
 from daemon.transport.paging import Limit, Offset, Text
-from daemon.transport.reading import TimeUs
+from daemon.transport.reading import TimeUs, words_schema
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts
 from telemetryctl.api.alerts import Alert, AlertChanged, AlertList, AlertNote
@@ -24,17 +24,19 @@ from telemetryctl.api.alerts import Alert, AlertChanged, AlertList, AlertNote
 router = new_router(tags=["alerts"])
 
 AlertId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-z_]+$")]
-Values = Annotated[
-    list[str] | None, Query(description="one or more, separated by commas or repeated")
-]
+_SEVERAL = "one or more, separated by commas or repeated"
+_Status = Annotated[str, words_schema(Status)]
+_Level = Annotated[str, words_schema(Level)]
+Statuses = Annotated[list[_Status] | None, Query(description=_SEVERAL)]
+Levels = Annotated[list[_Level] | None, Query(description=_SEVERAL)]
 
 
 @router.get("/alerts", response_model=AlertList, operation_id="list_alerts")
 async def list_alerts(
     who: Reader,
     parts: Parts,
-    status: Values = None,
-    level: Values = None,
+    status: Statuses = None,
+    level: Levels = None,
     device_id: Text | None = None,
     rule_id: Text | None = None,
     metric_name: Text | None = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Path, Query
+from pydantic import WithJsonSchema
 from starlette.responses import Response
 
 from daemon.domain.errors import Malformed
@@ -16,6 +17,7 @@ from daemon.service.events import EventFilter, EventsPage
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import Ingester, Reader
 from daemon.transport.paging import Limit
+from daemon.transport.reading import CURSOR_OR_NOTHING, words_schema
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts
 from telemetryctl.api.events import Event, EventList, EventNew
@@ -24,12 +26,19 @@ router = new_router(tags=["events"])
 
 FILTER_VALUES_MAX = 100
 EventId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-z_]+$")]
-Values = Annotated[
-    list[str] | None, Query(description="one or more, separated by commas or repeated")
-]
+_TYPE = "([A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*)?"
+_Type = Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{_TYPE}(,{_TYPE})*$"})]
+_Severity = Annotated[str, words_schema(Severity)]
+_SEVERAL = "one or more, separated by commas or repeated"
+Types = Annotated[list[_Type] | None, Query(description=_SEVERAL)]
+Severities = Annotated[list[_Severity] | None, Query(description=_SEVERAL)]
 After = Annotated[
     str | None,
-    Query(max_length=64, description="a cursor; empty: the oldest kept; absent: newest first"),
+    Query(
+        max_length=64,
+        description="a cursor; empty: the oldest kept; absent: newest first",
+        json_schema_extra={"pattern": CURSOR_OR_NOTHING},
+    ),
 ]
 Wait = Annotated[float, Query(ge=0, le=WAIT_S_MAX, allow_inf_nan=False, description="seconds")]
 
@@ -39,8 +48,8 @@ async def list_events(
     who: Reader,
     parts: Parts,
     after: After = None,
-    type: Values = None,
-    severity: Values = None,
+    type: Types = None,
+    severity: Severities = None,
     limit: Limit = 100,
     wait: Wait = 0.0,
 ) -> Response:

@@ -19,6 +19,7 @@ from daemon.transport.answers import json_answer
 from daemon.transport.auth import DevicesWriter, Reader
 from daemon.transport.paging import Limit, Offset, Text, tags_of
 from daemon.transport.paths import PathId
+from daemon.transport.reading import words_schema
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts
 from telemetryctl.api.groups import (
@@ -37,10 +38,23 @@ INCLUDABLE = ("status", "changed_at", "watchable")
 GroupId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-z_]+$")]
 Name = Annotated[str, Query(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 RollupText = Annotated[
-    Text, Query(description="metric:state counts the members whose newest value is that")
+    Text,
+    Query(
+        description="metric:state counts the members whose newest value is that",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_.:/-]{1,128}:[^:\\x00]{1,100}$"},
+    ),
+]
+ByText = Annotated[
+    Text,
+    Query(
+        description="tag.K splits the counts; it needs a rollup",
+        json_schema_extra={"pattern": "^tag[.][^\\x00]{1,200}$"},
+    ),
 ]
 IncludeText = Annotated[
-    str, Query(max_length=100, description=f"of {', '.join(INCLUDABLE)}, separated by commas")
+    str,
+    Query(max_length=100, description=f"of {', '.join(INCLUDABLE)}, separated by commas"),
+    words_schema(INCLUDABLE),
 ]
 
 
@@ -58,7 +72,7 @@ async def list_groups(
     name: Text | None = None,
     parent_id: Text | None = None,
     rollup: RollupText | None = None,
-    by: Annotated[Text, Query(description="tag.K splits the counts")] | None = None,
+    by: ByText | None = None,
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from fastapi import Header, Query
+from fastapi import Header
 from starlette.responses import Response
 
 from daemon.domain.access import Principal
@@ -20,7 +20,7 @@ from daemon.service.latest import (
 )
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import Reader
-from daemon.transport.boxes import parse_box
+from daemon.transport.boxes import BoxText, parse_box
 from daemon.transport.json_pages import newest_dict
 from daemon.transport.paging import Text
 from daemon.transport.paths import PathId
@@ -73,7 +73,7 @@ async def list_latest(
     lookback: DurationUs = LOOKBACK_DEFAULT_US,
     group: Text | None = None,
     type: Text | None = None,
-    bbox: Annotated[str | None, Query(max_length=200)] = None,
+    bbox: BoxText | None = None,
     view: Literal["full", "core"] = "full",
 ) -> Response:
     """The newest points of several devices: named, of a group or type, in a box, or all."""

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from daemon.domain.aggregates import Aggregation
 from daemon.domain.errors import Invalid, Malformed
 from daemon.domain.page_cursors import PageCursor, parse_page_cursor
-from daemon.domain.points import is_name
 from daemon.service.series import PAGE_POINTS_MAX, PointQuery, PooledQuery
 from daemon.transport.auth import Reader
 from daemon.transport.json_pages import json_bytes, page_json, pooled_json
@@ -33,7 +32,9 @@ RANGES_US = {
 }
 Interval = Annotated[int, QueryParameter(ge=1, le=366 * 86_400, description="seconds")]
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_POINTS_MAX)]
-Name = Annotated[str, QueryParameter(min_length=1, max_length=128)]
+Cursor = Annotated[str, QueryParameter(json_schema_extra={"format": "page-cursor"})]
+Zone = Annotated[str, QueryParameter(max_length=64, json_schema_extra={"format": "iana-timezone"})]
+Name = Annotated[str, QueryParameter(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 
 
 @router.post("/query", response_model=QueryResult, operation_id="query")
@@ -57,7 +58,7 @@ async def read_range(
     aggregation: Aggregation | None = None,
     interval: Interval | None = None,
     limit: Limit = PAGE_POINTS_MAX,
-    cursor: str | None = None,
+    cursor: Cursor | None = None,
 ) -> Response:
     """The same answer for one series, over a window that ends now."""
     end_us = parts.clock.now_us() + 1
@@ -84,12 +85,9 @@ async def read_aggregated(
     who: Reader,
     parts: Parts,
     device_id: Name | None = None,
-    timezone: Annotated[str | None, QueryParameter(max_length=64)] = None,
+    timezone: Zone | None = None,
 ) -> Response:
     """Buckets of one metric, over one device or pooled over all."""
-    for name in filter(None, (metric_name, device_id)):
-        if not is_name(name):
-            raise Malformed("a name holds letters, digits and _.:/- only")
     wanted = PooledQuery(
         metric_name,
         aggregation_type,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Query
+from pydantic import WithJsonSchema
 from starlette.responses import Response
 
 from daemon.domain.errors import Malformed
@@ -19,6 +20,9 @@ from telemetryctl.api.rates import RateTable
 router = new_router(tags=["stats"])
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Window = Annotated[
+    DurationUs, WithJsonSchema({"type": "string", "pattern": "^(0?[1-9]|[1-5][0-9])s?$"})
+]
 
 
 @router.get("/rates", response_model=RateTable, operation_id="list_rates")
@@ -26,7 +30,7 @@ async def list_rates(
     who: Reader,
     parts: Parts,
     by: By = By.DEVICE,
-    window: DurationUs = 10_000_000,
+    window: Window = 10_000_000,
     limit: Limit = 20,
 ) -> Response:
     """Points a second by device, metric or key (which needs the scope keys), the busiest first."""
