@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.completion import complete_groups
+from telemetryctl.commands.access_patterns import Patterns
 from telemetryctl.failures import UsageFailure
 from telemetryctl.options import command, noun
 from telemetryctl.output.render import Column
@@ -48,26 +48,12 @@ class Rights:
         ),
     ] = None
     tier: Annotated[str, typer.Option(help="free, pro or enterprise.")] = "pro"
-    devices: Annotated[
-        list[str] | None, typer.Option("--device", help="Only devices like this: bus-*.")
-    ] = None
-    groups: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--group", help="Only devices of groups like this.", autocompletion=complete_groups
-        ),
-    ] = None
-    metrics: Annotated[
-        list[str] | None, typer.Option("--metric", help="Only metrics like this: temp*.")
-    ] = None
 
     def body(self) -> dict[str, Any]:
         """Return the members for the server."""
-        patterns = {"devices": self.devices, "groups": self.groups, "metrics": self.metrics}
         return {
             "scopes": [part for text in self.scopes or ["read"] for part in text.split(",")],
             "tier": self.tier,
-            **{field: values for field, values in patterns.items() if values},
         }
 
 
@@ -84,11 +70,16 @@ def ls(session: Session, *, page: Page) -> None:
     telemetryctl account create ann --scope admin""",
 )
 def create(
-    session: Session, *, name: Username, rights: Rights, is_stdin: PasswordStdin = False
+    session: Session,
+    *,
+    name: Username,
+    rights: Rights,
+    patterns: Patterns,
+    is_stdin: PasswordStdin = False,
 ) -> None:
     """Make an account; its password is typed unseen, or comes from stdin."""
     password = given_password(session, is_stdin=is_stdin, is_new=True)
-    body = {"username": name, "password": password} | rights.body()
+    body = {"username": name, "password": password} | rights.body() | patterns.members()
     try:
         document = session.client.create_account(body)
     except ServerProblem as problem:

@@ -7,7 +7,8 @@ import typer
 
 from telemetryctl import times
 from telemetryctl.client.errors import ServerProblem
-from telemetryctl.completion import complete_groups, complete_keys
+from telemetryctl.commands.access_patterns import Patterns
+from telemetryctl.completion import complete_keys
 from telemetryctl.failures import NothingThere, UsageFailure
 from telemetryctl.options import command, noun
 from telemetryctl.output.render import Column
@@ -52,30 +53,16 @@ class Rights:
     ]
     tier: Annotated[str, typer.Option(help="free, pro or enterprise.")] = "free"
     expires: Annotated[str | None, typer.Option(help="Valid for so long: 90d.")] = None
-    devices: Annotated[
-        list[str] | None, typer.Option("--device", help="Only devices like this: bus-*.")
-    ] = None
-    groups: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--group", help="Only devices of groups like this.", autocompletion=complete_groups
-        ),
-    ] = None
-    metrics: Annotated[
-        list[str] | None, typer.Option("--metric", help="Only metrics like this: temp*.")
-    ] = None
 
     def body(self, name: str) -> dict[str, Any]:
         """Return the members for the server. Raises UsageFailure."""
         scopes = [part for text in self.scopes for part in text.split(",")]
         expires = times.parse_duration(self.expires).total_seconds() if self.expires else None
-        patterns = {"devices": self.devices, "groups": self.groups, "metrics": self.metrics}
         return {
             "name": name,
             "scopes": scopes,
             "tier": self.tier,
             **({"expires_in": int(expires)} if expires is not None else {}),
-            **{field: values for field, values in patterns.items() if values},
         }
 
 
@@ -96,10 +83,11 @@ def create(
     *,
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     rights: Rights,
+    patterns: Patterns,
 ) -> None:
     """Make a key and print it, once: only the key is on stdout, so `> file` keeps it."""
     try:
-        document = session.client.create_key(rights.body(name))
+        document = session.client.create_key(rights.body(name) | patterns.members())
     except ServerProblem as problem:
         raise problem.during(f'key "{name}" was not created') from problem
     _print_secret(session, document)
