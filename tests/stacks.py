@@ -20,12 +20,15 @@ from daemon.live.traffic import Traffic
 from daemon.service.catalog import Catalog
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.keys import Keys
+from daemon.service.limits import Limits
 from daemon.service.tail import Tail
 from daemon.store.journal import JournalStore
 from daemon.store.keys import KeyStore
+from daemon.store.limits import LimitStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
 from daemon.transport.ingest import IngestRoutes
+from daemon.transport.limits import Gate
 
 NOW_US = 1_766_059_200_000_000
 """2025-12-18T12:00:00Z."""
@@ -42,9 +45,13 @@ class Stack:
     journal: JournalStore
     tail: Tail
     ingest: Ingest
-    keys: Keys
+    gate: Gate
     token: str
     http: httpx.AsyncClient
+
+    @property
+    def keys(self) -> Keys:
+        return self.gate.keys
 
     async def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         kind = "content" if isinstance(body, bytes | str) else "json"
@@ -77,7 +84,8 @@ async def a_stack(
     keys = Keys(KeyStore(database), clock=clock, members=registry.membership)
     await tail.load()
     token = await keys.bootstrap() or ""
-    app = IngestRoutes(_nothing, ingest=ingest, keys=keys, traffic=Traffic(clock))
+    gate = Gate(keys, Limits(LimitStore(database), clock=clock), clock=clock)
+    app = IngestRoutes(_nothing, ingest=ingest, gate=gate, traffic=Traffic(clock))
     headers = {"Authorization": f"Bearer {token}"}
     transport = httpx.ASGITransport(app=app)
     async with (
@@ -85,7 +93,7 @@ async def a_stack(
         asyncio.TaskGroup() as tasks,
     ):
         loop = tasks.create_task(ingest.run())
-        yield Stack(clock, registry, head, latest, journal, tail, ingest, keys, token, http)
+        yield Stack(clock, registry, head, latest, journal, tail, ingest, gate, token, http)
         loop.cancel()
 
 

@@ -38,15 +38,17 @@ class Budget:
     own_points: Allowance | None = None
 
     def take(self, amount: int, now_s: float) -> Standing | None:
-        """Use what is held; None when more has to be taken first. Raises RateLimited."""
-        if self.left >= amount:
-            self.left -= amount
-            if not self.policy.per_s:
-                self.own.add(amount, now_s)
-            return self.standing(now_s)
-        if now_s < self.refused_until_s and amount >= self.refused_amount:
-            raise self.refusal(now_s)
-        return None
+        """Use what is held; None when it is not enough."""
+        if self.left < amount:
+            return None
+        self.left -= amount
+        if not self.policy.per_s:
+            self.own.add(amount, now_s)
+        return self.standing(now_s)
+
+    def is_used_up(self, amount: int, now_s: float) -> bool:
+        """Whether asking for more would be in vain."""
+        return now_s < self.refused_until_s and amount >= self.refused_amount
 
     def standing(self, now_s: float) -> Standing:
         reset_in_s = ceil(self.more_at_s - now_s)

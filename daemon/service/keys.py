@@ -15,6 +15,7 @@ from typing import Protocol
 from daemon.clock import Clock, as_datetime
 from daemon.domain import tellings
 from daemon.domain.access import GroupMembers, Principal, Session
+from daemon.domain.allowance import Allowance
 from daemon.domain.bearer import Claims, looks_like_one
 from daemon.domain.errors import (
     Busy,
@@ -46,6 +47,10 @@ CACHE_ENTRIES_MAX = 4_096
 # Look-ups at a time, so that a flood of forged keys leaves connections for other work, and those
 # that wait for them.
 LOOKUPS_MAX = 2
+# Look-ups a second of what turns out to be nothing: unknown keys are no load for the database.
+VAIN_LOOKUPS_PER_S = 50
+# Who was accepted in this time is looked up even so.
+KNOWN_FOR_S = 3_600.0
 LOOKUPS_WAITING_MAX = 256
 USE_NOTED_EVERY_S = 60.0
 
@@ -95,6 +100,8 @@ class Keys:
         self._refused: ExpiringCache[str] = ExpiringCache(clock, entries_max=CACHE_ENTRIES_MAX)
         self._lookups: dict[bytes, asyncio.Future[Principal | None]] = {}
         self._lookup_turn = asyncio.Semaphore(LOOKUPS_MAX)
+        self._vain_lookups = Allowance(VAIN_LOOKUPS_PER_S, VAIN_LOOKUPS_PER_S)
+        self._known: ExpiringCache[bool] = ExpiringCache(clock, entries_max=CACHE_ENTRIES_MAX)
         self._uses: dict[str, KeyUse] = {}
         self._noted_at_s: dict[str, float] = {}
         self._failures = FailureLog(clock)
@@ -181,11 +188,17 @@ class Keys:
     async def _look_up(
         self, digest: bytes, find: Callable[[], Awaitable[Found | None]]
     ) -> Principal | None:
+        is_known = self._known.get(digest) is not None
+        if not is_known and not self._vain_lookups.take(self._clock.monotonic_s()):
+            raise Busy("too many unknown credentials are being tried")
         async with self._lookup_turn:
             found = await find()
         if found is None or found[1] <= 0:
             self._refused.put(digest, "", lifetime_s=REFUSED_FOR_S)
             return None
+        if not is_known:
+            self._vain_lookups.give_back()
+        self._known.put(digest, True, lifetime_s=KNOWN_FOR_S)
         self._accepted.put(digest, found[0], lifetime_s=found[1])
         return found[0]
 

@@ -93,7 +93,8 @@ class Limits:
     def take_now(
         self, principal: Principal, rate_class: RateClass, *, amount: int = 1
     ) -> Standing | None:
-        """As `take`, without asking the database; None where it has to be asked."""
+        """As `take`, of what is held; None where the database has to be asked, or nothing is
+        left."""
         policy = self._policies.get((principal.tier, rate_class))
         if policy is None:
             return UNLIMITED
@@ -101,7 +102,7 @@ class Limits:
             # Who is exempt is known by the address, which is looked at on the long way.
             return None
         budget = self._budget(self._keys, principal.key_id, policy)
-        return self._take_now(budget, amount)
+        return budget.take(amount, self._clock.monotonic_s())
 
     async def take(
         self, principal: Principal, rate_class: RateClass, *, address: str, amount: int = 1
@@ -119,20 +120,14 @@ class Limits:
         subject = f"address {network_of(address)}"
         return await self._take(self._budget(self._addresses, subject, self._anonymous), 1)
 
-    def refuse_credential(self, address: str) -> Standing:
+    async def refuse_credential(self, address: str) -> Standing:
         """Count a credential that was refused; each process does so alone, so that wrong ones
         cost nothing more."""
         if not self.settings.refused_per_hour or self.is_exempt(address):
             return UNLIMITED
         subject = f"address {network_of(address)}"
         budget = self._budget(self._addresses, subject, self._wrong)
-        standing = self._take_now(budget, 1)
-        if standing is None:
-            budget.decide_alone(1, self._clock.monotonic_s())
-            standing = self._take_now(budget, 1)
-        budget.owed = 0
-        assert standing is not None
-        return standing
+        return await self._take(budget, 1)
 
     def give_back(self, principal: Principal, rate_class: RateClass) -> None:
         """What `take_now` counted last will be counted again."""
@@ -154,43 +149,54 @@ class Limits:
         budgets.move_to_end(name)
         return budget
 
-    def _take_now(self, budget: Budget, amount: int) -> Standing | None:
-        try:
-            return budget.take(amount, self._clock.monotonic_s())
-        except RateLimited as error:
-            self._note(budget, error)
-            raise
-
     async def _take(self, budget: Budget, amount: int) -> Standing:
-        standing = self._take_now(budget, amount)
-        if standing is not None:
-            return standing
+        standing = budget.take(amount, self._clock.monotonic_s())
+        if standing is None:
+            standing = await self._take_more(budget, amount)
+        if standing is None:
+            error = budget.refusal(self._clock.monotonic_s())
+            self._note(budget, error)
+            raise error
+        return standing
+
+    async def _take_more(self, budget: Budget, amount: int) -> Standing | None:
+        """Take with what the database gives; one asks for all that wait."""
         if budget.turn is None:
             budget.turn = asyncio.Lock()
         budget.waiting += amount
         try:
-            # One asks for all that wait.
             async with budget.turn:
-                standing = self._take_now(budget, amount)
-                if standing is None:
+                now_s = self._clock.monotonic_s()
+                standing = budget.take(amount, now_s)
+                if standing is None and not budget.is_used_up(amount, now_s):
                     await self._replenish(budget, amount)
-                    standing = self._take_now(budget, amount)
+                    standing = budget.take(amount, self._clock.monotonic_s())
+                return standing
         finally:
             budget.waiting -= amount
             if not budget.waiting:
                 budget.turn = None
-        if standing is None:
-            raise budget.refusal(self._clock.monotonic_s())
-        return standing
+
+    def _may_ask(self, policy: Policy, now_s: float) -> bool:
+        match policy.rate_class:
+            case RateClass.REFUSED:
+                return False
+            case RateClass.ANONYMOUS:
+                return now_s >= self._away_until_s and self._asks.take(now_s)
+            case _:
+                return now_s >= self._away_until_s
 
     async def _replenish(self, budget: Budget, amount: int) -> None:
-        """Take more from the database; alone decide when it can't be asked."""
-        self._unsettled.add(budget)
+        """Take more from the database; decide alone when it can't be asked."""
         now_s = self._clock.monotonic_s()
-        is_key = budget.policy.rate_class is not RateClass.ANONYMOUS
-        if now_s < self._away_until_s or not (is_key or self._asks.take(now_s)):
+        if not self._may_ask(budget.policy, now_s):
             budget.decide_alone(amount, now_s)
+            if budget.policy.rate_class is RateClass.REFUSED:
+                budget.owed = 0
+            else:
+                self._unsettled.add(budget)
             return
+        self._unsettled.add(budget)
         taking = budget.taking(amount)
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):

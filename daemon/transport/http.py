@@ -23,8 +23,8 @@ from daemon.transport.ingest import IngestRoutes
 from daemon.transport.internal_calls import InternalCalls
 from daemon.transport.methods import Methods
 from daemon.transport.paths import EncodedSlashMiddleware
-from daemon.transport.reception import StreamParts
 from daemon.transport.proxies import ClientAddress
+from daemon.transport.reception import StreamParts
 from daemon.transport.request_id import RequestIdMiddleware, request_id_of
 from daemon.transport.routes import (
     accounts,

@@ -3,7 +3,7 @@ that (contract 9.1: limits by address, authentication, limits by key)."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -24,9 +24,8 @@ _UNLIMITED = [
     (b"x-ratelimit-remaining", b"%d" % UNLIMITED_NUMBER),
     (b"x-ratelimit-reset", b"0"),
 ]
-UNLIMITED_LINES = b"".join(b"%b: %b\r\n" % pair for pair in _UNLIMITED)
 _STANDING = "standing"
-_QUERIES = ("/query",)
+_QUERY = "/query"
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -54,7 +53,7 @@ class Gate:
                 principal = await self.keys.authenticate(token, address=address)
             except Unauthenticated:
                 if token is not None:
-                    self._keep_now(scope, lambda: self.limits.refuse_credential(address))
+                    await self._keep(scope, self.limits.refuse_credential(address))
                 raise
         await self.charge(scope, principal, rate_class)
         return principal
@@ -62,11 +61,13 @@ class Gate:
     def enter_now(
         self, scope: Scope, principal: Principal, rate_class: RateClass, *, amount: int = 1
     ) -> bool:
-        """As `enter` for a credential that is known; False where the database has to be asked.
-        Raises RateLimited."""
-        take = self.limits.take_now
-        standing = self._keep_now(scope, lambda: take(principal, rate_class, amount=amount))
-        return standing is not None
+        """As `enter` for a credential that is known; False where the database has to be asked,
+        or nothing is left."""
+        standing = self.limits.take_now(principal, rate_class, amount=amount)
+        if standing is None:
+            return False
+        _state(scope)[_STANDING] = standing
+        return True
 
     async def charge(
         self, scope: Scope, principal: Principal, rate_class: RateClass, *, amount: int = 1
@@ -85,21 +86,17 @@ class Gate:
             _state(scope)[_STANDING] = error.standing
             raise
 
-    def _keep_now(self, scope: Scope, take: Callable[[], Standing | None]) -> Standing | None:
-        try:
-            standing = take()
-        except RateLimited as error:
-            _state(scope)[_STANDING] = error.standing
-            raise
-        if standing is not None:
-            _state(scope)[_STANDING] = standing
-        return standing
-
     def headers(self, scope: Scope) -> RawHeaders:
         """What the answer to a request says of its limit; nothing where there is none to speak
         of."""
         standing = _state(scope).get(_STANDING)
         return [] if standing is None else self.headers_of(standing)
+
+    def lines_of(self, standing: Standing) -> bytes:
+        """As `headers_of`, as they stand in an answer."""
+        if standing.policy is None:
+            return _UNLIMITED_LINES
+        return _lines(self.headers_of(standing))
 
     def headers_of(self, standing: Standing) -> RawHeaders:
         """The seed's X-RateLimit-*, whose reset is in seconds since 1970, and the fields of
@@ -118,6 +115,13 @@ class Gate:
         ]
 
 
+def _lines(headers: RawHeaders) -> bytes:
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
+
+
+_UNLIMITED_LINES = _lines(_UNLIMITED)
+
+
 @lru_cache(maxsize=64)
 def _policy_field(policy: Policy) -> bytes:
     unit = f';qu="{policy.unit}"' if policy.per_s else ""
@@ -126,7 +130,7 @@ def _policy_field(policy: Policy) -> bytes:
 
 def class_of(method: str, template: str) -> RateClass:
     """The budget of a route: reads have one, everything else another. Made once for each route."""
-    is_read = method in ("GET", "HEAD") or template.endswith(_QUERIES)
+    is_read = method in ("GET", "HEAD") or template.endswith(_QUERY)
     if template.startswith("/auth/"):
         is_read = False
     return RateClass.QUERY if is_read else RateClass.CONTROL

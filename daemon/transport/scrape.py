@@ -15,11 +15,12 @@ from starlette.responses import Response
 from daemon.service.figures import Figures
 from daemon.transport.auth import authenticate, token_of
 from daemon.transport.exposition import CONTENT_TYPE, exposition
+from daemon.transport.proxies import is_vouched_for
 from daemon.transport.routing import problem_response
 from daemon.transport.services import Services
 
 METRICS_PATH = "/metrics"
-# Who comes through a proxy has the proxy's address, which says nothing of them.
+# Who comes through a proxy that is not trusted has its address, which says nothing of them.
 _FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
@@ -45,7 +46,8 @@ def is_open_to(request: Request, figures: Figures) -> bool:
     """Whether the address alone is enough; a key that was sent is always looked at."""
     if token_of(request.scope["headers"]) is not None:
         return False
-    if request.client is None or any(name in request.headers for name in _FORWARDED):
+    is_proxied = any(name in request.headers for name in _FORWARDED)
+    if request.client is None or (is_proxied and not is_vouched_for(request.scope)):
         return False
     try:
         address = ip_address(request.client.host)
