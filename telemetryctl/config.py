@@ -16,7 +16,7 @@ CREDENTIAL_NAME = "telemetryctl-token"
 """The file below systemd's `$CREDENTIALS_DIRECTORY`."""
 TOKEN_CHARS_MAX = 8_192
 CREDENTIAL_COMMAND_TIMEOUT_S = 30
-FORMATS = ("table", "plain", "json", "jsonl", "csv")
+FORMATS = ("table", "plain", "json", "jsonl", "csv", "yaml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class CommonOptions:
     server: Annotated[str | None, typer.Option("--server", help="URL of the server.")] = None
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", help="table, plain, json, jsonl or csv."),
+        typer.Option("-o", "--output", help="table, plain, json, jsonl, csv or yaml."),
     ] = None
     fields: Annotated[
         str | None, typer.Option("--fields", help="Only these fields: a,b,tags.room.")

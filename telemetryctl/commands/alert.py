@@ -158,8 +158,8 @@ def _each(
 ) -> None:
     """Do it to one after the other; the failure says how many were done before it."""
     renderer = session.renderer
-    if len(alert_ids) > 1 and renderer.format == "json":
-        raise UsageFailure("several alerts are no JSON document", hint="-o jsonl")
+    if len(alert_ids) > 1 and renderer.is_document:
+        raise UsageFailure("several alerts are no document", hint="-o jsonl")
     for done, alert_id in enumerate(alert_ids):
         try:
             document = act(alert_id, note=note)
@@ -190,8 +190,8 @@ def watch(
 ) -> None:
     """Show open alerts, then each change of one as it comes."""
     renderer = session.renderer
-    if renderer.format == "json":
-        raise UsageFailure("a watch has no end, so it is no JSON document", hint="-o jsonl")
+    if renderer.is_document:
+        raise UsageFailure("a watch has no end, so it is no document", hint="-o jsonl")
     filters = chosen.filters(session)
     left = count
     for alert in _alerts(session, filters, is_new=is_new, until=Until(for_=for_)):

@@ -55,7 +55,7 @@ def apply(
     outcomes = list(carry_out(session.client, plan, is_forced=is_forced))
     rows = [outcome.shown() for outcome in outcomes]
     is_bare = session.renderer.format == "table" and not any("secret" in row for row in rows)
-    if session.renderer.format == "json":
+    if session.renderer.is_document:
         document = {"changes": rows, "unchanged": plan.unchanged}
         session.renderer.item(document, columns=COLUMNS)
     elif rows:

@@ -98,7 +98,7 @@ def stats(session: Session, *, device_id: DeviceId) -> None:
 def metrics(session: Session, *, device_id: DeviceId) -> None:
     """List the metrics that a device has sent."""
     document = session.client.device_metrics(device_id)
-    if session.renderer.format == "json":
+    if session.renderer.is_document:
         session.renderer.item(document, columns=())
         return
     rows = [{"device_id": device_id, "metric_name": name} for name in document["metrics"]]

@@ -58,7 +58,7 @@ def doctor(session: Session) -> None:
     warned = sum(one.state == WARN for one in found)
     if session.renderer.format == "table":
         session.console.write("\n".join(_lines(found)) + "\n")
-    elif session.renderer.format == "json":
+    elif session.renderer.is_document:
         document = {"failed": failed, "warnings": warned, "findings": [asdict(f) for f in found]}
         session.renderer.item(document, columns=COLUMNS)
     else:

@@ -59,7 +59,7 @@ def dump(
     elif output == "jsonl":
         session.console.write("".join(dump_json(found) + "\n" for found in documents))
     else:
-        from telemetryctl.files.yaml_text import dump_all
+        from telemetryctl.yaml_text import dump_all
 
         session.console.write(dump_all(documents))
 
@@ -92,7 +92,7 @@ def _documents(session: Session, kinds: Sequence[Kind], is_asked: bool) -> list[
 def _write_files(
     session: Session, folder: Path, documents: Sequence[dict[str, Any]], *, is_json: bool
 ) -> None:
-    from telemetryctl.files.yaml_text import dump_all
+    from telemetryctl.yaml_text import dump_all
 
     folder.mkdir(parents=True, exist_ok=True)
     for document in documents:

@@ -151,8 +151,8 @@ class Until:
 def tail(session: Session, *, chosen: Chosen, until: Until) -> None:
     """Show events as they come: each once, none missing, whatever happens to the connection."""
     renderer = session.renderer
-    if renderer.format == "json":
-        raise UsageFailure("a tail has no end, so it is no JSON document", hint="-o jsonl")
+    if renderer.is_document:
+        raise UsageFailure("a tail has no end, so it is no document", hint="-o jsonl")
     left = until.count
     for event in follow_events(session, chosen.filters(), until=until):
         if renderer.format == "table":

@@ -20,7 +20,7 @@ A context named by -c wins over TELEMETRYCTL_SERVER and TELEMETRYCTL_TOKEN.
 TELEMETRYCTL_SERVER     URL of the server, else http://127.0.0.1:8218
 TELEMETRYCTL_TOKEN      the key
 TELEMETRYCTL_CONTEXT    name of the context
-TELEMETRYCTL_OUTPUT     table, plain, json, jsonl or csv
+TELEMETRYCTL_OUTPUT     table, plain, json, jsonl, csv or yaml
 TELEMETRYCTL_TZ         utc, local or Area/City
 CREDENTIALS_DIRECTORY   systemd's; the key is its file telemetryctl-token
 XDG_CONFIG_HOME         config.toml and credentials.toml (0600) lie in telemetryctl/ below it
@@ -38,6 +38,7 @@ telemetryctl context show --origin  tells where each value comes from.
 -o json    one document, the API's own
 -o jsonl   one object a line
 -o csv     RFC 4180 with LF
+-o yaml    what json has, as YAML 1.2; of tail a document for each point
 
 --fields a,b,tags.room   chooses and orders; dots look inside
 -0                       ends records with NUL, for xargs -0

@@ -92,7 +92,7 @@ def _draw_again(session: Session, asked: Asked) -> None:
 def draw(session: Session, asked: Asked) -> None:
     """Print the values. Raises NothingThere after it when no device has any."""
     document = read(session, asked)
-    if session.renderer.format == "json":
+    if session.renderer.is_document:
         session.renderer.item(document, columns=COLUMNS)
     else:
         session.renderer.rows(rows_of(document), columns=COLUMNS)

@@ -77,7 +77,7 @@ def print_plan(session: Session, plan: Plan, effect: Effect | None) -> None:
     renderer = session.renderer
     rows = [change.shown() for change in plan.changes]
     match renderer.format:
-        case "json":
+        case "json" | "yaml":
             shown = None if effect is None else effect.shown()
             document = {"changes": rows, "unchanged": plan.unchanged, "effect": shown}
             renderer.item(document, columns=COLUMNS)

@@ -124,7 +124,7 @@ def query(
     }
     if is_drawn:
         count = _show_series(session, readers, window=window, every=every, show=show)
-    elif aggregations == [""] and session.renderer.format != "json":
+    elif aggregations == [""] and not session.renderer.is_document:
         count = _show_rows(session, readers[""])
     else:
         grid = Buckets(window.start, window.end, every) if every and bucket.fill else None
@@ -211,7 +211,7 @@ def _show_buckets(
             points = fill(points, buckets=grid, keeps_previous=keeps_previous)
         answers[aggregation] = points
     count = sum(map(len, answers.values()))
-    if session.renderer.format == "json":
+    if session.renderer.is_document:
         documents = {name: readers[name].document(points) for name, points in answers.items()}
         only = next(iter(documents.values())) if len(documents) == 1 else None
         session.renderer.listing(

@@ -169,7 +169,7 @@ def _print(session: Session, result: Mapping[str, Any], *, is_alerts: bool) -> N
     renderer, alerts = session.renderer, result["alerts"]
     if result["truncated"]:
         session.console.note(f"there are more alerts than the first {len(alerts):,}")
-    if renderer.format == "json":
+    if renderer.is_document:
         renderer.item(result, columns=())
     elif is_alerts:
         renderer.rows(alerts, columns=BACKTEST_ALERT_COLUMNS)

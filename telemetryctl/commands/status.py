@@ -55,7 +55,7 @@ def draw(session: Session) -> dict[str, Any]:
     """Print the screen, return the health. Raises TryLater after it when that is not good."""
     document = read(session)
     match session.renderer.format:
-        case "json":
+        case "json" | "yaml":
             session.renderer.item(document, columns=COLUMNS)
         case "table":
             session.console.write("\n".join(screen(document, width=terminal_width())) + "\n")

@@ -92,7 +92,7 @@ def _read(path: str) -> Iterator[tuple[Any, str]]:
 
 
 def _parsed(text: str, suffix: str, name: str) -> list[Any]:
-    from telemetryctl.files.yaml_text import NotYaml, load_all
+    from telemetryctl.yaml_text import NotYaml, load_all
 
     try:
         match suffix:

@@ -66,9 +66,13 @@ def cell_text(value: Any) -> str:
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
     """Return JSON text; plain ASCII when stdout can't carry more, so that nothing becomes `?`."""
-    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     separators = (",", ":") if indent is None else (",", ": ")
-    return json.dumps(value, ensure_ascii=not is_utf8, indent=indent, separators=separators)
+    return json.dumps(value, ensure_ascii=not is_utf8(), indent=indent, separators=separators)
+
+
+def is_utf8() -> bool:
+    """Whether stdout carries every character."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def escape_plain(text: str) -> str:

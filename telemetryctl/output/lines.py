@@ -53,6 +53,8 @@ def lines_of(renderer: Renderer, *, template: Callable[[Point], str] | None = No
         case "table":
             pretty = Pretty(console, renderer.zone, has_color=console.may_color(sys.stdout))
             return Lines(pretty.point, _nothing)
+        case "yaml":
+            return Lines(lambda point: renderer.item(point, columns=COLUMNS), _nothing)
     rows = _Rows(renderer)
     return Lines(rows.point, _nothing)
 

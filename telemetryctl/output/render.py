@@ -1,4 +1,4 @@
-"""Data as table, plain, json, jsonl or csv; drawing tables is left to output.table."""
+"""Data as table, plain, json, jsonl, csv or yaml; drawing tables is left to output.table."""
 
 import csv
 import io
@@ -15,6 +15,7 @@ from telemetryctl.output.cells import (
     cell_text,
     dump_json,
     escape_plain,
+    is_utf8,
     lookup,
     select,
 )
@@ -44,31 +45,36 @@ class Renderer:
         """The format in use: a table for eyes, tab-separated text for programs."""
         return self.format_name or ("table" if self.console.is_stdout_tty else "plain")
 
+    @property
+    def is_document(self) -> bool:
+        """Whether all of it is one document, in the shape of the API."""
+        return self.format in ("json", "yaml")
+
     def item(self, document: Row, *, columns: Sequence[Column]) -> None:
-        """Write one thing: JSON as the API gave it, a list of fields on a table."""
-        if self.format == "json":
-            self._json(select(document, self.fields) if self.fields else document)
+        """Write one thing: a document as the API gave it, a list of fields on a table."""
+        if self.is_document:
+            self._document(select(document, self.fields) if self.fields else document)
         elif self.format == "table":
             self._list_fields(document, columns=self._columns(columns))
         else:
             self.rows([document], columns=columns)
 
     def listing(self, document: Row, *, key: str, columns: Sequence[Column]) -> None:
-        """Write the list that a document holds at `key`; JSON is the whole document."""
-        if self.format == "json":
+        """Write the list that a document holds at `key`, or the whole document."""
+        if self.is_document:
             if self.fields:
                 rows = [select(row, self.fields) for row in document[key]]
                 document = {**document, key: rows}
-            self._json(document)
+            self._document(document)
         else:
             self.rows(document[key], columns=columns)
 
     def rows(self, rows: Iterable[Row], *, columns: Sequence[Column]) -> None:
-        """Write rows as they come, except for a table and JSON, which need all of them."""
+        """Write rows as they come, except for a table and a document, which need all of them."""
         columns = self._columns(columns)
         match self.format:
-            case "json":
-                self._json([select(r, self.fields) if self.fields else r for r in rows])
+            case "json" | "yaml":
+                self._document([select(r, self.fields) if self.fields else r for r in rows])
             case "jsonl":
                 for row in rows:
                     line = select(row, self.fields) if self.fields else row
@@ -102,7 +108,12 @@ class Renderer:
         known = {column.key: column for column in columns}
         return [known.get(field) or Column(field) for field in self.fields]
 
-    def _json(self, document: Any) -> None:
+    def _document(self, document: Any) -> None:
+        if self.format == "yaml":
+            from telemetryctl.yaml_text import dump_all
+
+            self.console.write(dump_all([document], is_ascii=not is_utf8()))
+            return
         indent = 2 if self.console.is_stdout_tty else None
         self.console.write(dump_json(document, indent=indent) + "\n")
 

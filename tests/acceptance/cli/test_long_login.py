@@ -56,12 +56,12 @@ def test_a_token_that_is_refused_half_way_is_renewed_and_nothing_is_missed(
     user = logged_in(daemon, tmp_path)
     top = watching(user, "top", "--interval", "1s", "-o", "jsonl")
     doors = {name: ("--transport", name, "-m", "m,ping") for name in ("ws", "sse", "poll")}
-    home = {"environ": user.environment()}
+    home = user.environment()
     try:
         with (
-            tailing(daemon, *doors["ws"], **home) as ws,
-            tailing(daemon, *doors["sse"], **home) as sse,
-            tailing(daemon, *doors["poll"], **home) as poll,
+            tailing(daemon, *doors["ws"], environ=home) as ws,
+            tailing(daemon, *doors["sse"], environ=home) as sse,
+            tailing(daemon, *doors["poll"], environ=home) as poll,
         ):
             tails = (ws, sse, poll)
             for tail in tails:

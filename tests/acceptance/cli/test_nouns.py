@@ -11,12 +11,24 @@ import pytest
 from command_line import CommandLine
 from daemons import DaemonProcess
 
+from telemetryctl.yaml_text import load_all
+
 
 def document(cli: CommandLine, *arguments: str) -> dict[str, Any]:
     result = cli.run(*arguments, "-o", "json")
     assert result.code == 0, result.err
     read: dict[str, Any] = json.loads(result.out)
     return read
+
+
+@pytest.mark.parametrize(
+    "line", ["whoami", "status", "device ls", "key ls", "metric ls", "rule ls", "channel ls"]
+)
+def test_yaml_is_what_json_is(cli: CommandLine, line: str) -> None:
+    shown = cli.run(*line.split(), "-o", "yaml")
+    [found] = load_all(shown.out)
+
+    assert (shown.code, set(found)) == (0, set(document(cli, *line.split())))
 
 
 class TestMetric:

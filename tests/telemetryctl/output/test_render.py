@@ -1,4 +1,4 @@
-"""Data as plain, json, jsonl, csv and table."""
+"""Data as plain, json, jsonl, csv, yaml and table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from telemetryctl.output.cells import Column, escape_plain, lookup
 from telemetryctl.output.console import Console, may_color
+from telemetryctl.output.lines import lines_of
 from telemetryctl.output.render import Renderer
+from telemetryctl.yaml_text import load_all
 
 COLUMNS = (Column("device_id"), Column("value"), Column("tags"))
 ROWS: list[dict[str, Any]] = [
@@ -177,3 +179,35 @@ def test_colour_follows_flag_then_environment_then_terminal(
     mode: str, is_tty: bool, environ: dict[str, str], expected: bool
 ) -> None:
     assert may_color(mode, is_tty=is_tty, environ=environ) is expected
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@given(rows=st.lists(st.dictionaries(st.text(), ANY_JSON, max_size=3), max_size=3))
+def test_yaml_says_what_json_says(rows: list[dict[str, Any]]) -> None:
+    [found] = load_all(rendered(rows, "yaml"))
+
+    assert found == json.loads(rendered(rows, "json"))
+
+
+def test_yaml_of_one_thing_is_the_document_itself() -> None:
+    sink = Sink()
+    Renderer(sink, format_name="yaml").item({"on": "no", "level": "1e3"}, columns=COLUMNS)
+
+    assert sink.text.getvalue() == "---\n'on': 'no'\nlevel: '1e3'\n"
+
+
+def test_yaml_of_points_is_a_document_each() -> None:
+    sink = Sink()
+    lines = lines_of(Renderer(sink, format_name="yaml"))
+    for row in ROWS[:2]:
+        lines.point(row)
+    lines.finish("e-1")
+
+    assert list(load_all(sink.text.getvalue())) == ROWS[:2]

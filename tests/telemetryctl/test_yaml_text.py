@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetryctl.files.yaml_text import NotYaml, dump_all, load_all
+from telemetryctl.yaml_text import NotYaml, dump_all, load_all
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 VALUES = st.recursive(

@@ -76,13 +76,13 @@ def _reason(error: Exception) -> str:
     return str(said) if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {said}"
 
 
-def dump_all(documents: Iterable[Any]) -> str:
+def dump_all(documents: Iterable[Any], *, is_ascii: bool = False) -> str:
     """Return documents that readers of either version of YAML read alike."""
-    return "".join(_dumped(document) for document in documents)
+    return "".join(_dumped(document, is_readable=not is_ascii) for document in documents)
 
 
-def _dumped(document: Any) -> str:
-    text = _written(document, is_readable=True)
+def _dumped(document: Any, *, is_readable: bool) -> str:
+    text = _written(document, is_readable=is_readable)
     # PyYAML folds U+0085 away when it writes it as it is.
     return text if list(load_all(text)) == [document] else _written(document, is_readable=False)
 
