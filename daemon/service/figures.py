@@ -22,6 +22,7 @@ from daemon.store.figures import FigureStore, StoreFigures
 Source = Callable[[], Iterable[Figure]]
 Numbers = Callable[[], Mapping[str, Any]]
 
+CONNECTION_ENDS = ("connect", "header", "body", "write", "idle", "full", "address")
 LOOK_EVERY_S = 30.0
 WATCH_EVERY_S = 1.0
 
@@ -190,6 +191,23 @@ def of_alerts(numbers: Numbers) -> Source:
             "telemetry_notification_queue_length",
             "Notifications that wait to be sent.",
             now.get("notifications_pending", 0),
+        )
+
+    return read
+
+
+def of_connections(numbers: Numbers) -> Source:
+    """Connections of clients, and those that were ended because they asked too much."""
+
+    def read() -> Iterable[Figure]:
+        now = numbers()
+        yield gauge("telemetry_http_connections", "Open, streams among them.", now["open"])
+        yield Figure(
+            "telemetry_http_connections_ended_total",
+            FigureKind.COUNTER,
+            "Connections that were too slow (connect, header, body, write, idle), or too many "
+            "(full, address).",
+            _by("reason", {one: now.get(one, 0) for one in CONNECTION_ENDS}),
         )
 
     return read

@@ -3,12 +3,13 @@ bound."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
 from typing import Any, cast
 
@@ -16,6 +17,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from daemon.domain.errors import DomainError
+from daemon.transport.connections import (
+    TURNED_AWAY_MAX,
+    ConnectionBounds,
+    Connections,
+    TurnedAway,
+    refusal,
+)
+from daemon.transport.patience import Patience
 from daemon.transport.quick_points import QuickConnection, QuickPoints
 from daemon.transport.security_headers import ON_EVERY_ANSWER
 from daemon.transport.sse import TRANSPORT
@@ -31,7 +40,58 @@ _BPF_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 
 class HttpProtocol(QuickConnection):
-    """HTTP/1.1 that shows an application its connection: to bound what it holds, and to cut it."""
+    """HTTP/1.1 that shows an application its connection: to bound what it holds, and to cut it.
+
+    How long it may keep the server waiting is looked at by `walks`, which also count it.
+    """
+
+    def __init__(self, *arguments: Any, walks: Connections | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._walks = walks
+        self._patience = Patience()
+        self._address = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        walks = self._walks
+        if walks is None:
+            return
+        address = self.client[0] if self.client else ""
+        reason = walks.enter(address)
+        if reason is None:
+            self._address = address
+            return
+        walks.ended[reason] += 1
+        self.connections.discard(self)
+        if walks.turned_away < TURNED_AWAY_MAX:
+            transport.set_protocol(TurnedAway(walks, transport))
+        else:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._address and self._walks is not None:
+            self._walks.leave(self._address)
+            self._address = ""
+        super().connection_lost(exc)
+
+    def overdue(self, now_s: float, bounds: ConnectionBounds) -> str | None:
+        return self._patience.overdue(self, now_s, bounds)
+
+    def end(self, reason: str) -> None:
+        """408 where an answer is still owed for a request that did not come; else just the end."""
+        self._held = None
+        cycle, transport = self.cycle, self.transport
+        if reason == "write":
+            transport.abort()
+            return
+        is_unanswered = reason == "header" or (reason == "body" and not cycle.response_started)
+        if is_unanswered and not transport.is_closing():
+            transport.write(refusal(408, headers=self.server_state.default_headers))
+        if reason == "body" and not cycle.response_complete:
+            # Whoever waits for the body hears that the client is gone.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -40,12 +100,19 @@ class HttpProtocol(QuickConnection):
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over; the parser leads back here, and nobody else takes it away."""
         super().handle_websocket_upgrade()
+        upgraded = self.transport.get_protocol()
+        if isinstance(upgraded, WebSocketProtocol) and self._walks is not None:
+            # It is counted until it is gone; this object is not needed so long.
+            upgraded.on_gone = partial(self._walks.leave, self._address)
+            self._address = ""
         self.parser = None  # type: ignore[assignment]  # as uvicorn does when it is lost
 
 
 class Server(uvicorn.Server):
     """Serves until `should_exit`; the daemon handles signals itself, so that draining is in one
-    place."""
+    place. Its `walks` are over its connections; somebody else does them."""
+
+    walks: Connections
 
     def say_goodbye(self) -> None:
         """Take no more connections, and close each open one with its next answer.
@@ -145,15 +212,20 @@ def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:
 
 
 def make_server(
-    app: ASGIApp, *, drain_timeout_s: float, points: QuickPoints | None = None
+    app: ASGIApp,
+    *,
+    drain_timeout_s: float,
+    points: QuickPoints | None = None,
+    bounds: ConnectionBounds | None = None,
+    is_exempt: Callable[[str], bool] = lambda _: False,
 ) -> Server:
     """A server for `serve(sockets=[...])`; on exit it waits `drain_timeout_s` for answers under
-    way. With `points`, plain ones do not go through the app."""
-    return Server(
+    way. With `points`, plain ones do not go through the app. `is_exempt` tells the addresses that
+    may have any number of connections."""
+    made = Server(
         uvicorn.Config(
             app,
             interface="asgi3",
-            http=cast(Any, partial(HttpProtocol, points=points)),
             ws=WebSocketProtocol,
             ws_max_size=MESSAGE_BYTES_MAX,
             ws_per_message_deflate=False,
@@ -169,3 +241,8 @@ def make_server(
             backlog=BACKLOG,
         )
     )
+    made.walks = Connections(
+        made.server_state.connections, bounds or ConnectionBounds(), is_exempt=is_exempt
+    )
+    made.config.http = cast(Any, partial(HttpProtocol, points=points, walks=made.walks))
+    return made

@@ -14,6 +14,7 @@ from daemon.service.streams import Stream
 from daemon.transport import origin
 from daemon.transport.auth import address_of
 from daemon.transport.errors import ErrorAnswer, answer_of
+from daemon.transport.patience import LONG_LIVED
 from daemon.transport.problems import problem
 from daemon.transport.reception import Reception
 from daemon.transport.request_id import request_id_of
@@ -57,6 +58,7 @@ class SseDoor:
             return
         began_s = self._parts.clock.monotonic_s()
         tune(transport)
+        scope["extensions"][LONG_LIVED] = True
         try:
             headers = [*HEADERS, _id_header(scope)]
             await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -106,6 +106,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.logger = _QUIET
         self.conn.debug = False
         self.on_clear: Callable[[], None] = _nothing
+        self.on_gone: Callable[[], None] = _nothing
         self.connection: Connection | None = None
         self.close_code: int | None = None
         """The code that this side closed with."""
@@ -193,6 +194,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.on_gone()
         if self._abort_timer is not None:
             self._abort_timer.cancel()
             self._abort_timer = None
