@@ -45,6 +45,7 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
         figures.of_alerts(lambda: services.alerts.numbers() | parts.notifier.numbers()),
         figures.of_database(services.health.details),
         figures.of_leaders(leaders),
+        figures.of_limits(services.limits.refused),
         figures.of_removed(parts.housekeeping.removed),
         watch.read,
         stored.read,

@@ -213,6 +213,23 @@ def of_connections(numbers: Numbers) -> Source:
     return read
 
 
+def of_limits(refused: Mapping[tuple[str, str], int]) -> Source:
+    """Requests over a limit, by the class of the budget and the tier of who asked."""
+
+    def read() -> Iterable[Figure]:
+        yield Figure(
+            "telemetry_rate_limited_total",
+            FigureKind.COUNTER,
+            "Requests that were answered 429.",
+            [
+                ((("class", rate_class), ("tier", tier)), float(count))
+                for (rate_class, tier), count in refused.items()
+            ],
+        )
+
+    return read
+
+
 def of_leaders(leaders: Mapping[str, Callable[[], bool]]) -> Source:
     """Which work of the fleet this process does."""
 

@@ -145,7 +145,8 @@ class Limits:
         if budget is None or budget.policy != policy:
             budget = budgets[name] = Budget(subject, policy, left_over=policy.limit)
             if len(budgets) > ENTRIES_MAX:
-                budgets.popitem(last=False)
+                _, forgotten = budgets.popitem(last=False)
+                self._unsettled.discard(forgotten)
         budgets.move_to_end(name)
         return budget
 
@@ -228,10 +229,10 @@ class Limits:
                 continue
             if is_last or now_s - budget.taken_at_s >= IDLE_S:
                 budget.hand_back()
-            if budget.owed:
+            if budget.owed and self._may_ask(budget.policy, now_s):
                 due.append((budget, Taking(budget.subject, budget.policy, owed=budget.owed)))
                 budget.owed = 0
-            if not budget.left:
+            if not (budget.left or budget.owed):
                 self._unsettled.discard(budget)
         if not due:
             return

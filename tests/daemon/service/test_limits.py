@@ -1,0 +1,230 @@
+"""What a process does with the budgets it shares: asks seldom, gives back, and counts alone when
+nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import Sequence
+from ipaddress import ip_network
+
+import pytest
+
+from daemon.clock import ManualClock, SystemClock
+from daemon.domain.access import Principal
+from daemon.domain.budgets import UNLIMITED, RateClass, TierNumbers
+from daemon.domain.errors import RateLimited
+from daemon.service import limits as limits_module
+from daemon.service.limits import Limits, LimitSettings
+from daemon.store.limits import Grant, LimitStore, Taking
+from daemon.store.pool import Database
+
+pytestmark = pytest.mark.anyio
+
+FREE = Principal("key_1", "free", frozenset({"read"}), "free")
+PRO = Principal("key_2", "pro", frozenset({"read"}), "pro")
+ENTERPRISE = Principal("key_3", "enterprise", frozenset({"read"}), "enterprise")
+SETTINGS = LimitSettings(
+    {
+        "free": TierNumbers(query_per_hour=20, control_per_hour=5, points_per_s=10),
+        "pro": TierNumbers(query_per_hour=1_000, control_per_hour=50, points_per_s=1_000),
+    },
+    anonymous_per_hour=3,
+    refused_per_hour=5,
+)
+HERE = "192.0.2.1"
+
+
+class CountingStore(LimitStore):
+    """The real one; it says how often it was asked."""
+
+    asked = 0
+
+    async def take(self, taking: Taking) -> Grant:
+        self.asked += 1
+        return await super().take(taking)
+
+    async def settle(self, takings: Sequence[Taking]) -> None:
+        self.asked += len(takings)
+        await super().settle(takings)
+
+
+def a_process(database: Database, settings: LimitSettings = SETTINGS) -> tuple[Limits, ManualClock]:
+    clock = ManualClock(SystemClock().now_us())
+    return Limits(CountingStore(database), clock=clock, settings=settings), clock
+
+
+def asked(limits: Limits) -> int:
+    store = limits._store
+    assert isinstance(store, CountingStore)
+    return store.asked
+
+
+async def accepted(limits: Limits, principal: Principal, times: int) -> int:
+    """How many of so many queries at once are let in."""
+
+    async def ask() -> bool:
+        try:
+            await limits.take(principal, RateClass.QUERY, address=HERE)
+        except RateLimited:
+            return False
+        return True
+
+    return sum(await asyncio.gather(*(ask() for _ in range(times))))
+
+
+async def test_500_at_once_get_no_more_than_the_limit(database: Database) -> None:
+    limits, _ = a_process(database)
+
+    assert await accepted(limits, FREE, 500) == 20
+    assert asked(limits) < 10
+
+
+async def test_processes_share_one_budget(database: Database) -> None:
+    processes = [a_process(database)[0] for _ in range(4)]
+
+    found = await asyncio.gather(*(accepted(limits, PRO, 400) for limits in processes))
+
+    assert 950 <= sum(found) <= 1_050
+
+
+async def test_the_database_is_asked_for_a_hundredth_at_a_time(database: Database) -> None:
+    limits, _ = a_process(database)
+    for _ in range(500):
+        await limits.take(PRO, RateClass.QUERY, address=HERE)
+
+    assert asked(limits) <= 55
+
+
+async def test_who_has_no_limit_is_never_asked_for(database: Database) -> None:
+    limits, _ = a_process(database)
+
+    assert limits.take_now(ENTERPRISE, RateClass.INGEST, amount=100_000) is UNLIMITED
+    assert await limits.take(ENTERPRISE, RateClass.QUERY, address=HERE) is UNLIMITED
+    assert asked(limits) == len(limits) == 0
+
+
+async def test_what_is_used_up_is_not_asked_for_again_at_once(database: Database) -> None:
+    limits, clock = a_process(database)
+    await accepted(limits, FREE, 30)
+    before = asked(limits)
+    await accepted(limits, FREE, 1_000)
+    assert asked(limits) == before
+
+    clock.advance_s(11)
+    await accepted(limits, FREE, 1_000)
+    assert asked(limits) == before + 1
+    assert limits.refused["query", "free"] == 10 + 2_000
+
+
+async def test_an_idle_process_gives_back_what_it_took(database: Database) -> None:
+    (idle, clock), (busy, _) = a_process(database), a_process(database)
+    await idle.take(PRO, RateClass.QUERY, address=HERE)
+    clock.advance_s(6)
+    await idle.settle()
+    before = asked(idle)
+    await idle.settle()
+
+    assert await accepted(busy, PRO, 1_200) == 999
+    assert asked(idle) == before
+
+
+async def test_a_process_that_ends_gives_back_at_once(database: Database) -> None:
+    (idle, _), (busy, _) = a_process(database), a_process(database)
+    await idle.take(PRO, RateClass.QUERY, address=HERE)
+    await idle.settle(is_last=True)
+
+    assert await accepted(busy, PRO, 1_200) == 999
+
+
+async def test_without_the_database_each_process_keeps_the_limit_alone(dsn: str) -> None:
+    away = Database(dsn)
+    limits, clock = a_process(away)
+
+    assert await accepted(limits, FREE, 100) == 20
+    assert await accepted(limits, FREE, 100) == 0
+    clock.advance_s(3_640)
+    assert await accepted(limits, FREE, 100) == 20
+
+
+async def test_what_was_let_in_alone_is_told_when_the_database_is_back(dsn: str) -> None:
+    database = Database(dsn)
+    (limits, clock), (other, _) = a_process(database), a_process(database)
+    assert await accepted(limits, FREE, 15) == 15
+    await database.open()
+    try:
+        clock.advance_s(6)
+        await limits.settle()
+
+        assert await accepted(other, FREE, 100) == 5
+    finally:
+        await database.close()
+
+
+async def test_points_are_counted_by_number_and_come_back(database: Database) -> None:
+    limits, _ = a_process(database)
+
+    async def send(points: int) -> None:
+        await limits.take(FREE, RateClass.INGEST, address=HERE, amount=points)
+
+    await send(60)
+    await send(40)
+    with pytest.raises(RateLimited) as refused:
+        await send(50)
+
+    assert refused.value.retry_after_s == 5
+    assert refused.value.standing is not None
+    assert refused.value.standing.policy is not None
+    assert refused.value.standing.policy.limit == 100
+
+
+async def test_a_body_larger_than_the_bucket_passes_when_it_is_full(database: Database) -> None:
+    limits, _ = a_process(database)
+    await limits.take(FREE, RateClass.INGEST, address=HERE, amount=1_000)
+
+    with pytest.raises(RateLimited) as refused:
+        await limits.take(FREE, RateClass.INGEST, address=HERE)
+    assert 85 <= refused.value.retry_after_s <= 91
+
+
+async def test_an_address_is_limited_by_its_network(database: Database) -> None:
+    limits, _ = a_process(database)
+    for last in range(3):
+        await limits.take_of_address(f"2001:db8::{last}")
+    with pytest.raises(RateLimited):
+        await limits.take_of_address("2001:db8::ffff")
+
+    await limits.take_of_address("2001:db8:0:1::1")
+
+
+async def test_nobody_in_an_exempt_network_is_limited(database: Database) -> None:
+    settings = LimitSettings(SETTINGS.tiers, 3, 5, (ip_network("192.0.2.0/24"),))
+    limits, _ = a_process(database, settings)
+
+    assert await accepted(limits, FREE, 100) == 100
+    for _ in range(10):
+        assert await limits.take_of_address("192.0.2.77") is UNLIMITED
+        assert await limits.refuse_credential("192.0.2.77") is UNLIMITED
+
+
+async def test_a_million_addresses_need_neither_memory_nor_the_database(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits_module, "ENTRIES_MAX", 1_000)
+    limits, clock = a_process(database)
+    before = asked(limits)
+    tracemalloc.start()
+    try:
+        for number in range(5_000):
+            address = f"2001:db8:{number:x}::1"
+            await limits.take_of_address(address)
+            await limits.refuse_credential(address)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(limits) == 1_000
+    # For the 10,000 that are remembered in earnest.
+    assert size * 10 < 20_000_000
+    assert asked(limits) - before <= limits_module.ADDRESSES_ASKED_PER_S
+    clock.advance_s(1)

@@ -1,0 +1,121 @@
+"""Budgets in the database: what all daemons together may take, counted as one process would."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from daemon.domain.budgets import Policy, RateClass
+from daemon.domain.sliding_window import SLOT_S, SlidingWindow
+from daemon.store.limits import LimitStore, Taking
+from daemon.store.pool import Database
+
+pytestmark = pytest.mark.anyio
+HOURLY = Policy(RateClass.QUERY, "free", 20)
+POINTS = Policy(RateClass.INGEST, "free", 100, 10)
+
+
+@pytest.fixture
+def store(database: Database) -> LimitStore:
+    return LimitStore(database)
+
+
+async def pass_time(database: Database, slots: int) -> None:
+    """Let what was taken be so many half minutes older."""
+    async with database.connection("control") as connection:
+        await connection.execute(
+            "update telemetry.budget set slots = array(select s - $1::int4 from unnest(slots) s),"
+            " changed_at = changed_at - make_interval(secs => 30 * $1::int4)",
+            slots,
+        )
+
+
+async def slot_now(database: Database) -> int:
+    async with database.connection("control") as connection:
+        return int(
+            await connection.fetchval("select extract(epoch from clock_timestamp())::int8 / 30")
+        )
+
+
+async def test_the_budget_is_given_once_however_many_ask(store: LimitStore) -> None:
+    grants = await asyncio.gather(
+        *(store.take(Taking("key_1", HOURLY, need=1, want=1)) for _ in range(50))
+    )
+
+    assert sum(grant.granted for grant in grants) == 20
+    assert min(grant.left_over for grant in grants) == 0
+    assert all(3_590 <= grant.wait_s <= 3_630 for grant in grants)
+
+
+async def test_budgets_of_other_keys_and_classes_are_others(store: LimitStore) -> None:
+    control = Policy(RateClass.CONTROL, "free", 20)
+    await store.take(Taking("key_1", HOURLY, want=20))
+
+    assert (await store.take(Taking("key_2", HOURLY, want=20))).granted == 20
+    assert (await store.take(Taking("key_1", control, want=20))).granted == 20
+    assert (await store.take(Taking("key_1", HOURLY, want=20))).granted == 0
+
+
+async def test_it_counts_as_the_sliding_window_does(store: LimitStore, database: Database) -> None:
+    for _ in range(3):
+        window, now_s, chance = SlidingWindow(), 30_000_000.0, random.Random(7)
+        began = await slot_now(database)
+        found, expected = [], []
+        for turn in range(60):
+            want, slots = chance.randint(0, 6), chance.choice([0, 0, 1, 10, 60, 119, 120, 121])
+            grant = await store.take(Taking(f"key_{began}", HOURLY, want=want))
+            granted = min(want, HOURLY.limit - window.used(now_s))
+            window.add(granted, now_s)
+            found.append((turn, grant.granted, grant.left_over))
+            expected.append((turn, granted, HOURLY.limit - window.used(now_s)))
+            await pass_time(database, slots)
+            now_s += slots * SLOT_S
+        if await slot_now(database) == began:
+            break
+
+    assert found == expected
+
+
+async def test_what_is_given_back_is_there_for_others(
+    store: LimitStore, database: Database
+) -> None:
+    await store.take(Taking("key_1", HOURLY, want=5))
+    await pass_time(database, 2)
+    await store.take(Taking("key_1", HOURLY, want=15))
+    await store.settle([Taking("key_1", HOURLY, owed=-17)])
+
+    grant = await store.take(Taking("key_1", HOURLY, want=20))
+    assert grant.granted == 17
+
+
+async def test_what_was_let_in_without_asking_is_counted_afterwards(store: LimitStore) -> None:
+    await store.take(Taking("key_1", HOURLY, want=15))
+    grant = await store.take(Taking("key_1", HOURLY, want=3, owed=10))
+
+    assert (grant.granted, grant.left_over) == (0, 0)
+
+
+async def test_points_come_back_with_time(store: LimitStore, database: Database) -> None:
+    first = await store.take(Taking("key_1", POINTS, need=100, want=100))
+    second = await store.take(Taking("key_1", POINTS, need=50, want=50))
+    await pass_time(database, 1)
+    third = await store.take(Taking("key_1", POINTS, need=50, want=500))
+
+    assert (first.granted, second.granted, third.granted) == (100, 0, 100)
+    assert 4.5 <= second.wait_s <= 5
+    assert 9.5 <= third.wait_s <= 10
+
+
+async def test_more_than_the_bucket_holds_is_taken_from_a_full_one_and_paid_for_later(
+    store: LimitStore, database: Database
+) -> None:
+    large = Taking("key_1", POINTS, need=400, want=400)
+    assert (await store.take(large)).granted == 400
+    await pass_time(database, 1)
+
+    grant = await store.take(Taking("key_1", POINTS, need=1, want=1))
+    assert grant.granted == 0
+    assert grant.wait_s == pytest.approx(0.1, abs=0.2)
+    assert (await store.take(large)).granted == 0
