@@ -1,4 +1,4 @@
-"""Wires the parts of one daemon: which service stands on which store and which memory view."""
+"""Wires the parts of one daemon: its loops, its memory views, and what it is configured to."""
 
 from __future__ import annotations
 
@@ -22,57 +22,33 @@ from daemon.live.dispatch import HubLimits
 from daemon.live.head import Head
 from daemon.live.hub import Hub
 from daemon.live.latest import Latest
-from daemon.live.presence import Presence
 from daemon.live.registry import Registry
 from daemon.live.ring import Ring, RingLimits
 from daemon.live.traffic import Traffic
 from daemon.live.views import Views
-from daemon.service.administration import Administration
-from daemon.service.alerting import make_alerting
 from daemon.service.catalog import Catalog
 from daemon.service.catch_up import CatchUp
-from daemon.service.devices import Devices
 from daemon.service.evaluating import EVALUATOR, Evaluating
-from daemon.service.events import Events
-from daemon.service.group_states import GroupStates
-from daemon.service.groups import Groups
-from daemon.service.health import Health
 from daemon.service.history import History
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.intake import Intake, IntakeNumbers
 from daemon.service.issuers import IssuerSettings
-from daemon.service.keys import Keys
-from daemon.service.limits import Limits, LimitSettings
-from daemon.service.logins import make_sessions, session_settings, signing_secrets
-from daemon.service.metrics import Metrics
-from daemon.service.rates import Rates
-from daemon.service.reads import make_reads
+from daemon.service.limits import LimitSettings
+from daemon.service.logins import session_settings, signing_secrets
 from daemon.service.relaying import RELAY, Relaying
 from daemon.service.retention import Keep, Retention
 from daemon.service.secret_box import secret_box
 from daemon.service.sessions import SessionSettings
-from daemon.service.stats import Stats
 from daemon.service.stream_limits import StreamLimits
 from daemon.service.streams import Streams
-from daemon.service.subscriptions import Subscriptions
 from daemon.service.tail import Tail
-from daemon.service.tickets import Tickets
-from daemon.store.devices import DeviceStore
+from daemon.services import make_services
 from daemon.store.evaluation import EvaluationStore
 from daemon.store.events import EventStore
-from daemon.store.groups import GroupStore
-from daemon.store.health import HealthStore
 from daemon.store.journal import JournalStore
-from daemon.store.keys import KeyStore
-from daemon.store.limits import LimitStore
-from daemon.store.metrics import MetricStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
-from daemon.store.stats import StatsStore
-from daemon.store.subscriptions import SubscriptionStore
-from daemon.store.tickets import TicketStore
-from daemon.transport.access_log import AccessLog, LogWish
-from daemon.transport.limits import Gate
+from daemon.transport.access_log import LogWish
 from daemon.transport.reception import StreamParts
 from daemon.transport.services import Services
 from daemon.workers.evaluator import Evaluator
@@ -249,78 +225,6 @@ def _session_settings(config: Config) -> SessionSettings:
         issuers=issuers,
         access_life=section.access_life,
         session_life=section.session_life,
-    )
-
-
-def make_services(
-    database: Database, *, tail: Tail, telling: Telling, clock: Clock, port: int
-) -> Services:
-    """What routes call, over the views of this tail."""
-    traffic = Traffic(clock)
-    reads, membership = make_reads(database, tail=tail, clock=clock), tail.registry.membership
-    group_store = GroupStore(database)
-    groups = Groups(group_store, membership=membership, clock=clock)
-    keys = Keys(KeyStore(database), clock=clock, members=membership)
-    limits = Limits(LimitStore(database), clock=clock)
-    sessions = make_sessions(database, keys=keys, clock=clock)
-    alerting = make_alerting(database, tail=tail, ledger=telling.ledger, clock=clock)
-    return Services(
-        clock=clock,
-        traffic=traffic,
-        access=AccessLog(traffic, clock),
-        keys=keys,
-        limits=limits,
-        gate=Gate(keys, limits, clock=clock),
-        metrics=Metrics(MetricStore(database), clock=clock, registry_reload=tail.reload_catalog),
-        devices=_devices(database, tail, groups, clock),
-        groups=groups,
-        group_states=GroupStates(group_store, groups=groups, latest=reads.latest),
-        rules=alerting.rules,
-        alerts=alerting.alerts,
-        channels=telling.channels,
-        silences=telling.silences,
-        ledger=telling.ledger,
-        watches=alerting.watches,
-        explaining=alerting.explaining,
-        backtests=alerting.backtests,
-        jobs=alerting.jobs,
-        events=Events(EventStore(database), clock=clock, tail=tail),
-        stats=_stats(database, tail, traffic, clock),
-        rates=Rates(tail, traffic=traffic, clock=clock),
-        health=Health(HealthStore(database), clock=clock, traffic=traffic),
-        reads=reads,
-        subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
-        administration=Administration(database, clock=clock),
-        tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
-        sessions=sessions,
-        port=port,
-    )
-
-
-def _devices(database: Database, tail: Tail, groups: Groups, clock: Clock) -> Devices:
-    """Deleting one changes the catalogue and the groups."""
-
-    async def reload_all() -> None:
-        await tail.reload_catalog()
-        await groups.refresh()
-
-    return Devices(
-        DeviceStore(database),
-        clock=clock,
-        presence=Presence(tail.registry, tail.latest),
-        membership=tail.registry.membership,
-        registry_reload=reload_all,
-    )
-
-
-def _stats(database: Database, tail: Tail, traffic: Traffic, clock: Clock) -> Stats:
-    return Stats(
-        StatsStore(database),
-        clock=clock,
-        registry=tail.registry,
-        head=tail.head,
-        presence=Presence(tail.registry, tail.latest),
-        traffic=traffic,
     )
 
 

@@ -18,10 +18,10 @@ from daemon.domain.kinds import Kind
 from daemon.live.head import Head
 from daemon.live.latest import Latest
 from daemon.live.registry import Registry
-from daemon.parts import make_services
 from daemon.service.secret_box import SecretBox
 from daemon.service.sessions import SessionSettings
 from daemon.service.tail import Tail
+from daemon.services import make_services
 from daemon.store.journal import JournalStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
