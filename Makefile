@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 WORKERS ?= auto
 
-.PHONY: help demo run test bench lint format manual clean
+.PHONY: help demo run test bench lint format manual openapi vendor clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,6 +51,12 @@ format: $(TEST_STAMP)  ## put imports and lines in order
 
 manual: $(STAMP)  ## write man/ and docs/cli.md anew from the commands and settings
 	@$(BIN)/python -m man.generate
+
+openapi: $(STAMP)  ## write docs/openapi.json anew from the routes
+	@$(BIN)/python deploy/write_openapi.py
+
+vendor: $(STAMP)  ## fetch the pinned Swagger UI and ReDoc anew (needs npm)
+	@$(BIN)/python deploy/vendor_docs.py
 
 clean:  ## remove what the calls above made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

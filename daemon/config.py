@@ -101,6 +101,7 @@ class Http(Section):
     """What the interface over HTTP allows."""
 
     cors_origins: tuple[Origin, ...] = ()
+    docs: bool = True
     header_timeout: Duration = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1))
     body_timeout: Duration = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     write_timeout: Duration = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))

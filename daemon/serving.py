@@ -85,7 +85,9 @@ async def run(
     """Serve until `stop`; then drain, and end every loop."""
     company = company or Company()
     services = parts.services
-    app = build_app(services, ingest=parts.ingest, streams=parts.streams)
+    app = build_app(
+        services, ingest=parts.ingest, streams=parts.streams, docs=parts.config.http.docs
+    )
     points = QuickPoints(parts.ingest, services.gate, services.access, services.proxies)
     server = make_server(
         app,

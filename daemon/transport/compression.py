@@ -10,7 +10,7 @@ import asyncio
 import zlib
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 import zstandard
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,9 +72,22 @@ def coding_of(headers: Iterable[tuple[bytes, bytes]]) -> Coding | None:
     return _preferred(accepted) if accepted else None
 
 
+def takes_gzip(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the client can read what is kept as gzip already."""
+    accepted = b",".join([value for name, value in headers if name == b"accept-encoding"])
+    return _weights(accepted)["gzip"] > 0
+
+
 @lru_cache(maxsize=256)
 def _preferred(accepted: bytes) -> Coding | None:
     """RFC 9110, 12.5.3: the highest weight wins, zstd when both have the same; 0 is a refusal."""
+    found = _weights(accepted)
+    best = max(found, key=lambda name: found[name])
+    return best if 0 < found[best] <= 1 else None
+
+
+def _weights(accepted: bytes) -> dict[Coding, float]:
+    """How much the client wants each coding; 0 for what it did not name."""
     weights: dict[str, float] = {}
     for part in accepted.decode("latin-1").lower().split(","):
         name, _, parameters = part.partition(";")
@@ -84,10 +97,10 @@ def _preferred(accepted: bytes) -> Coding | None:
         except ValueError:
             continue
     others = weights.get("*", 0.0)
-    found = {"zstd": weights.get("zstd", others)}
-    found["gzip"] = weights.get("gzip", weights.get("x-gzip", others))
-    best = max(found, key=lambda name: found[name])
-    return cast(Coding, best) if 0 < found[best] <= 1 else None
+    return {
+        "zstd": weights.get("zstd", others),
+        "gzip": weights.get("gzip", weights.get("x-gzip", others)),
+    }
 
 
 async def pack(

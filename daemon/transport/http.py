@@ -17,6 +17,7 @@ from daemon.transport import openapi
 from daemon.transport.access_log import AccessLogMiddleware
 from daemon.transport.compression import Compression
 from daemon.transport.cors import Cors
+from daemon.transport.docs_pages import serve_docs
 from daemon.transport.errors import answer_of
 from daemon.transport.hot_reads import HotReads
 from daemon.transport.ingest import IngestRoutes
@@ -61,7 +62,6 @@ from daemon.transport.stream_doors import StreamDoors
 from telemetryctl import __version__
 
 PREFIX = openapi.PREFIX
-OPENAPI_PATH = "/api/openapi.json"
 
 API_ROUTERS: tuple[APIRouter, ...] = (
     metrics.router,
@@ -93,8 +93,8 @@ API_ROUTERS: tuple[APIRouter, ...] = (
 ROOT_ROUTERS: tuple[APIRouter, ...] = (health.router, auth.router)
 
 
-def build_fastapi(services: Services, *, routers: Sequence[APIRouter] = ()) -> FastAPI:
-    """The application without middleware; `routers` are further ones below `/api/v1/telemetry`."""
+def describe(routers: Sequence[APIRouter] = ()) -> FastAPI:
+    """The routes and the document that describes them, with nothing behind them."""
     app = FastAPI(
         title="telemetryctl",
         version=__version__,
@@ -103,21 +103,41 @@ def build_fastapi(services: Services, *, routers: Sequence[APIRouter] = ()) -> F
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.services = services
     for router in (*API_ROUTERS, *routers):
         app.include_router(router, prefix=PREFIX)
     for router in ROOT_ROUTERS:
         app.include_router(router)
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            app.openapi_schema = openapi.complete(made)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+    return app
+
+
+def build_fastapi(
+    services: Services, *, routers: Sequence[APIRouter] = (), docs: bool = True
+) -> FastAPI:
+    """The application without middleware; `routers` are further ones below `/api/v1/telemetry`."""
+    app = describe(routers)
+    app.state.services = services
+    app.state.methods = Methods(lambda: app.openapi()["paths"])
     for kind in (HTTPException, RequestValidationError, DomainError, Exception):
         app.add_exception_handler(kind, on_error)
-    _serve_openapi(app)
+    if docs:
+        serve_docs(app, app.openapi)
     serve_metrics(app, services)
     return app
 
 
-def build_api(services: Services, *, routers: Sequence[APIRouter] = ()) -> ASGIApp:
+def build_api(
+    services: Services, *, routers: Sequence[APIRouter] = (), docs: bool = True
+) -> ASGIApp:
     """The routes behind their middleware: the last line sees a request first."""
-    app: ASGIApp = build_fastapi(services, routers=routers)
+    app: ASGIApp = build_fastapi(services, routers=routers, docs=docs)
     app = LastResort(app)
     app = EncodedSlashMiddleware(app)
     app = Compression(app)
@@ -134,12 +154,14 @@ def build_api(services: Services, *, routers: Sequence[APIRouter] = ()) -> ASGIA
     )
 
 
-def build_app(services: Services, *, ingest: Ingest, streams: StreamParts) -> ASGIApp:
+def build_app(
+    services: Services, *, ingest: Ingest, streams: StreamParts, docs: bool = True
+) -> ASGIApp:
     """All that the server serves: the last line sees a request first.
 
     What each answer carries, whichever of these made it, the server adds (transport/server).
     """
-    app = build_api(services)
+    app = build_api(services, docs=docs)
     app = IngestRoutes(
         app,
         ingest=ingest,
@@ -182,24 +204,3 @@ class LastResort:
             start = {"type": "http.response.start", "status": answer.status}
             await send(start | {"headers": answer.raw_headers()})
             await send({"type": "http.response.body", "body": answer.body})
-
-
-def _serve_openapi(app: FastAPI) -> None:
-    from fastapi import Request
-    from starlette.responses import Response
-
-    from daemon.transport.answers import json_answer
-
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            made = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            app.openapi_schema = openapi.complete(made)
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]
-    app.state.methods = Methods(lambda: document()["paths"])
-
-    async def serve(request: Request) -> Response:
-        return json_answer(document())
-
-    app.add_route(OPENAPI_PATH, serve, include_in_schema=False)

@@ -77,6 +77,7 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
     for operations in openapi["paths"].values():
         for operation in operations.values():
             _document_problems(operation)
+            _document_defaults(operation)
     _document_batch_problems(openapi)
     for made_by_fastapi in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(made_by_fastapi, None)
@@ -196,6 +197,14 @@ def _document_problems(operation: dict[str, Any]) -> None:
             "description": description,
             "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": f"{_REF}Problem"}}},
         }
+
+
+def _document_defaults(operation: dict[str, Any]) -> None:
+    """Durations are said as text; what a route takes instead are microseconds."""
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"]
+        if schema.get("type") == "string" and isinstance(schema.get("default"), int):
+            schema["default"] = f"{schema['default'] // 1_000_000}s"
 
 
 def _document_batch_problems(openapi: dict[str, Any]) -> None:

@@ -25,6 +25,9 @@ class Proxies:
         client = cast("tuple[str, int] | None", scope.get("client"))
         if not self.trusted or client is None or not is_within(client[0], self.trusted):
             return
+        if any(n == b"x-forwarded-proto" and v == b"https" for n, v in scope["headers"]):
+            # It took off the TLS: browsers are told to come back with it (security_headers).
+            scope["scheme"] = "https"
         forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
         found = client_of(client[0], forwarded, self.trusted)
         if found != client[0]:

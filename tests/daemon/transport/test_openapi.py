@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from control import API, Control
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 pytestmark = pytest.mark.anyio
 
@@ -60,3 +63,15 @@ async def test_errors_are_problems_everywhere(document: dict[str, Any]) -> None:
             for status, response in operation["responses"].items():
                 if status >= "400":
                     assert "application/problem+json" in response["content"], path
+
+
+async def test_it_is_valid(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+async def test_the_committed_document_is_the_served_one(document: dict[str, Any]) -> None:
+    committed = json.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_text())
+
+    assert committed == document, "make openapi renews docs/openapi.json"
