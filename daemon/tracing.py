@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _NO_TRACE, _NO_PARENT = b"0" * 32, b"0" * 16
 _NOT_SAMPLED = "00"
 
@@ -39,6 +41,30 @@ class Cause:
 
 CAUSE: ContextVar[Cause | None] = ContextVar("cause", default=None)
 """Set while a request is answered; None in the loops of the daemon."""
+
+
+def links_now() -> dict[str, str]:
+    """What an event or a message keeps of the request that led to it; nothing outside of one."""
+    cause = CAUSE.get()
+    if cause is None:
+        return {}
+    return {"request_id": cause.request_id, "traceparent": cause.trace.traceparent()}
+
+
+def link_headers(data: object) -> dict[str, str]:
+    """Headers for a call that goes back to a request, from what `links_now` gave then.
+
+    They are looked at again: what was stored is no reason to trust a header.
+    """
+    found: dict[str, str] = {}
+    if not isinstance(data, Mapping):
+        return found
+    own_id, parent = data.get("request_id"), data.get("traceparent")
+    if isinstance(own_id, str) and _REQUEST_ID.fullmatch(own_id):
+        found["X-Request-ID"] = own_id
+    if isinstance(parent, str) and parent.isascii() and trace_of([parent.encode()]) is not None:
+        found["traceparent"] = parent
+    return found
 
 
 def trace_of(values: list[bytes]) -> Trace | None:

@@ -28,6 +28,7 @@ async def send(
         "webhook-id": outgoing.id,
         "webhook-timestamp": str(stamp),
         "webhook-signature": signature(body, id=outgoing.id, stamp=stamp, key=key),
+        **outgoing.links,
     }
     return await outbound.post(address.settings["url"], body, headers=headers)
 

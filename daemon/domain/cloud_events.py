@@ -3,8 +3,8 @@ delivery."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ import orjson
 
 from daemon.domain.cursors import Cursor
 from daemon.domain.events import Event, event_json
+from daemon.tracing import link_headers
 
 DATA_RECEIVED = "telemetry.data.received"
 DEVICES_MAX = 100
@@ -25,7 +26,7 @@ _HEADER_SAFE = "!#$&'()*+,/:;<=>?@[\\]^`{|}~"
 @dataclass(frozen=True, slots=True)
 class CloudEvent:
     """`id` is the same however often it is sent; `data` is JSON, and `short` what remains of it
-    when it is too large for the way."""
+    when it is too large for the way. `links` are headers that lead back to a request."""
 
     id: str
     type: str
@@ -34,6 +35,7 @@ class CloudEvent:
     data: bytes
     short: bytes
     subject: str | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bus_subject(self) -> str:
@@ -53,7 +55,7 @@ class CloudEvent:
         }
         if self.subject is not None:
             found["ce-subject"] = quote(self.subject, safe=_HEADER_SAFE)
-        return found
+        return found | dict(self.links)
 
 
 def of_block(cursor: Cursor, *, time: datetime, points: int, devices: Sequence[str]) -> CloudEvent:
@@ -81,6 +83,7 @@ def of_event(event: Event, *, epoch: str) -> CloudEvent:
         data=whole,
         short=orjson.dumps(short | {"data": {}, "data_omitted": True}),
         subject=event.subject,
+        links=link_headers(orjson.loads(event.cause) if event.cause else None),
     )
 
 

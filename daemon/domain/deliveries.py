@@ -16,6 +16,7 @@ class Outgoing:
     id      the same for every attempt, so that a receiver can drop repeats
     type    name of the event it tells: alert.triggered, alert.resolved ...
     alerts  those it is about, as the contract shows them; none for a test
+    links   headers that lead back to the request it comes from, if it comes from one
     """
 
     id: str
@@ -28,6 +29,7 @@ class Outgoing:
     text: str
     data: Mapping[str, Any]
     alerts: Sequence[Mapping[str, Any]] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

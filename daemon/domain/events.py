@@ -29,6 +29,8 @@ OWN_PREFIXES = (
 """What this system tells itself; nobody else may."""
 ALERT_CHANGES = frozenset({"alert.triggered", "alert.acknowledged", "alert.resolved"})
 """Types whose data is an alert."""
+CAUSE_MEMBER = "_cause"
+"""Where the data keeps that, unseen: nobody else may use the name."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
@@ -93,7 +95,10 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A stored event; `seq` is its place among blocks and events, `data` canonical JSON text."""
+    """A stored event; `seq` is its place among blocks and events, `data` canonical JSON text.
+
+    `cause` is JSON of the request that it comes from (daemon/tracing), when there is one.
+    """
 
     seq: int
     event_id: str
@@ -106,6 +111,7 @@ class Event:
     metric_name: str | None
     occurred_at: datetime
     created_by: str
+    cause: str | None = None
 
 
 def new_event(type: str, message: str, *, by: str, now_us: int, **about: Any) -> NewEvent:

@@ -10,6 +10,7 @@ from daemon.domain.alert_record import Alert, Status, shown
 from daemon.domain.deliveries import Outgoing
 from daemon.domain.notifications import Kind, Message
 from daemon.domain.rules import Level
+from daemon.tracing import link_headers
 
 TYPES = {
     Kind.FIRE: "alert.triggered",
@@ -58,6 +59,7 @@ def message_about(
         text="\n".join(lines),
         data=data,
         alerts=[alert],
+        links=link_headers(message.verdict_data.get("cause")),
     )
 
 
@@ -115,6 +117,7 @@ def plain_of(message: Message, *, source: str) -> Outgoing:
         title=str(payload.pop("title", None) or text),
         text=text,
         data=payload,
+        links=link_headers(message.verdict_data.get("cause")),
     )
 
 

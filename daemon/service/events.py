@@ -14,7 +14,15 @@ from daemon.clock import Clock
 from daemon.domain.access import Principal
 from daemon.domain.cursors import Cursor, parse_cursor
 from daemon.domain.errors import Busy, Forbidden, Invalid, NotFound
-from daemon.domain.events import Event, NewEvent, is_own_type, is_type, new_event, sees_event
+from daemon.domain.events import (
+    CAUSE_MEMBER,
+    Event,
+    NewEvent,
+    is_own_type,
+    is_type,
+    new_event,
+    sees_event,
+)
 from daemon.domain.points import is_name
 from daemon.log import get_logger
 from daemon.service.changes import WAIT_S_MAX, Gap
@@ -92,6 +100,8 @@ class Events:
             raise _wrong("/type", f"types of {kind.partition('.')[0]} are told by the server only")
         if len(orjson.dumps(data)) > DATA_BYTES_MAX:
             raise _wrong("/data", f"the data is larger than {DATA_BYTES_MAX} bytes")
+        if CAUSE_MEMBER in data:
+            raise _wrong(f"/data/{CAUSE_MEMBER}", f"{CAUSE_MEMBER} is filled in by the server")
         if fields.get("dedup_id") is not None:
             fields["dedup_id"] = f"{by.key_id}:{fields['dedup_id']}"
         return new_event(

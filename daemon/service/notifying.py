@@ -42,6 +42,7 @@ from daemon.service.secret_box import SecretBox
 from daemon.store.channels import ChannelStore
 from daemon.store.notifications import NotificationStore, Taking
 from daemon.store.silences import SilenceStore
+from daemon.tracing import links_now
 
 LATENCIES_KEPT = 1_000
 RECORDING_MAX = 2
@@ -298,7 +299,7 @@ class Notifying:
             level=message_texts.worst([]),
             channel=channel.name,
             kind=Kind.TEST,
-            verdict_data={},
+            verdict_data={"cause": links_now()},
             replaces_id=None,
             payload=payload,
             attempts=numbers.get(notification_id, 1),

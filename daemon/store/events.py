@@ -3,14 +3,16 @@ journal. Who may see them is domain/events'."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 from asyncpg import Record
 
-from daemon.domain.events import Event, NewEvent
+from daemon.domain.events import CAUSE_MEMBER, Event, NewEvent
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
+from daemon.tracing import links_now
 
 SQL = load("events")
 SEQ_MAX = 2**63 - 1
@@ -19,6 +21,7 @@ SEQ_MAX = 2**63 - 1
 async def append(connection: Connection, event: NewEvent) -> int | None:
     """Store an event and return its position; None when its dedup id is stored already.
 
+    Its data keeps the request that it comes from, and queries take that out again.
     The last statement of a transaction: until the commit, no block and no event can be appended.
     """
     seq: int | None = await connection.fetchval(
@@ -28,7 +31,7 @@ async def append(connection: Connection, event: NewEvent) -> int | None:
         event.severity,
         event.subject,
         event.message,
-        orjson.dumps(event.data, option=orjson.OPT_UTC_Z).decode(),
+        orjson.dumps(_with_cause(event.data), option=orjson.OPT_UTC_Z).decode(),
         event.device_id,
         event.metric_name,
         event.occurred_at,
@@ -36,6 +39,11 @@ async def append(connection: Connection, event: NewEvent) -> int | None:
         event.dedup_id,
     )
     return seq
+
+
+def _with_cause(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    links = links_now()
+    return {**data, CAUSE_MEMBER: links} if links else data
 
 
 class EventStore:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
+
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection
+from daemon.tracing import links_now
 
 SQL = load("messages")
 
@@ -17,4 +20,6 @@ async def tell_fired(connection: Connection, alert_ids: Sequence[str]) -> None:
 
 async def tell_closed(connection: Connection, alert_ids: Sequence[str]) -> None:
     """A closing message to everybody who is told of the firing of these alerts."""
-    await connection.execute(SQL["of_closings"], alert_ids)
+    links = links_now()
+    said = orjson.dumps({"cause": links} if links else {}).decode()
+    await connection.execute(SQL["of_closings"], alert_ids, said)

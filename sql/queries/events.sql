@@ -5,22 +5,22 @@ select telemetry.event_append($1::text, $2::text, $3::text, $4::text, $5::text, 
 
 -- find --
 -- One event by its id.
-select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data, e.device_id, e.metric_name,
-       e.occurred_at, e.created_by
+select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data - '_cause' as data, e.device_id,
+       e.metric_name, e.occurred_at, e.created_by, e.data ->> '_cause' as cause
   from telemetry.event e
  where e.event_id = $1::text;
 
 -- find_told --
 -- One event by its dedup id.
-select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data, e.device_id, e.metric_name,
-       e.occurred_at, e.created_by
+select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data - '_cause' as data, e.device_id,
+       e.metric_name, e.occurred_at, e.created_by, e.data ->> '_cause' as cause
   from telemetry.event e
  where e.dedup_id = $1::text;
 
 -- between --
 -- Events after $1 up to $2 in order, at most $5, with these types and severities.
-select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data, e.device_id, e.metric_name,
-       e.occurred_at, e.created_by
+select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data - '_cause' as data, e.device_id,
+       e.metric_name, e.occurred_at, e.created_by, e.data ->> '_cause' as cause
   from telemetry.event e
  where e.seq > $1::int8 and e.seq <= $2::int8
    and ($3::text[] is null or e.type = any ($3::text[]))
@@ -30,8 +30,8 @@ select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data, e.de
 
 -- newest --
 -- Events before $1, newest first, at most $4, with these types and severities.
-select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data, e.device_id, e.metric_name,
-       e.occurred_at, e.created_by
+select e.seq, e.event_id, e.type, e.severity, e.subject, e.message, e.data - '_cause' as data, e.device_id,
+       e.metric_name, e.occurred_at, e.created_by, e.data ->> '_cause' as cause
   from telemetry.event e
  where e.seq < $1::int8
    and ($2::text[] is null or e.type = any ($2::text[]))

@@ -15,19 +15,19 @@ select j.seq, j.appended_at, j.writer, j.points,
 -- read_entries --
 -- Blocks and events after a position in one order, at most $2; bodies of this writer are left out when $4 is set.
 select x.seq, x.appended_at, x.writer, x.points, x.body, x.event_id, x.type, x.severity, x.subject, x.message, x.data,
-       x.device_id, x.metric_name, x.occurred_at, x.created_by
+       x.device_id, x.metric_name, x.occurred_at, x.created_by, x.cause
   from ((select j.seq, j.appended_at, j.writer, j.points,
                 case when $4::boolean and j.writer = $3::uuid then null else j.body end as body,
                 null::text as event_id, null::text as type, null::text as severity, null::text as subject,
                 null::text as message, null::jsonb as data, null::text as device_id, null::text as metric_name,
-                null::timestamptz as occurred_at, null::text as created_by
+                null::timestamptz as occurred_at, null::text as created_by, null::text as cause
            from telemetry.journal j
           where j.seq > $1::int8
           order by j.seq
           limit $2::int4)
         union all
-        (select e.seq, null, null, null, null, e.event_id, e.type, e.severity, e.subject, e.message, e.data,
-                e.device_id, e.metric_name, e.occurred_at, e.created_by
+        (select e.seq, null, null, null, null, e.event_id, e.type, e.severity, e.subject, e.message,
+                e.data - '_cause', e.device_id, e.metric_name, e.occurred_at, e.created_by, e.data ->> '_cause'
            from telemetry.event e
           where e.seq > $1::int8
           order by e.seq
@@ -53,8 +53,8 @@ with newest as (
    order by x.seq desc
    limit $2::int4
 )
-select n.seq, j.appended_at, j.writer, j.points, j.body, e.event_id, e.type, e.severity, e.subject, e.message, e.data,
-       e.device_id, e.metric_name, e.occurred_at, e.created_by
+select n.seq, j.appended_at, j.writer, j.points, j.body, e.event_id, e.type, e.severity, e.subject, e.message,
+       e.data - '_cause' as data, e.device_id, e.metric_name, e.occurred_at, e.created_by, e.data ->> '_cause' as cause
   from newest n
   left join telemetry.journal j on not n.is_event and j.seq = n.seq
   left join telemetry.event e on n.is_event and e.seq = n.seq

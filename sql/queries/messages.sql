@@ -12,11 +12,12 @@ select 'ntf_' || replace(gen_random_uuid()::text, '-', ''), a.alert_id, a.rule_i
     on conflict do nothing;
 
 -- of_closings --
--- One closing message to everybody who has, or will get, a firing message of these alerts.
+-- One closing message to everybody who has, or will get, a firing message of these alerts. $2: the request behind it.
 insert into telemetry.notification (notification_id, alert_id, rule_id, device_id, metric_name, level, channel, kind,
-                                    next_attempt_at, idempotency_key)
+                                    next_attempt_at, idempotency_key, verdict_data)
 select 'ntf_' || replace(gen_random_uuid()::text, '-', ''), n.alert_id, n.rule_id, n.device_id, n.metric_name, n.level,
-       n.channel, 'close', clock_timestamp(), n.alert_id || ':close:' || n.channel
+       n.channel, 'close', clock_timestamp(), n.alert_id || ':close:' || n.channel,
+       $2::jsonb
   from telemetry.notification n
  where n.alert_id = any ($1::text[]) and n.kind = 'fire' and n.status <> 'dropped' and n.replaces_id is null
  order by n.ordinal
