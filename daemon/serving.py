@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from daemon.clock import SystemClock
 from daemon.config import Config
 from daemon.descriptors import raise_open_files
+from daemon.domain.clients import is_within
 from daemon.domain.errors import DomainError, StoreUnavailable
 from daemon.log import get_logger
 from daemon.observing import observe, tell_manager
@@ -94,6 +95,7 @@ async def run(
         drain_timeout_s=parts.config.server.drain_timeout_s,
         points=points,
         bounds=connection_bounds(parts.config),
+        is_exempt=lambda address: is_within(address, services.proxies.trusted),
     )
     services.figures.add(of_connections(server.walks.numbers))
     async with asyncio.TaskGroup() as tasks:

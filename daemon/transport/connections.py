@@ -10,9 +10,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Protocol
 
+from daemon.domain.clients import network_of
 from daemon.log import get_logger
 from daemon.transport.problems import PROBLEM_CONTENT_TYPE, problem
 from daemon.transport.request_id import new_request_id
@@ -187,12 +187,3 @@ def refusal(
         lines.append(b"retry-after: %d" % retry_after)
     return b"\r\n".join([*lines, b"", body])
 
-
-def network_of(address: str) -> str:
-    """The address itself; of IPv6 the /64 that one customer has."""
-    if ":" not in address:
-        return address
-    found = IPv6Address(address.partition("%")[0])
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(IPv6Address(int(found) >> 64 << 64))

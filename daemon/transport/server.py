@@ -35,6 +35,7 @@ KEEP_ALIVE_S = 75
 _CLOSE = (b"connection", b"close")
 _FIRST_GIVEN = 3
 _SO_ATTACH_FILTER = 26
+_LINGER_NOT = struct.pack("ii", 1, 0)
 _BPF_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
 """One instruction: return 0, the number of bytes that are kept (linux/filter.h)."""
 
@@ -82,7 +83,7 @@ class HttpProtocol(QuickConnection):
         self._held = None
         cycle, transport = self.cycle, self.transport
         if reason == "write":
-            transport.abort()
+            _reset(transport)
             return
         is_unanswered = reason == "header" or (reason == "body" and not cycle.response_started)
         if is_unanswered and not transport.is_closing():
@@ -133,6 +134,15 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Cut it, and let the kernel forget what it holds for the client (man 7 socket, SO_LINGER)."""
+    plain = transport.get_extra_info("socket")
+    if plain is not None:
+        with contextlib.suppress(OSError):
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    transport.abort()
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from daemon.transport.connections import ConnectionBounds, Connections, network_of
+from daemon.transport.connections import ConnectionBounds, Connections
 from daemon.transport.server import Server, bind, make_server
 
 pytestmark = pytest.mark.anyio
@@ -330,4 +330,3 @@ def test_what_is_counted_of_an_address_is_given_back() -> None:
     walks.leave("2001:db8::1")
     walks.leave("::ffff:10.0.0.1")
     assert not walks._of_address
-    assert network_of("fe80::1%eth0") == "fe80::"
