@@ -298,7 +298,7 @@ class IngestRoutes:
         """Admit the drafts and commit what was admitted in one block; anew when the catalogue has
         moved on."""
         _check_patterns(call.principal, drafts)
-        await self._charge(call, sum(len(draft.devices) for draft in drafts))
+        await self._charge(call, sum(map(len, drafts)))
         for _ in range(CATALOG_TRIES_MAX):
             version = self.ingest.catalog_version
             admissions = [await self.ingest.admit(d, dry_run=call.dry_run) for d in drafts]

@@ -1,9 +1,11 @@
 """What a server's refusal means for a command: problem+json becomes a failure with exit code."""
 
 import json
+from datetime import timedelta
 from typing import Any, Self
 
 from telemetryctl.failures import ExitCode, Failure
+from telemetryctl.times import format_duration
 
 _EXIT_CODES: dict[int, ExitCode] = {
     400: ExitCode.REFUSED,
@@ -44,7 +46,7 @@ class ServerProblem(Failure):
         super().__init__(
             str(problem["detail"]),
             why="\n".join([f"the server answered {answer}{request}", *_field_lines(problem)]),
-            hint=_HINTS.get(status, ""),
+            hint=_hint(status, problem),
         )
         is_redirect = 300 <= status < 400
         default = ExitCode.CONFIGURATION if is_redirect else ExitCode.INTERNAL
@@ -59,6 +61,14 @@ class ServerProblem(Failure):
         """Return the same problem, saying first what did not happen because of it."""
         self.what = f"{what}: {self.what}"
         return self
+
+
+def _hint(status: int, problem: dict[str, Any]) -> str:
+    """What to type next; of a limit, when."""
+    wait_s = problem.get("retry_after")
+    if status == 429 and isinstance(wait_s, int) and 0 < wait_s < 10**9:
+        return f"try again in {format_duration(timedelta(seconds=wait_s))}"
+    return _HINTS.get(status, "")
 
 
 def _field_lines(problem: dict[str, Any]) -> list[str]:
@@ -79,9 +89,12 @@ def _field_line(error: dict[str, Any]) -> str:
 
 
 def read_problem(
-    status: int, *, body: bytes, content_type: str, request_id: str = ""
+    status: int, *, body: bytes, content_type: str, request_id: str = "", retry_after: str = ""
 ) -> ServerProblem:
-    """Return the problem that a body holds; another kind of body is not shown, only named."""
+    """Return the problem that a body holds; another kind of body is not shown, only named.
+
+    `retry_after` is what the header says, for a body that does not.
+    """
     problem: Any = None
     if "json" in content_type:
         try:
@@ -93,4 +106,7 @@ def read_problem(
         problem = {"detail": f"the server answered {status} with {kind} instead of a reason"}
     if not isinstance(problem.get("detail"), str):
         problem = {**problem, "detail": str(problem.get("title") or f"status {status}")}
+    if retry_after and "retry_after" not in problem:
+        seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+        problem = {**problem, "retry_after": retry_after if seconds is None else seconds}
     return ServerProblem(status, problem=problem, request_id=request_id)

@@ -242,15 +242,13 @@ class _Deadline:
 def _checked(response: httpx.Response, body: bytes) -> Reply:
     if response.is_success:
         return Reply(response.status_code, response.headers, body)
-    problem = read_problem(
+    raise read_problem(
         response.status_code,
         body=body,
         content_type=response.headers.get("content-type", ""),
         request_id=response.headers.get("x-request-id", ""),
+        retry_after=response.headers.get("retry-after", ""),
     )
-    if "retry_after" not in problem.problem and (after := response.headers.get("retry-after")):
-        problem.problem["retry_after"] = after
-    raise problem
 
 
 def _may_repeat(call: Call, problem: ServerProblem) -> bool:
