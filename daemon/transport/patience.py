@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from daemon.transport.connections import ConnectionBounds
 
@@ -13,9 +13,11 @@ RATE_GRACE_S = 5.0
 """How long a body may take before its rate is looked at."""
 LONG_LIVED = "telemetry.long_lived"
 """In the scope's extensions: the answer goes on by design, and its owner bounds it."""
-_TCP_INFO_BYTES = 136
-_ACKED_AT = 120
-"""Of tcpi_bytes_acked in struct tcp_info (linux/tcp.h); tcpi_bytes_received follows."""
+REST_S = 2.0
+"""How long a connection has no request before it is looked at whether the last answer arrived."""
+# Of struct tcp_info (linux/tcp.h): tcpi_unacked; tcpi_bytes_acked, tcpi_bytes_received, two others,
+# tcpi_notsent_bytes.
+_UNACKED_AT, _ACKED_AT, _INFO_BYTES = 24, 120, 148
 
 Stage = Literal["connect", "header", "body", "answer", "idle"]
 
@@ -31,13 +33,14 @@ class Patience:
     received_bytes: int = 0
     unread_since_s: float | None = None
     taken_bytes: int = 0
+    is_taken: bool = False
 
     def overdue(self, connection: Any, now_s: float, bounds: ConnectionBounds) -> str | None:
         """Why the connection is to end; None when it may go on."""
         stage, request = stage_of(connection), connection.scope
         if stage != self.stage or request is not self.request:
             self.stage, self.request, self.since_s = stage, request, now_s
-            self.received_bytes = -1
+            self.received_bytes, self.is_taken = -1, False
         elif not is_clients_turn(connection, stage):
             self.since_s += now_s - self.walked_s
         self.walked_s = now_s
@@ -58,22 +61,23 @@ class Patience:
         return None
 
     def _is_trickle(self, connection: Any, waited_s: float, bounds: ConnectionBounds) -> bool:
-        _, received = bytes_of(connection.transport)
+        flow = flow_of(connection.transport)
+        if flow is None:
+            return False
         if self.received_bytes < 0:
-            self.received_bytes = received
-        wanted = bounds.bytes_per_s_min * waited_s
-        is_known = received > 0
-        return is_known and waited_s >= RATE_GRACE_S and received - self.received_bytes < wanted
+            self.received_bytes = flow.received_bytes
+        came = flow.received_bytes - self.received_bytes
+        return waited_s >= RATE_GRACE_S and came < bounds.bytes_per_s_min * waited_s
 
     def _late_writing(self, connection: Any, now_s: float, bounds: ConnectionBounds) -> str | None:
         """An answer has to be taken with the least rate, looked at over each `write_s`."""
-        unsent = connection.transport.get_write_buffer_size()
-        if not unsent or is_long_lived(connection):
+        if is_long_lived(connection) or self._is_taken(connection, now_s):
             self.unread_since_s = None
             return None
-        acknowledged, _ = bytes_of(connection.transport)
+        flow = flow_of(connection.transport)
         # Where the kernel does not tell, what left our own buffer has to do.
-        taken = acknowledged or -unsent
+        unsent = connection.transport.get_write_buffer_size()
+        taken = -unsent if flow is None else flow.acknowledged_bytes
         if self.unread_since_s is None:
             self.unread_since_s, self.taken_bytes = now_s, taken
             return None
@@ -84,6 +88,21 @@ class Patience:
             return "write"
         self.unread_since_s, self.taken_bytes = now_s, taken
         return None
+
+    def _is_taken(self, connection: Any, now_s: float) -> bool:
+        """Whether no answer waits for the client, in our buffer or in the kernel's.
+
+        The kernel is asked of connections that rest: of those with other requests there is no need.
+        """
+        if connection.transport.get_write_buffer_size():
+            return False
+        if self.stage != "idle" or self.is_taken:
+            return True
+        if now_s - self.since_s < REST_S:
+            return self.unread_since_s is None
+        flow = flow_of(connection.transport)
+        self.is_taken = flow is None or not flow.is_waiting
+        return self.is_taken
 
 
 def stage_of(connection: Any) -> Stage:
@@ -114,17 +133,25 @@ def is_long_lived(connection: Any) -> bool:
     return cycle is not None and LONG_LIVED in cycle.scope.get("extensions", ())
 
 
-def bytes_of(transport: Any) -> tuple[int, int]:
-    """Bytes of a connection that the client acknowledged and that it sent; zeros where the kernel
-    does not tell (man 7 tcp, TCP_INFO)."""
+class Flow(NamedTuple):
+    """What the kernel knows of a connection: the client's bytes that came, and ours that it has."""
+
+    acknowledged_bytes: int
+    received_bytes: int
+    is_waiting: bool
+
+
+def flow_of(transport: Any) -> Flow | None:
+    """None where the kernel does not tell (man 7 tcp, TCP_INFO)."""
     plain = transport.get_extra_info("socket")
     if plain is None or not hasattr(socket, "TCP_INFO"):
-        return 0, 0
+        return None
     try:
-        info = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        info = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
     except OSError:
-        return 0, 0
-    if len(info) < _TCP_INFO_BYTES:
-        return 0, 0
-    acknowledged, received = struct.unpack_from("QQ", info, _ACKED_AT)
-    return acknowledged, received
+        return None
+    if len(info) < _INFO_BYTES:
+        return None
+    (unacknowledged,) = struct.unpack_from("I", info, _UNACKED_AT)
+    acknowledged, received, _, _, unsent = struct.unpack_from("QQIII", info, _ACKED_AT)
+    return Flow(acknowledged, received, unacknowledged + unsent > 0)

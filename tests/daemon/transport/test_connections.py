@@ -253,6 +253,20 @@ async def test_who_never_reads_the_answer_is_cut(parts: int) -> None:
         assert len(await client.answer()) < 16_000_000
 
 
+async def test_who_never_reads_an_answer_that_the_kernel_took_is_cut_too() -> None:
+    async def middling(scope: Scope, receive: Any, send: Any) -> None:
+        await _say(send, b"x" * 100_000)
+
+    async with served(replace(BOUNDS, idle_s=20.0), answering=middling) as site:
+        await site.connect(GET, receive_buffer=2_048)
+        await site.seconds(1)
+        (only,) = site.server.server_state.connections
+        assert only.transport.get_write_buffer_size() == 0
+        await site.seconds(6)
+
+        assert site.server.walks.ended == {"write": 1}
+
+
 async def test_who_reads_slowly_but_steadily_gets_the_whole_answer() -> None:
     async def large(scope: Scope, receive: Any, send: Any) -> None:
         await _say(send, b"x" * 8_000_000)
