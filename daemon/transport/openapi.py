@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from daemon.domain.interest import CHANNELS
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE
+from daemon.transport.reading import CURSOR_OR_NOTHING, NAMES
 from daemon.transport.routing import SECURITY
 from telemetryctl.api.points import Batch, BatchStored, BulkStored, Columns, Point, PointStored
 from telemetryctl.api.problems import Problem
@@ -44,6 +46,19 @@ _INGEST = (
         "BatchStored",
     ),
 )
+_SERVER_SENT_EVENT = {
+    "type": "object",
+    "description": "One event; `data` is a frame as JSON, docs/streaming.md says which there are.",
+    "properties": {
+        "event": {
+            "enum": ["welcome", "subscribed", "update", "snapshot", "event", "alert", "warning",
+                     "gap", "heartbeat", "error", "shutdown"],
+        },
+        "id": {"type": "string", "description": "the cursor to go on from"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}  # fmt: skip
 _PROBLEMS = {
     "400": "A path or query value is malformed, or the body can't be parsed.",
     "401": "A valid API key is needed.",
@@ -121,20 +136,26 @@ def document_streams(openapi: dict[str, Any]) -> None:
         "x-scope": "read",
         "security": SECURITY,
         "parameters": [
-            _text("channel", "path", "telemetry, latest, or events"),
-            _text("device_ids", "query", "up to 100 names separated by commas, or repeated"),
-            _text("metric_names", "query", "names separated by commas, or repeated"),
+            _text("channel", "path", "what is sent") | {"schema": {"enum": list(CHANNELS)}},
+            _text("device_ids", "query", "up to 100 names separated by commas", pattern=NAMES),
+            _text("metric_names", "query", "names separated by commas", pattern=NAMES),
             _text("groups", "query", "groups by id or name, separated by commas, or repeated"),
-            _text("max_frequency", "query", "at most one message in so many ms, 100 to 10000"),
-            _text("cursor", "query", "where to go on from"),
+            _text("max_frequency", "query", "at most one message in so many milliseconds")
+            | {"schema": {"type": "integer", "minimum": 100, "maximum": 10_000}},
+            _text("cursor", "query", "where to go on from", pattern=CURSOR_OR_NOTHING),
             _text("ticket", "query", "a ticket, instead of a key"),
-            _text("Last-Event-ID", "header", "where to go on from; it wins over the cursor"),
+            _text(
+                "Last-Event-ID",
+                "header",
+                "where to go on from; it wins over the cursor",
+                pattern=CURSOR_OR_NOTHING,
+            ),
         ],
         "responses": {
             "200": {
                 "description": "Events until either side ends: `welcome`, `subscribed`, `update`, "
                 "`snapshot`, `event`, `warning`, `gap`, `heartbeat`, `error`, `shutdown`.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": {"text/event-stream": {"schema": _SERVER_SENT_EVENT}},
             },
             "406": _problem("The client does not take text/event-stream."),
             "429": _problem("Too many streams are open, or were opened in the last hour."),
@@ -142,13 +163,14 @@ def document_streams(openapi: dict[str, Any]) -> None:
     }
 
 
-def _text(name: str, place: str, description: str) -> dict[str, Any]:
+def _text(name: str, place: str, description: str, *, pattern: str = "") -> dict[str, Any]:
+    schema = {"type": "string"} | ({"pattern": pattern} if pattern else {})
     return {
         "name": name,
         "in": place,
         "required": place == "path",
         "description": description,
-        "schema": {"type": "string"},
+        "schema": schema,
     }
 
 

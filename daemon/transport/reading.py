@@ -57,8 +57,8 @@ DurationUs = Annotated[
     BeforeValidator(parse_duration_us),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}[smhdw]?$", "examples": ["24h"]}),
 ]
-_NAMES = "^[A-Za-z0-9_.:/-]{0,128}(,[A-Za-z0-9_.:/-]{0,128})*$"
-_Names = Annotated[str, WithJsonSchema({"type": "string", "pattern": _NAMES})]
+NAMES = "^[A-Za-z0-9_.:/-]{0,128}(,[A-Za-z0-9_.:/-]{0,128})*$"
+_Names = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAMES})]
 NameList = Annotated[
     list[_Names] | None, Query(description="names separated by commas, or repeated")
 ]
@@ -87,7 +87,9 @@ def names_of(given: list[str] | None, *, what: str, at_most: int = NAMES_MAX) ->
     """The names of a list parameter, each once; None when there are none. Raises Malformed."""
     names = list(dict.fromkeys(n for text in given or () for n in text.split(",") if n))
     if len(names) > at_most:
-        raise Malformed(f"{what} holds {len(names)} names, more than {at_most}")
+        raise Malformed(
+            f"{what} holds {len(names)} names, more than {at_most}", code="too_many_names"
+        )
     wrong = next((name for name in names if not is_name(name)), None)
     if wrong is not None:
         raise Malformed(f"{what} holds something that is no name: {wrong[:128]!r}")
@@ -121,7 +123,7 @@ def groups_of(given: list[str] | None) -> tuple[str, ...]:
     """The ids and names of a list parameter, each once. Raises Malformed."""
     groups = tuple(dict.fromkeys(n for text in given or () for n in text.split(",") if n))
     if len(groups) > GROUPS_MAX or any(len(n) > 128 or "\0" in n for n in groups):
-        raise Malformed(f"groups holds at most {GROUPS_MAX} ids or names")
+        raise Malformed(f"groups holds at most {GROUPS_MAX} ids or names", code="too_many_names")
     return groups
 
 

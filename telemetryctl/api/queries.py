@@ -155,10 +155,19 @@ class LatestPoint(Answer):
     previous_value: Any
 
 
+class CorePoint(Answer):
+    """The newest point as `view=core` shows it."""
+
+    value: Any
+    unit: str | None
+    timestamp: Instant
+    age_seconds: float
+
+
 class LatestResult(Answer):
     """The newest points of several devices; `missing` names the devices without any."""
 
-    latest: dict[str, dict[str, LatestPoint]]
+    latest: dict[str, dict[str, LatestPoint | CorePoint]]
     missing: list[str]
     count: int
     cursor: str | None

@@ -13,7 +13,7 @@ CursorText = Annotated[
     Field(
         max_length=64,
         description="a cursor to go on from",
-        json_schema_extra={"pattern": "^(now|[0-9a-z]{1,16}-[0-9]{1,18}([.][0-9]{1,9})?)$"},
+        json_schema_extra={"pattern": "^[0-9a-z]{1,16}-[0-9]{1,18}([.][0-9]{1,9})?$"},
     ),
 ]
 FrequencyMs = Annotated[
