@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
@@ -48,6 +49,7 @@ from telemetryctl.api.contexts import config_home, write_context
 log = get_logger()
 
 SIGNALS_TOGETHER_S = 1.0
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 FIRST_CONTEXT = "local"
 CONNECTIONS_SPARE = 20
 """Of the embedded server: for the compactor, backups and people."""
@@ -58,22 +60,40 @@ CONNECTIONS_EMBEDDED = 100
 async def serve(config: Config, *, reread: Callable[[], Config] = load_config) -> None:
     """Run the daemon until SIGTERM or SIGINT; a second signal ends it at once.
 
-    At SIGHUP `reread` gives the configuration as it is then.
+    At SIGHUP `reread` gives the configuration as it is then. When the database is another one than
+    before (a restore under the running daemon), everything is built anew on the same port.
     """
     return_large_arrays()
     manager = ServiceManager.of(os.environ)
-    listening = inherited(os.environ) or bind(config.server.host, config.server.port)
-    if config.server.processes > 1:
-        share(listening)
-    port = listening.getsockname()[1]
+    given, port = inherited(os.environ), config.server.port
+    while True:
+        listening = given.dup() if given else bind(config.server.host, port)
+        port = listening.getsockname()[1]
+        stop, config = await _serve_once(config, listening, manager, reread)
+        if not stop.begins_anew:
+            break
+        log.warning("begins_anew")
+    log.info("stopped")
+
+
+async def _serve_once(
+    config: Config, listening: socket.socket, manager: ServiceManager, reread: Callable[[], Config]
+) -> tuple[Stop, Config]:
+    """Build everything, serve until something ends that, and take it down: what ended it, and the
+    configuration as it was then."""
+    stop = Stop()
     async with AsyncExitStack() as stack:
         stack.callback(listening.close)
+        stack.callback(_ignore_signals)
+        if config.server.processes > 1:
+            share(listening)
         embedded, dsn = await _open_postgres(stack, config)
         await patiently(lambda: migrate(dsn))
         database = Database(dsn, limits=pool_limits(config))
         await database.open()
         stack.push_async_callback(database.close)
-        parts = build(config, database, port=port)
+        database.on_new_epoch = stop.begin_anew
+        parts = build(config, database, port=listening.getsockname()[1])
         stack.callback(parts.services.health.close)
         await patiently(parts.housekeeping.prepare)
         if parts.relay is not None:
@@ -81,12 +101,12 @@ async def serve(config: Config, *, reread: Callable[[], Config] = load_config) -
         await patiently(parts.tail.load)
         await patiently(parts.evaluator.prepare)
         await patiently(parts.services.groups.refresh)
-        await _first_key(parts, port)
+        await _first_key(parts, parts.services.port)
         company = _company(parts, embedded, dsn, manager)
-        stop = _stop_on_signal(embedded)
+        _stop_on_signal(stop, embedded)
         _reload_on_signal(parts, stop, manager, reread)
         await serving.run(parts, listening, stop, company=company)
-    log.info("stopped")
+    return stop, parts.config
 
 
 def _company(
@@ -135,28 +155,34 @@ def _sibling_orders(parts: Parts, dsn: str, process: int) -> bytes:
     )
 
 
-def _stop_on_signal(embedded: EmbeddedPostgres | None) -> Stop:
-    """Set by the first SIGTERM or SIGINT; a later one ends the process at once.
+def _stop_on_signal(stop: Stop, embedded: EmbeddedPostgres | None) -> None:
+    """The first SIGTERM or SIGINT sets `stop`; a later one ends the process at once.
 
     Signals that come together count as one: `timeout` and a terminal under make deliver twice.
     """
-    stop = Stop()
     loop = asyncio.get_running_loop()
-    first_s = 0.0
+    first_s: float | None = None
 
     def on_signal() -> None:
         nonlocal first_s
-        if not stop.event.is_set():
+        if first_s is None:
             first_s = loop.time()
+            stop.begins_anew = False
             stop.event.set()
         elif loop.time() - first_s > SIGNALS_TOGETHER_S:
             if embedded is not None:
                 embedded.abandon()
             os._exit(1)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         loop.add_signal_handler(number, on_signal)
-    return stop
+
+
+def _ignore_signals() -> None:
+    """What these parts would do is done; whoever comes next listens anew."""
+    loop = asyncio.get_running_loop()
+    for number in (*_ENDING, signal.SIGHUP):
+        loop.remove_signal_handler(number)
 
 
 def _reload_on_signal(

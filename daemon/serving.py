@@ -55,6 +55,8 @@ STREAMS_GONE_S = 3.0
 """How long streams have to take their last message; then they are cut."""
 FILES_SPARE = 256
 """Open files that are no clients: the database, the log, other processes, a listing."""
+LOOP_END_S = 6.0
+"""How long loops may take to put away what they hold, before they are told again."""
 END_MARGIN_S = 15.0
 """What a drain may take beyond its delay and timeout, before the process is killed."""
 
@@ -74,10 +76,18 @@ class Company:
 
 @dataclass(slots=True)
 class Stop:
-    """Set once: from then on the process drains. `is_alone` tells that nobody waits for it."""
+    """Set once: from then on the process drains. `is_alone` tells that nobody waits for it, and
+    `begins_anew` that it serves again afterwards."""
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
     is_alone: Callable[[], bool] = lambda: False
+    begins_anew: bool = False
+
+    def begin_anew(self) -> None:
+        """Drain, and serve again with nothing remembered; not when it is to end."""
+        if not self.event.is_set():
+            self.begins_anew = True
+            self.event.set()
 
 
 async def run(
@@ -111,7 +121,11 @@ async def run(
         log.info("serving", url=url_of(parts.config, services.port), writer=str(parts.writer))
         company.manager.ready()
         await stop.event.wait()
-        company.manager.stopping()
+        # To stop is said once; a daemon that said so is ended by the service manager.
+        if stop.begins_anew:
+            company.manager.reloading()
+        else:
+            company.manager.stopping()
         log.info("draining")
         services.health.draining()
         for sibling in siblings:
@@ -122,8 +136,7 @@ async def run(
         await _finish(parts, server, serving)
         if siblings:
             await asyncio.wait(siblings)
-        for loop in loops:
-            loop.cancel()
+        await _end(loops)
 
 
 def _loops(parts: Parts) -> list[Loop]:
@@ -149,6 +162,15 @@ def _loops(parts: Parts) -> list[Loop]:
         repeat(services.groups.refresh, every_s=REFRESH_EVERY_S, name="groups"),
         repeat(services.alerts.count, every_s=COUNT_EVERY_S, name="alert_figures"),
     ]
+
+
+async def _end(loops: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: a library may forget a cancellation that meets an error."""
+    running = set(loops)
+    while running:
+        for loop in running:
+            loop.cancel()
+        _, running = await asyncio.wait(running, timeout=LOOP_END_S)
 
 
 async def _close_the_port(server: Server, listening: socket.socket) -> None:
@@ -202,6 +224,7 @@ def _calm_the_collector() -> None:
     A collection of all objects takes tens of milliseconds, in which no request is answered; the hot
     routes make no cycles (https://docs.python.org/3.11/library/gc.html#gc.freeze).
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -219,11 +242,11 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await call()
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             if clock.monotonic_s() > deadline_s:
                 raise
             if not is_told:
-                log.warning("waiting_for_database")
+                log.warning("waiting_for_database", reason=str(error.__cause__ or error)[:200])
             is_told = True
             await asyncio.sleep(DATABASE_POLL_S)
 

@@ -74,6 +74,8 @@ async def _serve(orders: Orders, config: Config, *, parent: int) -> None:
         database = Database(orders.dsn, limits=serving.pool_limits(config))
         await database.open()
         stack.push_async_callback(database.close)
+        # The daemon starts another one, with nothing remembered.
+        database.on_new_epoch = stop.event.set
         parts = build(config, database, port=orders.port, process=orders.process)
         stack.callback(parts.services.health.close)
         await serving.patiently(parts.tail.load)

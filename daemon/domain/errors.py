@@ -7,7 +7,7 @@ DomainError
 │   ├── TooLarge  UnsupportedEncoding  NotFound  Conflict
 │   └── Unauthenticated  Forbidden
 └── TryLater           nothing is wrong with the request
-    ├── Busy  StoreUnavailable  OutcomeUnknown  StorageFull
+    ├── Busy  StoreUnavailable (NewEpoch)  OutcomeUnknown  StorageFull
     └── RateLimited    too many requests of this key or address
 """
 
@@ -142,6 +142,12 @@ class StoreUnavailable(TryLater):
     """The database can't be reached."""
 
     code = "database_unavailable"
+
+
+class NewEpoch(StoreUnavailable):
+    """The database was restored; the daemon begins anew with what it holds."""
+
+    code = "new_epoch"
 
 
 class OutcomeUnknown(TryLater):

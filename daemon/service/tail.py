@@ -100,6 +100,8 @@ class Tail:
                 retention_days=catalog.retention_days,
             )
             self.registry.version, self.registry.epoch = catalog.version, catalog.epoch
+            # The views hold what is committed here: a restored database is another one.
+            self.series.expect(catalog.epoch)
 
     # -- own blocks --------------------------------------------------------------------------
 

@@ -20,9 +20,11 @@ from daemon.domain.errors import (
 )
 
 # 53300 too many connections, 55P03 lock not available, 57014 query canceled, 40001/40P01
-# serialization and deadlock.
+# serialization and deadlock; 28000/28P01 and 3D000 while a password is changed or a database is
+# restored under the daemon.
 _RETRYABLE_STATES = frozenset(
     {"53300", "55P03", "57014", "40001", "40P01", "57P01", "57P02", "57P03"}
+    | {"28000", "28P01", "3D000"}
 )
 # 23514 check violation, 21000 cardinality violation; with all of class 22 (data) and 54 (limits).
 _UNSTORABLE_STATES = frozenset({"23514", "21000"})

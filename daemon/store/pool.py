@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,13 +11,19 @@ from typing import Literal, TypeAlias
 
 import asyncpg
 
-from daemon.domain.errors import StoreUnavailable
+from daemon.domain.errors import NewEpoch, StoreUnavailable
+from daemon.log import get_logger
 from daemon.store.errors import translating
+from daemon.store.named_sql import load
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 Work = Literal["ingest", "query", "control"]
+
+SQL = load("series")
+
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,38 @@ class Database:
         self._limits = limits or PoolLimits()
         self._pools: dict[Work, Pool] = {}
         self._kept: dict[Work, list[Connection]] = defaultdict(list)
+        self._epoch: str | None = None
+        self._is_other = False
+        self.on_new_epoch: Callable[[], None] = lambda: None
+
+    def expect(self, epoch: str) -> None:
+        """From now on take no connection to a database of another epoch: what this process knows
+        of series is wrong there, and what it writes would be somebody else's."""
+        self._epoch = epoch
+
+    def check_epoch(self, found: str) -> None:
+        """Raises NewEpoch when the database is not the one that was expected."""
+        if self._epoch is None or found == self._epoch:
+            return
+        if not self._is_other:
+            self._is_other = True
+            log.error("database_restored", epoch=found, expected=self._epoch)
+            self.on_new_epoch()
+        raise NewEpoch()
+
+    async def _look(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """At each new connection: after a restore there are only such."""
+        if self._epoch is None:
+            return
+        try:
+            row = await connection.fetchrow(
+                SQL["catalog_state"], timeout=self._limits.connect_timeout_s
+            )
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+            raise StoreUnavailable("the database holds no telemetry") from error
+        if row is None:
+            raise StoreUnavailable("the database holds no telemetry")
+        self.check_epoch(row["epoch"])
 
     async def open(self) -> None:
         limits = self._limits
@@ -80,6 +119,7 @@ class Database:
                     asyncpg.Connection if work == "control" else _UnchangedConnection
                 ),
                 max_inactive_connection_lifetime=300.0,
+                init=self._look,
                 server_settings={
                     "application_name": f"telemetryd {work}",
                     "synchronous_commit": "on",
@@ -116,14 +156,20 @@ class Database:
         pool = self._pools.get(work)
         if pool is None:
             raise StoreUnavailable("the database is not open")
-        with translating():
-            connection = await pool.acquire(timeout=self._limits.acquire_timeout_s)
+        connection = await self._acquire(pool)
         try:
             with translating(writing=writing):
                 yield connection
         finally:
             with translating():
                 await pool.release(connection, timeout=self._limits.connect_timeout_s)
+
+    async def _acquire(self, pool: Pool) -> Connection:
+        """Not by the timeout of `acquire`: that is asyncio.wait_for, which in Python 3.11 forgets a
+        cancellation that meets an error (python/cpython#86296), so that loops would not end."""
+        with translating():
+            async with asyncio.timeout(self._limits.acquire_timeout_s):
+                return await pool.acquire()
 
     @asynccontextmanager
     async def kept_connection(self, work: Work) -> AsyncIterator[Connection]:
@@ -137,8 +183,7 @@ class Database:
             raise StoreUnavailable("the database is not open")
         connection = kept.pop() if kept else None
         if connection is None or _is_gone(connection):
-            with translating():
-                connection = await pool.acquire(timeout=self._limits.acquire_timeout_s)
+            connection = await self._acquire(pool)
         try:
             with translating(writing=True):
                 yield connection

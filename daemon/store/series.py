@@ -36,11 +36,16 @@ class SeriesStore:
         self._database = database
 
     async def state(self) -> tuple[int, str]:
-        """(catalogue version, epoch of the journal)."""
+        """(catalogue version, epoch of the journal). Raises NewEpoch when `expect` said another."""
         async with self._database.connection("control") as connection:
             row = await connection.fetchrow(SQL["catalog_state"])
         assert row is not None
+        self._database.check_epoch(row["epoch"])
         return row["catalog_version"], row["epoch"]
+
+    def expect(self, epoch: str) -> None:
+        """From now on the database has this epoch, or is refused."""
+        self._database.expect(epoch)
 
     async def catalog(self) -> Catalog:
         """Everything, as of one snapshot."""
