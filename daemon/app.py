@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from daemon.clock import SystemClock
 from daemon.compactor import Orders
 from daemon.config import Config, is_terminal, load_config
 from daemon.domain.errors import Conflict, NotFound, StoreUnavailable
+from daemon.inside import open_inside
 from daemon.log import get_logger
 from daemon.memory import return_large_arrays
 from daemon.parts import Parts, build
@@ -87,6 +88,9 @@ async def _serve_once(
         stack.callback(_ignore_signals)
         if config.server.processes > 1:
             share(listening)
+        inside = open_inside(config)
+        if inside is not None:
+            stack.callback(inside.close)
         embedded, dsn = await _open_postgres(stack, config)
         await patiently(lambda: migrate(dsn))
         database = Database(dsn, limits=pool_limits(config))
@@ -102,7 +106,7 @@ async def _serve_once(
         await patiently(parts.evaluator.prepare)
         await patiently(parts.services.groups.refresh)
         await _first_key(parts, parts.services.port)
-        company = _company(parts, embedded, dsn, manager)
+        company = replace(_company(parts, embedded, dsn, manager), inside=inside)
         _stop_on_signal(stop, embedded)
         _reload_on_signal(parts, stop, manager, reread)
         await serving.run(parts, listening, stop, company=company)

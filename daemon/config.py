@@ -82,6 +82,7 @@ class DatabaseSection(Section):
     query_connections: int = Field(default=8, ge=1, le=90)
     control_connections: int = Field(default=4, ge=1, le=90)
     statement_cache_size: int = Field(default=256, ge=0)
+    query_timeout: Duration = Field(default=timedelta(seconds=20), ge=timedelta(milliseconds=100))
 
 
 class Ingest(Section):
@@ -146,6 +147,9 @@ class LimitsSection(Section):
     enterprise: TierLimits = TierLimits()
     anonymous_per_hour: HourlyNumber = 10
     refused_per_hour: HourlyNumber = 1_000
+    queries_at_once: int = Field(default=8, ge=1, le=1_000)
+    exports_at_once: int = Field(default=2, ge=1, le=1_000)
+    wait_for_place: Duration = Field(default=timedelta(seconds=2), ge=timedelta(0))
     exempt_networks: tuple[IPvAnyNetwork, ...] = ()
 
 
@@ -222,10 +226,28 @@ class TokenIssuer(Section):
     metrics: Patterns | None = None
 
 
-class InternalCalls(Section):
-    """What the header X-Internal-Call does: nothing."""
+class InternalService(Section):
+    """A service that may call without a key, and what it may do."""
 
-    mode: Literal["off"] = "off"
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,32}$")
+    scopes: tuple[Scope, ...] = Field(min_length=1)
+    tier: Literal["free", "pro", "enterprise"] = "pro"
+    devices: Patterns | None = None
+    groups: Patterns | None = None
+    metrics: Patterns | None = None
+
+
+class InternalCalls(Section):
+    """Where the header X-Internal-Call means something, and for whom."""
+
+    mode: Literal["off", "socket", "listener"] = "off"
+    socket: Path = Path("/run/telemetry/internal.sock")
+    group: str = Field(default="", max_length=64)
+    uids: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    host: str = "127.0.0.1"
+    port: int = Field(default=8219, ge=0, le=65535)
+    token_file: Path | None = None
+    services: tuple[InternalService, ...] = ()
 
 
 class Auth(Section):

@@ -47,6 +47,7 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
         figures.of_leaders(leaders),
         figures.of_limits(services.limits.refused),
         figures.of_removed(parts.housekeeping.removed),
+        figures.of_ignored(lambda: services.ignored.count),
         watch.read,
         stored.read,
         *found.sources,

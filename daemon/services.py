@@ -35,6 +35,7 @@ from daemon.store.stats import StatsStore
 from daemon.store.subscriptions import SubscriptionStore
 from daemon.store.tickets import TicketStore
 from daemon.transport.access_log import AccessLog
+from daemon.transport.internal_calls import Ignored
 from daemon.transport.limits import Gate
 from daemon.transport.services import Services
 
@@ -55,6 +56,7 @@ def make_services(
         clock=clock,
         traffic=traffic,
         access=AccessLog(traffic, clock),
+        ignored=Ignored(clock),
         keys=keys,
         limits=limits,
         gate=Gate(keys, limits, clock=clock),

@@ -17,6 +17,7 @@ from daemon.config import Config
 from daemon.descriptors import raise_open_files
 from daemon.domain.clients import is_within
 from daemon.domain.errors import DomainError, StoreUnavailable
+from daemon.inside import Inside
 from daemon.log import get_logger
 from daemon.observing import observe, tell_manager
 from daemon.parts import Parts
@@ -27,7 +28,7 @@ from daemon.service.limits import SETTLE_EVERY_S
 from daemon.store.pool import PoolLimits
 from daemon.store.subscriptions import TELLS
 from daemon.transport.connections import WALK_EVERY_S, ConnectionBounds
-from daemon.transport.http import build_app
+from daemon.transport.http import build_app, open_to_all
 from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, admit_no_more, make_server
 from daemon.workers import follower, job_runner, listener, subscription_keeper
@@ -66,12 +67,14 @@ class Company:
     """What runs beside the serving half.
 
     `loops` end last. `siblings` keep other processes; they are cancelled as soon as the drain
-    begins, so that all processes drain at once, and have ended before the loops do.
+    begins, so that all processes drain at once, and have ended before the loops do. `inside` is the
+    door for internal calls.
     """
 
     loops: Sequence[Loop] = ()
     siblings: Sequence[Loop] = ()
     manager: ServiceManager = field(default_factory=ServiceManager)
+    inside: Inside | None = None
 
 
 @dataclass(slots=True)
@@ -99,12 +102,13 @@ async def run(
     app = build_app(
         services, ingest=parts.ingest, streams=parts.streams, docs=parts.config.http.docs
     )
+    bounds = connection_bounds(parts.config)
     points = QuickPoints(parts.ingest, services.gate, services.access, services.proxies)
     server = make_server(
-        app,
+        open_to_all(app, services),
         drain_timeout_s=parts.config.server.drain_timeout_s,
         points=points,
-        bounds=connection_bounds(parts.config),
+        bounds=bounds,
         is_exempt=lambda address: is_within(address, services.proxies.trusted),
     )
     services.figures.add(of_connections(server.walks.numbers))
@@ -116,6 +120,9 @@ async def run(
         loops.append(tasks.create_task(tell_manager(parts, company.manager, pulse)))
         siblings = [tasks.create_task(sibling) for sibling in company.siblings]
         serving = tasks.create_task(server.serve(sockets=[listening]))
+        if company.inside is not None:
+            inside = company.inside.serve(app, parts, bounds=bounds, stop=stop.event)
+            tasks.create_task(inside)
         services.health.started()
         _calm_the_collector()
         log.info("serving", url=url_of(parts.config, services.port), writer=str(parts.writer))
@@ -275,6 +282,7 @@ def pool_limits(config: Config) -> PoolLimits:
         query_connections=section.query_connections,
         control_connections=section.control_connections,
         statement_cache_size=section.statement_cache_size,
+        query_timeout_s=section.query_timeout.total_seconds(),
     )
 
 

@@ -26,6 +26,7 @@ from daemon.store.journal import JournalStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
 from daemon.transport.http import build_api
+from daemon.transport.internal_calls import InternalCalls
 from daemon.transport.services import Services
 
 API = "/api/v1/telemetry"
@@ -86,7 +87,8 @@ async def control_plane(database: Database) -> AsyncIterator[Control]:
     await services.health.probe()
     token = await services.keys.bootstrap()
     assert token is not None
-    transport = httpx.ASGITransport(app=build_api(services))
+    app = InternalCalls(build_api(services), ignored=services.ignored)
+    transport = httpx.ASGITransport(app=app)
     try:
         async with httpx.AsyncClient(
             transport=transport, base_url="http://daemon", headers=bearer(token)

@@ -389,5 +389,32 @@ def of_database(details: Callable[[], Mapping[str, Mapping[str, Any]]]) -> Sourc
     return read
 
 
+def of_ignored(count: Callable[[], int]) -> Source:
+    """Headers of internal calls that came to the public port, where they mean nothing."""
+
+    def read() -> Iterable[Figure]:
+        yield counter(
+            "telemetry_auth_internal_header_ignored_total",
+            "Requests of the public port that had X-Internal headers, which were taken out.",
+            count(),
+        )
+
+    return read
+
+
+def of_internal_calls(outcomes: Callable[[], Mapping[str, int]]) -> Source:
+    """Calls on the door for services of this installation."""
+
+    def read() -> Iterable[Figure]:
+        yield Figure(
+            "telemetry_auth_internal_calls_total",
+            FigureKind.COUNTER,
+            "Internal calls, by whether the caller was let in.",
+            _by("outcome", outcomes()),
+        )
+
+    return read
+
+
 def _by(label: str, values: Mapping[str, float]) -> list[tuple[Labels, float]]:
     return [(((label, name),), float(value)) for name, value in values.items()]

@@ -14,6 +14,8 @@ from starlette.types import Scope
 from daemon.domain.access import SCOPES, Principal
 from daemon.service.keys import Keys
 
+INTERNAL = "internal_caller"
+"""Where the state of a request has the holder that transport/internal_door let in."""
 ANY_SCOPE = "any"
 NO_CREDENTIAL = "none"
 _BEARER = b"bearer "
@@ -51,6 +53,9 @@ def address_of(scope: object) -> str:
 
 async def authenticate(scope: Scope, keys: Keys) -> Principal:
     """The holder of the request's key. Raises Unauthenticated, StoreUnavailable, Busy."""
+    internal: Principal | None = scope.get("state", {}).get(INTERNAL)
+    if internal is not None:
+        return internal
     token = token_of(scope["headers"])
     principal = None if token is None else keys.cached(token)
     if principal is None:

@@ -143,7 +143,6 @@ def build_api(
     app = Compression(app)
     app = NothingStored(app)
     app = AccessLogMiddleware(app, access=services.access, clock=services.clock)
-    app = InternalCalls(app, clock=services.clock)
     app = RequestIdMiddleware(app)
     return HotReads(
         app,
@@ -157,7 +156,7 @@ def build_api(
 def build_app(
     services: Services, *, ingest: Ingest, streams: StreamParts, docs: bool = True
 ) -> ASGIApp:
-    """All that the server serves: the last line sees a request first.
+    """All that any socket serves: the last line sees a request first.
 
     What each answer carries, whichever of these made it, the server adds (transport/server).
     """
@@ -171,7 +170,12 @@ def build_app(
     )
     app = StreamDoors(app, parts=streams)
     app = Cors(app, origins=lambda: streams.origins)
-    app = TransportSecurity(app)
+    return TransportSecurity(app)
+
+
+def open_to_all(app: ASGIApp, services: Services) -> ASGIApp:
+    """The application as the public port serves it."""
+    app = InternalCalls(app, ignored=services.ignored)
     return ClientAddress(app, proxies=services.proxies)
 
 

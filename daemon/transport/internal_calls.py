@@ -1,12 +1,13 @@
-"""`X-Internal-Call` opens nothing here: a header is no credential (requirement C-07).
+"""`X-Internal-Call` opens nothing on the public port: a header is no credential (requirement C-07).
 
 It is taken out before anything else sees the request, so that no part of the daemon, nor anything
-mounted in it, can come to trust it.
+mounted in it, can come to trust it. Where it does mean something is transport/internal_door.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,27 +22,16 @@ _PREFIX = b"x-internal-"
 log = get_logger()
 
 
-class InternalCalls:
-    """Removes every header that begins with X-Internal-, with underscores or without; says so once
-    a minute for an address."""
+class Ignored:
+    """How often it was sent; one line a minute for an address."""
 
-    def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
-        self._app = app
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._said_s: OrderedDict[str, float] = OrderedDict()
-        self.ignored = 0
+        self.count = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            headers = scope["headers"]
-            kept = [pair for pair in headers if not _is_internal(pair[0])]
-            if len(kept) < len(headers):
-                scope["headers"] = kept
-                self._note(address_of(scope))
-        await self._app(scope, receive, send)
-
-    def _note(self, address: str) -> None:
-        self.ignored += 1
+    def note(self, address: str) -> None:
+        self.count += 1
         now_s = self._clock.monotonic_s()
         if now_s - self._said_s.get(address, -LOGGED_EVERY_S) < LOGGED_EVERY_S:
             return
@@ -49,8 +39,30 @@ class InternalCalls:
         self._said_s.move_to_end(address)
         if len(self._said_s) > ADDRESSES_MAX:
             self._said_s.popitem(last=False)
-        log.warning("internal_call_ignored", address=address, ignored=self.ignored)
+        log.warning("internal_call_ignored", address=address, ignored=self.count)
 
 
-def _is_internal(name: bytes) -> bool:
-    return name[:1] in b"xX" and name.lower().replace(b"_", b"-").startswith(_PREFIX)
+class InternalCalls:
+    """Removes every header that begins with X-Internal-, with underscores or without."""
+
+    def __init__(self, app: ASGIApp, *, ignored: Ignored) -> None:
+        self._app = app
+        self._ignored = ignored
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] in ("http", "websocket") and remove_internal(scope):
+            self._ignored.note(address_of(scope))
+        return self._app(scope, receive, send)
+
+
+def remove_internal(scope: Scope) -> bool:
+    """Take the headers out; whether there were any."""
+    headers = scope["headers"]
+    if not any(is_internal(name) for name, _ in headers):
+        return False
+    scope["headers"] = [pair for pair in headers if not is_internal(pair[0])]
+    return True
+
+
+def is_internal(name: bytes) -> bool:
+    return name[:2] in (b"x-", b"x_") and name.replace(b"_", b"-").startswith(_PREFIX)

@@ -15,7 +15,7 @@ from daemon.domain.budgets import Policy, RateClass, Standing
 from daemon.domain.errors import RateLimited, Unauthenticated
 from daemon.service.keys import Keys
 from daemon.service.limits import Limits
-from daemon.transport.auth import address_of, token_of
+from daemon.transport.auth import INTERNAL, address_of, token_of
 
 UNLIMITED_NUMBER = 1_000_000_000
 """What who has no limit reads as one: a number, so that every reader of the header can read it."""
@@ -44,6 +44,10 @@ class Gate:
         Raises RateLimited, Unauthenticated, StoreUnavailable, Busy; `headers` says where the
         request stands in any case.
         """
+        internal: Principal | None = _state(scope).get(INTERNAL)
+        if internal is not None:
+            await self.charge(scope, internal, rate_class)
+            return internal
         token, address = token_of(scope["headers"]), address_of(scope)
         if token is None:
             await self._keep(scope, self.limits.take_of_address(address))

@@ -24,6 +24,7 @@ from daemon.transport.access_log import About, AccessLog, Answered, about
 from daemon.transport.auth import address_of, token_of
 from daemon.transport.errors import answer_of
 from daemon.transport.ingest import CALLS, IngestRoutes, route_of
+from daemon.transport.internal_calls import is_internal
 from daemon.transport.limits import Gate
 from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.proxies import Proxies
@@ -126,7 +127,7 @@ def sender_of(scope: Scope) -> Sender | None:
         return None
     has_length = names_request = False
     for name, value in scope["headers"]:
-        if name in _SPECIAL:
+        if name in _SPECIAL or is_internal(name):
             return None
         if name == b"content-length":
             has_length = len(value) <= LENGTH_DIGITS_MAX

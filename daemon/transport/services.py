@@ -14,6 +14,7 @@ from daemon.service.administration import Administration
 from daemon.service.alerts import Alerts
 from daemon.service.backtests import Backtests
 from daemon.service.channels import Channels
+from daemon.service.concurrency import Places
 from daemon.service.devices import Devices
 from daemon.service.events import Events
 from daemon.service.explaining import Explaining
@@ -36,6 +37,7 @@ from daemon.service.subscriptions import Subscriptions
 from daemon.service.tickets import Tickets
 from daemon.service.watches import Watches
 from daemon.transport.access_log import AccessLog
+from daemon.transport.internal_calls import Ignored
 from daemon.transport.limits import Gate
 from daemon.transport.proxies import Proxies
 
@@ -50,6 +52,7 @@ class Services:
     clock: Clock
     traffic: Traffic
     access: AccessLog
+    ignored: Ignored
     keys: Keys
     limits: Limits
     gate: Gate
@@ -75,6 +78,7 @@ class Services:
     tickets: Tickets
     administration: Administration
     figures: Figures = field(default_factory=Figures)
+    queries: Places = field(default_factory=Places)
     sessions: Sessions
     proxies: Proxies = field(default_factory=Proxies)
     port: int = 0

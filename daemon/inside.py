@@ -1,0 +1,94 @@
+"""Opens the door for services of this installation, as `[auth.internal]` says; only the first
+process has it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from daemon.config import Config, InternalCalls
+from daemon.log import get_logger
+from daemon.parts import Parts
+from daemon.service.figures import of_internal_calls
+from daemon.service.internal import (
+    InternalCallers,
+    InternalRights,
+    UnsafeInternal,
+    check_host,
+    principals_of,
+    tokens_in,
+)
+from daemon.transport.connections import ConnectionBounds
+from daemon.transport.internal_door import InternalDoor
+from daemon.transport.internal_server import InternalServer
+from daemon.transport.server import bind
+from daemon.transport.unix_socket import bind_unix
+
+log = get_logger()
+
+
+@dataclass(slots=True)
+class Inside:
+    """A socket that listens already, and who may call on it."""
+
+    listening: socket.socket
+    callers: InternalCallers
+    path: Path | None = None
+
+    def close(self) -> None:
+        self.listening.close()
+        if self.path is not None:
+            with suppress(OSError):
+                self.path.unlink()
+
+    async def serve(
+        self, app: ASGIApp, parts: Parts, *, bounds: ConnectionBounds, stop: asyncio.Event
+    ) -> None:
+        """Until `stop`; then what is under way is answered."""
+        members = parts.services.keys.members
+        services = {
+            name: replace(holder, members=members) for name, holder in self.callers.services.items()
+        }
+        door = InternalDoor(app, callers=replace(self.callers, services=services))
+        parts.services.figures.add(of_internal_calls(lambda: door.outcomes))
+        drain_s = parts.config.server.drain_timeout_s
+        server = InternalServer(door, self.listening, bounds=bounds, drain_s=drain_s)
+        log.info("serving_inside", at=self._place(), services=sorted(services))
+        await server.run(stop)
+
+    def _place(self) -> str:
+        if self.path is not None:
+            return str(self.path)
+        host, port = self.listening.getsockname()[:2]
+        return f"{host}:{port}"
+
+
+def open_inside(config: Config) -> Inside | None:
+    """None with mode off. Raises UnsafeInternal, DomainError and OSError."""
+    section = config.auth.internal
+    if section.mode == "off":
+        return None
+    services = principals_of(_rights_of(section))
+    if section.mode == "listener":
+        check_host(section.host)
+        callers = InternalCallers(services, tokens=tokens_in(section.token_file))
+        return Inside(bind(section.host, section.port), callers)
+    if not section.uids:
+        raise UnsafeInternal("auth.internal.uids names nobody who may call")
+    listening = bind_unix(section.socket, group=section.group)
+    return Inside(listening, InternalCallers(services, frozenset(section.uids)), section.socket)
+
+
+def _rights_of(section: InternalCalls) -> Mapping[str, InternalRights]:
+    found: dict[str, InternalRights] = {}
+    for one in section.services:
+        if one.name in found:
+            raise UnsafeInternal(f"auth.internal.services names {one.name} twice")
+        found[one.name] = InternalRights(one.scopes, one.tier, one.devices, one.groups, one.metrics)
+    return found

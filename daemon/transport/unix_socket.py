@@ -1,0 +1,60 @@
+"""A listening socket in the file system, for its owner and one group."""
+
+from __future__ import annotations
+
+import grp
+import os
+import socket
+import stat
+from pathlib import Path
+
+from daemon.domain.errors import DomainError
+
+MODE = 0o660
+BACKLOG = 128
+
+
+def bind_unix(path: Path, *, group: str) -> socket.socket:
+    """Listen at the path with mode 0660, owned by the group if one is named.
+
+    A socket that nobody listens on any more is replaced. Raises DomainError when the group is not
+    known or somebody listens there, OSError when the place can't be used.
+    """
+    owner = -1
+    if group:
+        try:
+            owner = grp.getgrnam(group).gr_gid
+        except KeyError as error:
+            raise DomainError(f"there is no group {group}", code="unknown_group") from error
+    _clear(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Nobody else may connect before the mode is set.
+    before = os.umask(0o177)
+    try:
+        bound.bind(str(path))
+    except OSError:
+        bound.close()
+        raise
+    finally:
+        os.umask(before)
+    os.chown(path, -1, owner)
+    path.chmod(MODE)
+    bound.listen(BACKLOG)
+    bound.setblocking(False)
+    return bound
+
+
+def _clear(path: Path) -> None:
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        raise DomainError(f"{path} is there and no socket", code="address_in_use")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+        else:
+            raise DomainError(f"somebody listens on {path}", code="address_in_use")
