@@ -6,9 +6,8 @@ How rows are written is decided in domain/csv_rows.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +21,7 @@ from daemon.domain.errors import Busy, Invalid
 from daemon.domain.series_name import SeriesName
 from daemon.domain.slices import slices
 from daemon.service.changes import Changes, ChangesFilter, Gap, Sight
+from daemon.service.concurrency import Places
 from daemon.service.history import History, Snapshot
 from daemon.service.selection import Selection, in_groups, select
 from daemon.store.journal import JournalStore
@@ -31,7 +31,6 @@ GROUP_POINTS = 200_000
 CHUNK_ROWS = 20_000
 """Rows that are written in one go, in a thread."""
 EXPORTS_MAX = 8
-EXPORTS_OF_KEY_MAX = 4
 """Further exports are answered 503; each holds its part of the head in memory."""
 
 
@@ -61,7 +60,7 @@ class Exports:
         self._journal = journal
         self._clock = clock
         self._group_points = group_points
-        self._running: Counter[str] = Counter()
+        self.places = Places("exports", each=2)
 
     async def of_range(
         self,
@@ -75,7 +74,7 @@ class Exports:
         """Rows of [start_us, end_us) by device, metric and time. Raises Invalid, Busy."""
         if start_us >= end_us:
             raise Invalid("start_time must be before end_time", code="bad_range")
-        with self._place(principal):
+        async with self._place(principal):
             registry = self._history.registry
             selection = select(
                 registry,
@@ -119,7 +118,7 @@ class Exports:
     async def _arrived(
         self, principal: Principal, sight: Sight, *, start: Cursor, upto: int, is_raw: bool
     ) -> AsyncIterator[bytes]:
-        with self._place(principal):
+        async with self._place(principal):
             async for _, block, offset in self._changes.blocks(start, upto=upto):
                 rows = sight.rows_of(block)
                 rows = rows[rows >= offset]
@@ -128,19 +127,13 @@ class Exports:
                     async for chunk in _written(part, sight.names, is_raw):
                         yield chunk
 
-    @contextmanager
-    def _place(self, principal: Principal) -> Iterator[None]:
-        """Count as running meanwhile. Raises Busy when too many are."""
-        running, key_id = self._running, principal.key_id
-        if running.total() >= EXPORTS_MAX or running[key_id] >= EXPORTS_OF_KEY_MAX:
+    @asynccontextmanager
+    async def _place(self, principal: Principal) -> AsyncIterator[None]:
+        """Count as running meanwhile. Raises Busy when too many are, RateLimited for the key."""
+        if self.places.users >= EXPORTS_MAX:
             raise Busy("too many exports are running", retry_after_s=5)
-        running[key_id] += 1
-        try:
+        async with self.places.place(principal):
             yield
-        finally:
-            running[key_id] -= 1
-            if not running[key_id]:
-                del running[key_id]
 
 
 async def _by_series(

@@ -21,6 +21,8 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 Work = Literal["ingest", "query", "control"]
 
+CLIENT_CHECK_MS = 1_000
+
 SQL = load("series")
 
 log = get_logger()
@@ -33,7 +35,8 @@ class PoolLimits:
 
     A process that is stopped inside a transaction is thrown out of it after
     `idle_in_transaction_s`, so that it holds no lock that others need: an event, or a change of
-    the catalogue, holds up every append until its commit.
+    the catalogue, holds up every append until its commit. A statement of a read is ended by the
+    server after `query_timeout_s`, and soon after its daemon is gone.
     """
 
     ingest_connections: int = 2
@@ -43,6 +46,7 @@ class PoolLimits:
     acquire_timeout_s: float = 2.0
     command_timeout_s: float = 30.0
     idle_in_transaction_s: float = 10.0
+    query_timeout_s: float = 20.0
     statement_cache_size: int = 256
 
 
@@ -105,7 +109,6 @@ class Database:
             "query": limits.query_connections,
             "control": limits.control_connections,
         }
-        idle_ms = round(limits.idle_in_transaction_s * 1000)
         for work, size in sizes.items():
             self._pools[work] = await asyncpg.create_pool(
                 self._dsn,
@@ -120,14 +123,24 @@ class Database:
                 ),
                 max_inactive_connection_lifetime=300.0,
                 init=self._look,
-                server_settings={
-                    "application_name": f"telemetryd {work}",
-                    "synchronous_commit": "on",
-                    "timezone": "UTC",
-                    "lock_timeout": "2000",
-                    "idle_in_transaction_session_timeout": str(idle_ms),
-                },
+                server_settings=self._settings_of(work),
             )
+
+    def _settings_of(self, work: Work) -> dict[str, str]:
+        """What every session of a pool begins with."""
+        limits = self._limits
+        settings = {
+            "application_name": f"telemetryd {work}",
+            "synchronous_commit": "on",
+            "timezone": "UTC",
+            "lock_timeout": "2000",
+            "idle_in_transaction_session_timeout": str(round(limits.idle_in_transaction_s * 1000)),
+        }
+        if work == "query":
+            settings["statement_timeout"] = str(round(limits.query_timeout_s * 1000))
+            # The server looks this often whether whoever asked is still there.
+            settings["client_connection_check_interval"] = str(CLIENT_CHECK_MS)
+        return settings
 
     async def close(self) -> None:
         for pool in self._pools.values():

@@ -9,12 +9,14 @@ from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from daemon.domain.errors import DomainError, Invalid, Malformed, TooLarge, UnsupportedEncoding
 from daemon.transport.auth import ANY_SCOPE, NO_CREDENTIAL, declared_scope
+from daemon.transport.bodies import ClientGone
 from daemon.transport.errors import ErrorAnswer, answer_of
+from daemon.transport.leaving import unless_gone
 from daemon.transport.limits import class_of
 from daemon.transport.problems import problem
 from daemon.transport.request_id import request_id_of
@@ -47,6 +49,8 @@ class GuardedRoute(APIRoute):
         extra["x-scope"] = self.scope_needed
         extra["security"] = [] if self.scope_needed == NO_CREDENTIAL else SECURITY
         self.openapi_extra = extra
+        self._ends_with_client: bool = getattr(endpoint, "ends_with_client", False)
+        self._is_long_read: bool = getattr(endpoint, "is_long_read", False)
         self.rate_class = class_of(min(self.methods or {"GET"}), path)
 
     def get_route_handler(self) -> Handler:
@@ -57,13 +61,26 @@ class GuardedRoute(APIRoute):
                 await self._check_access(request)
                 if self.body_field is not None:
                     await _take_json_body(request)
-                response = await inner(request)
+                response = await self._answer(inner, request)
             except Exception as error:
                 response = problem_response(error, request)
             response.raw_headers.extend(request.app.state.services.gate.headers(request.scope))
             return response
 
         return handle
+
+    async def _answer(self, inner: Handler, request: Request) -> Response:
+        """What the endpoint answers, in its place if it is a long read (transport/leaving)."""
+        if not self._ends_with_client:
+            return await inner(request)
+
+        async def in_place() -> Response:
+            if not self._is_long_read:
+                return await inner(request)
+            async with request.app.state.services.queries.place(request.state.principal):
+                return await inner(request)
+
+        return await unless_gone(request.scope, in_place)
 
     async def _check_access(self, request: Request) -> None:
         if self.scope_needed == NO_CREDENTIAL:
@@ -107,6 +124,9 @@ def problem_response(error: Exception, request: Request) -> Response:
     match error:
         case RequestValidationError():
             answer = answer_of(_from_validation(error.errors()), request_id=own_id)
+        case ClientDisconnect() | ClientGone():
+            # Nobody reads it; in the log it is no failure of ours.
+            answer = answer_of(Malformed("the client went", code="client_gone"), request_id=own_id)
         case HTTPException():
             answer = _from_http(error, request)
         case _:

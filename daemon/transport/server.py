@@ -24,6 +24,7 @@ from daemon.transport.connections import (
     TurnedAway,
     refusal,
 )
+from daemon.transport.leaving import Leaving
 from daemon.transport.patience import Patience
 from daemon.transport.quick_points import QuickConnection, QuickPoints
 from daemon.transport.security_headers import ON_EVERY_ANSWER
@@ -40,7 +41,7 @@ _BPF_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
 """One instruction: return 0, the number of bytes that are kept (linux/filter.h)."""
 
 
-class HttpProtocol(QuickConnection):
+class HttpProtocol(Leaving, QuickConnection):
     """HTTP/1.1 that shows an application its connection: to bound what it holds, and to cut it.
 
     How long it may keep the server waiting is looked at by `walks`, which also count it.
@@ -73,6 +74,7 @@ class HttpProtocol(QuickConnection):
         if self._address and self._walks is not None:
             self._walks.leave(self._address)
             self._address = ""
+        self.leave()
         super().connection_lost(exc)
 
     def overdue(self, now_s: float, bounds: ConnectionBounds) -> str | None:

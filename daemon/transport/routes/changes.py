@@ -15,6 +15,7 @@ from daemon.service.changes import (
 )
 from daemon.transport.auth import Reader
 from daemon.transport.json_pages import changes_json, json_bytes
+from daemon.transport.leaving import ends_with_client
 from daemon.transport.reading import After, GroupNames, NameList, filter_of
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts
@@ -27,6 +28,7 @@ Wait = Annotated[float, Query(ge=0, le=WAIT_S_MAX, allow_inf_nan=False, descript
 
 
 @router.get("/changes", response_model=Changes, operation_id="list_changes")
+@ends_with_client
 async def list_changes(
     request: Request,
     who: Reader,

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import Reader
+from daemon.transport.leaving import long_read
 from daemon.transport.reading import TimeUs
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts
@@ -23,6 +24,7 @@ DeviceId = Annotated[str, Query(max_length=128)]
 @router.get(
     "/alerts/rules/{rule_id}/explain", response_model=RuleExplanation, operation_id="explain_rule"
 )
+@long_read
 async def explain_rule(
     rule_id: Id, device_id: DeviceId, who: Reader, parts: Parts, at: TimeUs | None = None
 ) -> Response:
@@ -33,6 +35,7 @@ async def explain_rule(
 @router.get(
     "/alerts/{alert_id}/explain", response_model=AlertExplanation, operation_id="explain_alert"
 )
+@long_read
 async def explain_alert(alert_id: Id, who: Reader, parts: Parts) -> Response:
     """Why an alert came and went, and what became of each message."""
     return json_answer(await parts.explaining.alert(alert_id, by=who))

@@ -15,6 +15,7 @@ from daemon.domain.csv_rows import HEADER
 from daemon.domain.errors import Malformed
 from daemon.service.changes import ChangesFilter
 from daemon.transport.auth import Exporter
+from daemon.transport.leaving import ends_with_client
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE, problem
 from daemon.transport.reading import After, GroupNames, NameList, TimeUs, filter_of
 from daemon.transport.request_id import request_id_of
@@ -52,6 +53,7 @@ class CsvResponse(StreamingResponse):
     response_class=StreamingResponse,
     responses={200: {"content": {"text/csv": {}}}, 404: {"description": "There is no row."}},
 )
+@ends_with_client
 async def export_csv(
     request: Request,
     who: Exporter,

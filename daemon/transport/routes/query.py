@@ -13,6 +13,7 @@ from daemon.domain.page_cursors import PageCursor, parse_page_cursor
 from daemon.service.series import PAGE_POINTS_MAX, PointQuery, PooledQuery
 from daemon.transport.auth import Reader
 from daemon.transport.json_pages import json_bytes, page_json, pooled_json
+from daemon.transport.leaving import long_read
 from daemon.transport.paths import PathId
 from daemon.transport.reading import TimeUs, parse_us, zone_of
 from daemon.transport.routing import new_router
@@ -38,6 +39,7 @@ Name = Annotated[str, QueryParameter(min_length=1, max_length=128, pattern=r"^[A
 
 
 @router.post("/query", response_model=QueryResult, operation_id="query")
+@long_read
 async def query(body: Query, who: Reader, parts: Parts) -> Response:
     """Points by time, then device and metric, raw or in buckets of one series each."""
     page = await parts.reads.series.query(who, point_query(body))
@@ -49,6 +51,7 @@ async def query(body: Query, who: Reader, parts: Parts) -> Response:
     response_model=QueryResult,
     operation_id="read_range",
 )
+@long_read
 async def read_range(
     device_id: PathId,
     metric_name: PathId,
@@ -76,6 +79,7 @@ async def read_range(
 
 
 @router.get("/aggregated", response_model=AggregatedResult, operation_id="read_aggregated")
+@long_read
 async def read_aggregated(
     metric_name: Name,
     aggregation_type: Aggregation,

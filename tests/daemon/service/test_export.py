@@ -8,9 +8,8 @@ import pytest
 from control import Control
 from history_builder import READER
 
-from daemon.domain.errors import Busy
+from daemon.domain.errors import RateLimited
 from daemon.service.changes import ChangesFilter
-from daemon.service.export import EXPORTS_OF_KEY_MAX
 
 pytestmark = pytest.mark.anyio
 
@@ -24,9 +23,11 @@ async def test_exports_of_one_key_are_bounded(control: Control) -> None:
             READER, ChangesFilter(), start_us=now_us - 60_000_000, end_us=now_us
         )
 
-    running = [export() for _ in range(EXPORTS_OF_KEY_MAX)]
+    places = control.services.reads.exports.places
+    places.wait_s = 0.01
+    running = [export() for _ in range(places.each)]
     firsts = [await anext(one) for one in running]
-    with pytest.raises(Busy):
+    with pytest.raises(RateLimited):
         await anext(export())
     rest = [chunk async for chunk in running[0]]
 
