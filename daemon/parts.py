@@ -39,7 +39,7 @@ from daemon.service.relaying import RELAY, Relaying
 from daemon.service.retention import Keep, Retention
 from daemon.service.secret_box import secret_box
 from daemon.service.sessions import SessionSettings
-from daemon.service.stream_limits import StreamLimits
+from daemon.service.stream_limits import EXEMPT_TIER, StreamLimits
 from daemon.service.streams import Streams
 from daemon.service.tail import Tail
 from daemon.services import make_services
@@ -91,6 +91,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     ingest = _ingest(config, series, tail, services.traffic)
     services.sessions.configure(_session_settings(config))
     services.limits.configure(limit_settings(config))
+    _set_places(config, services)
     services.proxies.trusted = config.server.trusted_proxies
     services.access.configure(log_wish(config, process=process))
     services.health.process = {"number": process, "of": config.server.processes}
@@ -121,6 +122,16 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
         notifier,
         services,
     )
+
+
+def _set_places(config: Config, services: Services) -> None:
+    """How many long reads a key may have under way."""
+    section = config.limits
+    for places, each in (
+        (services.queries, section.queries_at_once),
+        (services.reads.exports.places, section.exports_at_once),
+    ):
+        places.each, places.wait_s = each, section.wait_for_place.total_seconds()
 
 
 def _telling(
@@ -177,7 +188,11 @@ def _streams(config: Config, database: Database, hub: Hub, services: Services) -
     streams.budget = budget
     services.subscriptions.life_s = section.subscription_life.total_seconds()
     limits = StreamLimits(
-        clock, open_max=section.connections_max, hourly_max=section.connects_per_hour
+        clock,
+        open_max=section.connections_max,
+        hourly_max=section.connects_per_hour,
+        is_exempt=services.limits.is_exempt,
+        refused=services.limits.refused,
     )
     return StreamParts(
         streams=streams,
@@ -185,6 +200,7 @@ def _streams(config: Config, database: Database, hub: Hub, services: Services) -
         tickets=services.tickets,
         keys=services.keys,
         limits=limits,
+        budgets=services.limits,
         clock=clock,
         origins=config.http.cors_origins,
     )
@@ -292,9 +308,15 @@ def _relay(config: Config, database: Database, tail: Tail, hub: Hub, lease: Leas
 def limit_settings(config: Config) -> LimitSettings:
     """What each tier and address may do."""
     section = config.limits
-    tiers = {"free": section.free, "pro": section.pro, "enterprise": section.enterprise}
+    tiers = {"free": section.free, "pro": section.pro, EXEMPT_TIER: section.enterprise}
+    streams = config.streams.connects_per_hour
     return LimitSettings(
-        {tier: TierNumbers(**numbers.model_dump()) for tier, numbers in tiers.items()},
+        {
+            tier: TierNumbers(
+                **numbers.model_dump(), streams_per_hour=0 if tier == EXEMPT_TIER else streams
+            )
+            for tier, numbers in tiers.items()
+        },
         anonymous_per_hour=section.anonymous_per_hour,
         refused_per_hour=section.refused_per_hour,
         exempt=section.exempt_networks,

@@ -15,6 +15,10 @@ SHARE = 100
 missed by nobody."""
 
 
+NOBODY = "anonymous"
+"""Stands where a tier does, for who has shown no key."""
+
+
 class RateClass(StrEnum):
     """Kinds of requests with a budget of their own: those of a key, and those of an address without
     a credential, or with one that was refused."""
@@ -71,6 +75,7 @@ class TierNumbers:
     query_per_hour: int = 0
     control_per_hour: int = 0
     points_per_s: int = 0
+    streams_per_hour: int = 0
 
 
 Policies = Mapping[tuple[str, RateClass], Policy]
@@ -83,6 +88,7 @@ def policies_of(tiers: Mapping[str, TierNumbers]) -> Policies:
         hourly = (
             (RateClass.QUERY, numbers.query_per_hour),
             (RateClass.CONTROL, numbers.control_per_hour),
+            (RateClass.STREAM, numbers.streams_per_hour),
         )
         for rate_class, limit in hourly:
             if limit:

@@ -16,6 +16,7 @@ from daemon.clock import Clock
 from daemon.domain.access import Principal
 from daemon.domain.allowance import Allowance
 from daemon.domain.budgets import (
+    NOBODY,
     UNLIMITED,
     Policies,
     Policy,
@@ -42,7 +43,6 @@ IDLE_S = 5.0
 """What a process took and did not use for so long, it gives back."""
 SETTLED_AT_ONCE_MAX = 500
 LOGGED_EVERY_S = 60.0
-NOBODY = "anonymous"
 
 log = get_logger()
 
@@ -134,6 +134,7 @@ class Limits:
         budget = self._keys.get((principal.key_id, rate_class))
         if budget is not None:
             budget.left += 1
+            self._unsettled.add(budget)
 
     # -- budgets -----------------------------------------------------------------------------
 

@@ -1,15 +1,17 @@
 """How many streams one key or address may have open, and open in an hour (C-18).
 
-Counted in this process.
+Counted in this process; those of a key in an hour also in service/limits, for all processes.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daemon.clock import Clock
 from daemon.domain.access import Principal
+from daemon.domain.budgets import NOBODY, RateClass
 from daemon.domain.clients import network_of
 from daemon.domain.errors import RateLimited
 
@@ -31,21 +33,40 @@ class StreamLimits:
     Who has shown a key is counted by the key, enterprise not at all; others by their address.
     """
 
-    def __init__(self, clock: Clock, *, open_max: int = 100, hourly_max: int = 100) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        open_max: int = 100,
+        hourly_max: int = 100,
+        is_exempt: Callable[[str], bool] = lambda _: False,
+        refused: Counter[tuple[str, str]] | None = None,
+    ) -> None:
         self._clock = clock
+        self._is_exempt = is_exempt
+        self._refused: Counter[tuple[str, str]] = Counter() if refused is None else refused
         self._open_max = open_max
         self._hourly_max = hourly_max
         self._subjects: dict[str, _Subject] = {}
 
     def open_of_address(self, address: str) -> Slot:
         """A handshake without a credential, or with one that was refused. Raises RateLimited."""
-        return self._open(f"address {network_of(address)}", is_counted=True)
-
-    def open_of_key(self, principal: Principal, *, is_resume: bool) -> Slot:
-        """A stream of a key; one that resumes is no new one. Raises RateLimited."""
-        if principal.tier == EXEMPT_TIER:
+        if self._is_exempt(address):
             return Slot(self, None, False)
-        return self._open(principal.key_id, is_counted=not is_resume)
+        return self._admit(f"address {network_of(address)}", NOBODY, is_counted=True)
+
+    def open_of_key(self, principal: Principal, *, is_resume: bool, address: str = "") -> Slot:
+        """A stream of a key; one that resumes is no new one. Raises RateLimited."""
+        if principal.tier == EXEMPT_TIER or self._is_exempt(address):
+            return Slot(self, None, False)
+        return self._admit(principal.key_id, principal.tier, is_counted=not is_resume)
+
+    def _admit(self, name: str, tier: str, *, is_counted: bool) -> Slot:
+        try:
+            return self._open(name, is_counted=is_counted)
+        except RateLimited:
+            self._refused[RateClass.STREAM.value, tier] += 1
+            raise
 
     def _open(self, name: str, *, is_counted: bool) -> Slot:
         now_s = self._clock.monotonic_s()
@@ -96,6 +117,8 @@ class Slot:
     limits: StreamLimits
     name: str | None
     is_counted: bool
+    uncount: Callable[[], None] | None = None
+    """Told once when it was no new stream after all."""
 
     def close(self) -> None:
         """The stream is gone. A second call does nothing."""
@@ -110,8 +133,18 @@ class Slot:
         if self.name is not None and self.is_counted:
             self.is_counted = False
             self.limits.forget_connect(self.name)
+            self._uncount()
 
     def _leave(self, *, stays_counted: bool) -> None:
-        if self.name is not None:
-            self.limits.close(self.name, forget=self.is_counted and not stays_counted)
-            self.name = None
+        if self.name is None:
+            return
+        was_none = self.is_counted and not stays_counted
+        self.limits.close(self.name, forget=was_none)
+        self.name = None
+        if was_none:
+            self._uncount()
+
+    def _uncount(self) -> None:
+        uncount, self.uncount = self.uncount, None
+        if uncount is not None:
+            uncount()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 from daemon.clock import Clock
+from daemon.domain.budgets import RateClass
 from daemon.domain.errors import Unauthenticated
 from daemon.domain.tokens import digest_of
 from daemon.domain.wanted import Wanted, read_wanted
 from daemon.service.keys import Credential, Keys
+from daemon.service.limits import Limits
 from daemon.service.stream_limits import Slot, StreamLimits
 from daemon.service.streams import Streams, Visitor
 from daemon.service.subscriptions import Subscriptions
@@ -28,6 +31,7 @@ class StreamParts:
     tickets: Tickets
     keys: Keys
     limits: StreamLimits
+    budgets: Limits
     clock: Clock
     origins: Collection[str] = ()
 
@@ -59,11 +63,20 @@ class Reception:
         )
         return Visitor(principal, Credential(principal.key_id, None, principal.session))
 
-    def admit(self, visitor: Visitor, *, cursor: str | None) -> Slot:
+    async def admit(self, visitor: Visitor, *, cursor: str | None, address: str) -> Slot:
         """A place for one more stream. Raises Forbidden, RateLimited."""
-        visitor.principal.require(SCOPE)
+        principal, budgets = visitor.principal, self.parts.budgets
+        principal.require(SCOPE)
         is_resume = self.parts.streams.has(cursor)
-        return self.parts.limits.open_of_key(visitor.principal, is_resume=is_resume)
+        slot = self.parts.limits.open_of_key(principal, is_resume=is_resume, address=address)
+        if slot.is_counted:
+            try:
+                await budgets.take(principal, RateClass.STREAM, address=address)
+            except BaseException:
+                slot.take_back()
+                raise
+            slot.uncount = partial(budgets.give_back, principal, RateClass.STREAM)
+        return slot
 
     async def wanted(
         self, door: Door, visitor: Visitor, query: Query, *, cursor: str | None

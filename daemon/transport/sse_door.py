@@ -84,7 +84,7 @@ class SseDoor:
         cursor = cursor_in(scope, query)
         address = address_of(scope)
         visitor = await self._reception.identify(shown_in(scope, query), door, address=address)
-        slot = self._reception.admit(visitor, cursor=cursor)
+        slot = await self._reception.admit(visitor, cursor=cursor, address=address)
         try:
             wanted = await self._reception.wanted(door, visitor, query, cursor=cursor)
             assert wanted is not None
