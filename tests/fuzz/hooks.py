@@ -34,7 +34,7 @@ IMPOSSIBLE: dict[str, set[str]] = {
     "write_batch": _POINT | {"bad_compression"},  # it has to agree with a header
     "write_bulk": _POINT,
     "write_columns": _POINT | {"bad_body"},  # columns of different lengths
-    "read_aggregated": {"bad_range", "too_many_buckets"},
+    "read_aggregated": {"bad_range", "too_many_buckets", "bad_interval"},
     "read_range": {"too_many_buckets", "interval_alone"},
     "query": {"bad_range", "too_many_buckets", "interval_alone", "unknown_group", "truncated"},
     "list_changes": _FILTER,
