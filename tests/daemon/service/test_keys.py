@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from daemon.clock import as_datetime
 from daemon.domain.access import Principal
 from daemon.domain.errors import (
+    Busy,
     Conflict,
     Forbidden,
     Invalid,
@@ -126,6 +127,32 @@ async def test_garbage_costs_no_query_and_a_forged_key_one_in_two_seconds(contro
             await keys.authenticate(token, address="a")
 
     assert store.look_ups == 1
+
+
+async def test_a_flood_of_unknown_keys_is_no_load_and_locks_nobody_out(
+    control: Control, admin: Principal
+) -> None:
+    from daemon.domain.tokens import new_token
+
+    keys, store = other_daemon(control)
+    good = (await a_key(control, admin)).key
+    await keys.authenticate(good, address="a")
+    codes = set()
+    for number in range(10_000):
+        try:
+            await keys.authenticate(new_token(f"key_{number:026d}", env="live"), address="a")
+        except (Unauthenticated, Busy) as error:
+            codes.add(error.error_code)
+    flood = store.look_ups
+
+    assert codes == {"unauthenticated", "busy"}
+    assert flood <= 51
+    # It is looked up again, although nothing else is.
+    keys.forget()
+    await keys.authenticate(good, address="a")
+    assert store.look_ups == flood + 1
+    control.clock.advance_s(1)
+    await keys.authenticate(control.token, address="a")
 
 
 async def test_a_secret_that_is_wrong_for_a_known_id_is_refused(control: Control) -> None:
