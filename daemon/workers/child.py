@@ -4,6 +4,7 @@ dies, ended by closing that pipe. What it does is its own module's."""
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 from daemon.log import get_logger
@@ -34,7 +35,7 @@ async def keep(module: str, orders: bytes, *, end_wait_s: float = END_WAIT_S) ->
 
 async def _run_once(module: str, orders: bytes, *, end_wait_s: float) -> int:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE, env=_environment()
     )
     assert process.stdin is not None
     try:
@@ -47,6 +48,11 @@ async def _run_once(module: str, orders: bytes, *, end_wait_s: float) -> int:
         if process.returncode is None:
             process.stdin.close()
             await _end(process, wait_s=end_wait_s)
+
+
+def _environment() -> dict[str, str]:
+    """Without our settings, of which some are secrets: what a child is to know are its orders."""
+    return {name: v for name, v in os.environ.items() if not name.startswith("TELEMETRY_")}
 
 
 async def _end(process: asyncio.subprocess.Process, *, wait_s: float) -> None:
