@@ -216,6 +216,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
         frozen_hub,
         frozen_keys,
         no_redaction,
+        tell_connections,
     )
 }
 
