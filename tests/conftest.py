@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 import browser
 import pytest
 import receivers
+import slow_clients
 from daemons import DaemonProcess, kill_started, start_daemon
 from databases import fresh_database
 from hypothesis import settings
@@ -25,7 +26,7 @@ settings.load_profile("suite")
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """A run without a browser, or an Alertmanager, says so: a skip alone is easily overlooked."""
     skipped = terminalreporter.stats.get("skipped", [])
-    for missing in (browser.MISSING, receivers.ALERTMANAGER_MISSING):
+    for missing in (browser.MISSING, receivers.ALERTMANAGER_MISSING, slow_clients.MISSING):
         if count := sum(missing in str(report.longrepr) for report in skipped):
             said = f"WARNING: {count} tests did not run: {missing}"
             terminalreporter.write_line(said, yellow=True, bold=True)
