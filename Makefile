@@ -36,7 +36,7 @@ test: $(TEST_STAMP)  ## lint, types and the whole suite, against real PostgreSQL
 	@sh deploy/install-chromium.sh
 	@sh deploy/install-alertmanager.sh
 	@sh deploy/install-prometheus.sh
-	@sh deploy/install-slowhttptest.sh
+	@sh deploy/install-document-tools.sh
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile

@@ -94,6 +94,7 @@ def _examine(session: Session) -> Iterator[Finding]:
     if isinstance(principal, Failure):
         return
     yield _clock(session)
+    yield _websocket(session)
     page = _caught(session.client.figures)
     if isinstance(page, str):
         yield from _daemon(read_figures(page))
@@ -121,6 +122,25 @@ def _permissions(session: Session) -> Finding:
     if mode & 0o077:
         return Finding("client", name, FAIL, f"{mode:04o}", f"chmod 600 {file}")
     return Finding("client", name, OK, f"{mode:04o}")
+
+
+def _websocket(session: Session) -> Finding:
+    """Whether a proxy in between passes the upgrade on."""
+    from telemetryctl.client.doors import Lost, Unfit, Wanted
+    from telemetryctl.client.stream_ws import WebSocketDoor
+
+    name = "WebSocket"
+    door = WebSocketDoor(session.endpoint, Wanted(channel="events"))
+    try:
+        door.open("")
+    except (Lost, Unfit) as error:
+        hint = "a proxy drops Upgrade? docs/how-to/reverse-proxy.md; meanwhile tail uses SSE"
+        return Finding("network", name, WARN, error.reason, hint)
+    except Failure as failure:
+        return Finding("network", name, SKIP, failure.what)
+    finally:
+        door.close()
+    return Finding("network", name, OK)
 
 
 def _reach(server: str) -> Finding:

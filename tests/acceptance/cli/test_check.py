@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from command_line import CommandLine, Result
+from daemons import DaemonProcess
+from stream_proxies import stream_proxy
 
 NAGIOS = re.compile(r"^[A-Z]+ (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+( \| \S+=\S+( \S+=\S+)*)?\n$")
 
@@ -124,6 +126,7 @@ class TestDoctor:
         assert found["key file, for its user only"]["state"] == "ok"
         assert found["name and port"]["state"] == "ok"
         assert found["clock, against the server"]["state"] == "ok"
+        assert found["WebSocket"]["state"] == "ok"
         assert found["versions"]["state"] == "ok"
         assert found["database"]["state"] == "ok"
         assert found["rules keep up"]["state"] == "ok"
@@ -138,6 +141,19 @@ class TestDoctor:
         assert result.code == 1
         assert re.search(r"^network +name and port \.+ FAIL +Connection refused$", result.out, re.M)
         assert "does the daemon run" in result.out
+
+    def test_a_proxy_that_lets_no_websocket_through_is_found(
+        self, cli: CommandLine, daemon: DaemonProcess
+    ) -> None:
+        with stream_proxy(daemon.url) as proxy:
+            proxy.allows_websocket = False
+            to_it = {"TELEMETRYCTL_SERVER": proxy.url, "TELEMETRYCTL_TOKEN": daemon.key}
+            result = cli.run("doctor", "-o", "json", **to_it)
+        found = {one["check"]: one for one in json.loads(result.out)["findings"]}
+
+        assert found["WebSocket"]["state"] == "warn"
+        assert "403" in found["WebSocket"]["detail"]
+        assert "reverse-proxy" in found["WebSocket"]["hint"]
 
     def test_an_open_key_file_is_found(self, cli: CommandLine) -> None:
         file = cli.config_folder / "credentials.toml"
