@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import browser
+import disks
 import pytest
 import receivers
 import slow_clients
@@ -26,7 +27,12 @@ settings.load_profile("suite")
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """A run without a browser, or an Alertmanager, says so: a skip alone is easily overlooked."""
     skipped = terminalreporter.stats.get("skipped", [])
-    for missing in (browser.MISSING, receivers.ALERTMANAGER_MISSING, slow_clients.MISSING):
+    for missing in (
+        browser.MISSING,
+        disks.MISSING,
+        receivers.ALERTMANAGER_MISSING,
+        slow_clients.MISSING,
+    ):
         if count := sum(missing in str(report.longrepr) for report in skipped):
             said = f"WARNING: {count} tests did not run: {missing}"
             terminalreporter.write_line(said, yellow=True, bold=True)
