@@ -13,6 +13,7 @@ from daemon.service.events import Events
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
+from daemon.service.idempotency import Idempotency
 from daemon.service.keys import Keys
 from daemon.service.limits import Limits
 from daemon.service.logins import make_sessions
@@ -27,6 +28,7 @@ from daemon.store.devices import DeviceStore
 from daemon.store.events import EventStore
 from daemon.store.groups import GroupStore
 from daemon.store.health import HealthStore
+from daemon.store.idempotency import IdempotencyStore
 from daemon.store.keys import KeyStore
 from daemon.store.limits import LimitStore
 from daemon.store.metrics import MetricStore
@@ -79,6 +81,7 @@ def make_services(
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
         subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
+        idempotency=Idempotency(IdempotencyStore(database)),
         administration=Administration(database, clock=clock),
         tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
         sessions=sessions,

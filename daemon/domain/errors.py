@@ -4,7 +4,7 @@ DomainError
 ├── Refused            the request can't be done as it stands
 │   ├── Malformed      a path or query value, or the whole body, can't be read
 │   ├── Invalid        well-formed, but impossible
-│   ├── TooLarge  UnsupportedEncoding  NotFound  Conflict
+│   ├── TooLarge  UnsupportedEncoding  NotFound  Conflict  Stale
 │   └── Unauthenticated  Forbidden
 └── TryLater           nothing is wrong with the request
     ├── Busy  StoreUnavailable (NewEpoch)  OutcomeUnknown  StorageFull
@@ -93,6 +93,12 @@ class Conflict(Refused):
     """The name is taken, or the state does not allow it."""
 
     code = "conflict"
+
+
+class Stale(Refused):
+    """It was changed since it was read; read it again."""
+
+    code = "precondition_failed"
 
 
 class Unauthenticated(Refused):

@@ -26,6 +26,8 @@ DAEMONS_KEEP = timedelta(hours=1)
 # Ended subscriptions and tickets: a process that could not reach the database for so long may still
 # hold a socket of one.
 STREAMS_KEEP = timedelta(minutes=5)
+# How long a repeat with an Idempotency-Key is known.
+REQUESTS_KEEP = timedelta(hours=24)
 # A budget that nobody used in an hour is whole.
 BUDGETS_KEEP = timedelta(hours=2)
 
@@ -70,6 +72,9 @@ class Retention:
         done["rollups"] = await self._expire(grant, "expire_rollups", *history)
         batches_us = now_us - _us(self._keep.batches)
         done["batches"] = await self._expire(grant, "expire_batches", batches_us, EXPIRE_ROWS_MAX)
+        done["idempotency"] = await self._expire(
+            grant, "expire_idempotency", now_us - _us(REQUESTS_KEEP), EXPIRE_ROWS_MAX
+        )
         events_us = now_us - _us(self._keep.events)
         done["events"] = await self._expire(grant, "expire_events", events_us, EXPIRE_ROWS_MAX)
         alerts_us = now_us - _us(self._keep.alerts)

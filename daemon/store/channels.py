@@ -84,7 +84,7 @@ class ChannelStore:
         return replace(channel, **dict(stamps), failures=0, open_until=None)
 
     async def delete(self, name: str) -> bool:
-        async with self._database.connection("control", writing=True) as connection:
+        async with self._database.transaction("control") as connection:
             return await connection.fetchval(SQL["delete_channel"], name) is not None
 
     async def rules_of(self, name: str) -> list[str]:

@@ -36,7 +36,7 @@ class JobStore:
         self, job_id: str, *, type: str, params: dict[str, Any], device_id: str | None, by: str
     ) -> None:
         metric_name = params.get("metric_name")
-        async with self._database.connection("control", writing=True) as connection:
+        async with self._database.transaction("control") as connection:
             await connection.execute(
                 SQL["insert"], job_id, type, _json(params), device_id, metric_name, by
             )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import asyncpg
 
@@ -26,6 +27,28 @@ CLIENT_CHECK_MS = 1_000
 SQL = load("series")
 
 log = get_logger()
+
+
+class Beside(Protocol):
+    """What stands in the same transaction as a change, which does not know of it."""
+
+    async def begin(self, connection: Connection) -> None: ...
+
+    def end(self) -> None: ...
+
+
+_BESIDE: ContextVar[tuple[Beside, ...]] = ContextVar("beside", default=())
+
+
+@contextmanager
+def beside(one: Beside) -> Iterator[None]:
+    """Let `one` stand in each control transaction that is made within: before the change and after
+    it. What it raises undoes the change."""
+    token = _BESIDE.set((*_BESIDE.get(), one))
+    try:
+        yield
+    finally:
+        _BESIDE.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +237,13 @@ class Database:
     @asynccontextmanager
     async def transaction(self, work: Work) -> AsyncIterator[Connection]:
         """A connection inside one transaction that commits at the end of the block."""
+        others = _BESIDE.get() if work == "control" else ()
         async with self.connection(work, writing=True) as connection, connection.transaction():
+            for one in others:
+                await one.begin(connection)
             yield connection
+            for one in others:
+                one.end()
 
     async def listener(self) -> asyncpg.Connection[asyncpg.Record]:
         """A connection of its own, outside the pools; the caller closes it. Raises

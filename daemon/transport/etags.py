@@ -1,8 +1,91 @@
-"""ETags: whether the client has this version already, and whether it changes the one it knows."""
+"""ETags: whether the client has this version already, and whether it changes the one it has seen.
+
+A strong tag is `"<revision>-<digest>"`: when somebody last changed the thing, and all that the
+answer says. `If-None-Match` asks for the whole. `If-Match` asks for the revision only, since a
+counter that moved meanwhile is no edit; it is checked in the transaction of the change.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, cast
+
+import orjson
 from starlette.requests import Request
+from starlette.responses import Response
+
+from daemon.store.pool import beside
+from daemon.store.revisions import Noun, Precondition
+from telemetryctl.api.model import EPOCH
+
+_PREFIX = "/api/v1/telemetry"
+_DIGITS = 16
+# What a path shows or changes, and the parameter that names it.
+_NOUNS: dict[str, tuple[Noun, str]] = {
+    "/metrics/{metric_name}": ("metric", "metric_name"),
+    "/devices/{device_id}": ("device", "device_id"),
+    "/groups/{group_id}": ("group", "group_id"),
+    "/alerts/rules/{rule_id}": ("rule", "rule_id"),
+    "/alerts/rules/{rule_id}/enable": ("rule", "rule_id"),
+    "/channels/{name}": ("channel", "name"),
+    "/silences/{silence_id}": ("silence", "silence_id"),
+    "/watches/{watch_id}": ("watch", "watch_id"),
+    "/alerts/{alert_id}": ("alert", "alert_id"),
+    "/alerts/{alert_id}/acknowledge": ("alert", "alert_id"),
+    "/alerts/{alert_id}/resolve": ("alert", "alert_id"),
+}
+
+Respond = Callable[[Request], Awaitable[Response]]
+Tagged = tuple[Noun, str]
+
+
+def tagged(template: str) -> Tagged | None:
+    """What a route shows or changes, if that has a tag."""
+    return _NOUNS.get(template.removeprefix(_PREFIX))
+
+
+async def respond_tagged(request: Request, what: Tagged, respond: Respond) -> Response:
+    """The answer with its tag, or 304; a change only of what `If-Match` names. Raises Stale."""
+    noun, parameter = what
+    if request.method == "GET":
+        return _shown(request, await respond(request), noun=noun)
+    wanted = request.headers.get("if-match")
+    if wanted is None or wanted.strip() == "*":
+        return await respond(request)
+    row_id = str(request.path_params[parameter])
+    with beside(Precondition(noun, row_id, revisions=_revisions_in(wanted))):
+        return await respond(request)
+
+
+def _shown(request: Request, response: Response, *, noun: Noun) -> Response:
+    if response.status_code != 200:
+        return response
+    body = bytes(response.body)
+    digest = hashlib.sha256(body).hexdigest()[:_DIGITS]
+    etag = f'"{_revision_of(noun, orjson.loads(body))}-{digest}"'
+    if is_known(request, etag):
+        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-store"})
+    response.headers["ETag"] = etag
+    return response
+
+
+def _revision_of(noun: Noun, shown: dict[str, Any]) -> str:
+    """As store/revisions reads it from the row."""
+    if noun == "alert":
+        return cast(str, shown["status"])
+    changed = shown.get("updated_at")
+    if changed is None:
+        return "0"
+    since = datetime.fromisoformat(changed) - EPOCH
+    return str((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+
+
+def _revisions_in(if_match: str) -> frozenset[str]:
+    """Of the strong tags of the header; a weak one never matches (RFC 9110, 13.1.1)."""
+    tags = [tag.strip() for tag in if_match.split(",")]
+    return frozenset(tag[1:-1].partition("-")[0] for tag in tags if tag.startswith('"'))
 
 
 def is_known(request: Request, etag: str) -> bool:

@@ -16,10 +16,11 @@ from daemon.service.latest import LatestReads, Newest
 from daemon.transport.access_log import AccessLog, Answered, about
 from daemon.transport.answers import to_json
 from daemon.transport.auth import address_of, token_of
+from daemon.transport.etags import matches
 from daemon.transport.json_pages import newest_dict
 from daemon.transport.limits import Gate
 from daemon.transport.request_id import cause_of, id_headers
-from daemon.transport.routes.latest import CACHE_CONTROL, VARY, etag_of, matches
+from daemon.transport.routes.latest import CACHE_CONTROL, VARY, etag_of
 
 _PREFIX = b"/api/v1/telemetry/devices/"
 _SUFFIX = b"/latest"

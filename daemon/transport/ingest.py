@@ -11,7 +11,7 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
 import orjson
@@ -39,6 +39,7 @@ from daemon.transport.auth import address_of
 from daemon.transport.bodies import ClientGone, decompress, read_body
 from daemon.transport.compression import BYTES_MIN, pack
 from daemon.transport.errors import answer_of
+from daemon.transport.idempotency import key_in
 from daemon.transport.limits import Gate
 from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.request_id import cause_of, id_headers
@@ -62,7 +63,7 @@ class Noted:
 @dataclass(slots=True)
 class Call:
     """What the routes know of a request; its path is what `batch_id` is scoped to, beside the
-    key."""
+    key. `repeat_key` is its Idempotency-Key, which stands for a `batch_id`."""
 
     principal: Principal
     scope: Scope
@@ -71,6 +72,7 @@ class Call:
     encoding: str | None
     dry_run: bool
     noted: Noted
+    repeat_key: str | None = None
 
 
 Route = Callable[["IngestRoutes", Call], Awaitable[bytes]]
@@ -156,7 +158,8 @@ class IngestRoutes:
         if encoding is not None:
             body = decompress(body, encoding)
         dry_run = bool(scope["query_string"]) and _dry_run(scope["query_string"])
-        call = Call(principal, scope, device_id, body, encoding, dry_run, noted)
+        repeat_key = key_in(scope["headers"])
+        call = Call(principal, scope, device_id, body, encoding, dry_run, noted, repeat_key)
         return await route(self, call)
 
     # -- the four calls ----------------------------------------------------------------------
@@ -167,19 +170,22 @@ class IngestRoutes:
         if metric_name is not None:
             return stored_answer(call.device_id, metric_name)
         draft = decode.decode_point(call.body, call.device_id)
-        admission = (await self._store(call, [draft]))[0]
-        if admission.refusals:
-            first = admission.refusals[0]
-            raise Invalid(
-                first.detail,
-                code=first.code,
-                errors=[{"pointer": "", "code": first.code, "detail": first.detail}],
-            )
-        return stored_answer(call.device_id, draft.metrics[0], is_dry_run=call.dry_run)
+
+        def answer(admissions: list[Admission]) -> dict[str, Any]:
+            for refusal in admissions[0].refusals:
+                first = {"pointer": "", "code": refusal.code, "detail": refusal.detail}
+                raise Invalid(refusal.detail, code=refusal.code, errors=[first])
+            said = stored_answer(call.device_id, draft.metrics[0], is_dry_run=call.dry_run)
+            return cast("dict[str, Any]", orjson.loads(said))
+
+        if call.repeat_key is not None and not call.dry_run:
+            return await self._store_once(call, call.repeat_key, [draft], answer)
+        return _checked(answer(await self._store(call, [draft])))
 
     async def _store_plain(self, call: Call) -> str | None:
         """Store a point that needs no second look, and return its metric; None leaves it undone."""
-        if call.dry_run or not call.principal.sees_everything:
+        is_plain = call.principal.sees_everything and call.repeat_key is None
+        if call.dry_run or not is_plain:
             return None
         queued = queue_plain(self.ingest, call.device_id, call.body)
         if queued is None:
@@ -247,12 +253,15 @@ class IngestRoutes:
                 "compression does not agree with Content-Encoding", code="bad_compression"
             )
         drafts = [draft for _, draft in request.drafts]
-        if request.batch_id is None or call.dry_run:
-            body = answer(await self._store(call, drafts))
-            if request.batch_id is not None:
-                body["batch_id"] = request.batch_id
-            return _checked(body)
-        return await self._store_once(call, request.batch_id, drafts, answer)
+        named = {} if request.batch_id is None else {"batch_id": request.batch_id}
+        batch_id = request.batch_id or call.repeat_key
+
+        def whole(admissions: list[Admission]) -> dict[str, Any]:
+            return answer(admissions) | named
+
+        if batch_id is None or call.dry_run:
+            return _checked(whole(await self._store(call, drafts)))
+        return await self._store_once(call, batch_id, drafts, whole)
 
     async def _store_once(
         self,
@@ -270,23 +279,34 @@ class IngestRoutes:
             b"",
         )
         for _ in range(2):
-            stored = await self.ingest.stored(key)
+            stored = await self._stored(key, call)
             if stored is not None:
                 return _checked(orjson.loads(stored.answer) | {"duplicate": True})
 
             try:
 
                 def record(admissions: list[Admission]) -> BatchRecord:
-                    body = orjson.dumps(answer(admissions) | {"batch_id": batch_id})
+                    body = orjson.dumps(answer(admissions))
                     return BatchRecord(key.scope, batch_id, key.payload_hash, body)
 
                 admissions = await self._store(call, drafts, record=record)
-                return _checked(answer(admissions) | {"batch_id": batch_id})
+                return _checked(answer(admissions))
             except BatchStored:
                 continue
             finally:
                 self.ingest.release(key)
         raise StoreUnavailable("the same batch_id is being stored elsewhere")
+
+    async def _stored(self, key: BatchRecord, call: Call) -> BatchRecord | None:
+        """What was stored under that id. Raises Invalid for another payload, in the words of who
+        named it."""
+        try:
+            return await self.ingest.stored(key)
+        except Invalid as error:
+            if key.batch_id != call.repeat_key:
+                raise
+            said = "this Idempotency-Key was sent with another request"
+            raise Invalid(said, code="idempotency_key_reused") from error
 
     async def _store(
         self,

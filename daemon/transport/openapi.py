@@ -65,6 +65,7 @@ _PROBLEMS = {
     "403": "The key lacks the scope.",
     "404": "There is no such thing, or the key may not see it.",
     "409": "The name is taken, or the state does not allow it.",
+    "412": "It is not what `If-Match` names any more.",
     "413": "The body is too large.",
     "415": "The content encoding is not known.",
     "422": "The body does not fit the schema, or is impossible.",
@@ -90,8 +91,10 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
     document_ingest(openapi)
     document_streams(openapi)
     for operations in openapi["paths"].values():
-        for operation in operations.values():
+        for method, operation in operations.items():
             _document_problems(operation)
+            if method in ("get", "post"):
+                operation["responses"].pop("412", None)
             _document_defaults(operation)
     _document_batch_problems(openapi)
     for made_by_fastapi in ("HTTPValidationError", "ValidationError"):

@@ -23,6 +23,7 @@ from daemon.service.ingest import Ingest
 from daemon.transport.access_log import About, AccessLog, Answered, about
 from daemon.transport.auth import address_of, token_of
 from daemon.transport.errors import answer_of
+from daemon.transport.idempotency import HEADER as IDEMPOTENCY_KEY
 from daemon.transport.ingest import CALLS, IngestRoutes, route_of
 from daemon.transport.internal_calls import is_internal
 from daemon.transport.limits import Gate
@@ -37,7 +38,7 @@ LENGTH_DIGITS_MAX = 4
 _SPECIAL = frozenset(
     {
         b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"origin",
-        b"traceparent",
+        b"traceparent", IDEMPOTENCY_KEY,
     }
 )  # fmt: skip
 _CLOSE = (b"connection", b"close")

@@ -16,6 +16,8 @@ from daemon.domain.errors import DomainError, Invalid, Malformed, TooLarge, Unsu
 from daemon.transport.auth import ANY_SCOPE, NO_CREDENTIAL, declared_scope
 from daemon.transport.bodies import ClientGone
 from daemon.transport.errors import ErrorAnswer, answer_of
+from daemon.transport.etags import respond_tagged, tagged
+from daemon.transport.idempotency import is_once, key_in, respond_once
 from daemon.transport.leaving import unless_gone
 from daemon.transport.limits import class_of
 from daemon.transport.problems import problem
@@ -51,7 +53,10 @@ class GuardedRoute(APIRoute):
         self.openapi_extra = extra
         self._ends_with_client: bool = getattr(endpoint, "ends_with_client", False)
         self._is_long_read: bool = getattr(endpoint, "is_long_read", False)
-        self.rate_class = class_of(min(self.methods or {"GET"}), path)
+        method = min(self.methods or {"GET"})
+        self._what = tagged(path)
+        self._is_once = is_once(method, path) and self.scope_needed != NO_CREDENTIAL
+        self.rate_class = class_of(method, path)
 
     def get_route_handler(self) -> Handler:
         inner = super().get_route_handler()
@@ -70,6 +75,15 @@ class GuardedRoute(APIRoute):
         return handle
 
     async def _answer(self, inner: Handler, request: Request) -> Response:
+        """Once, when the client wants that; with a tag, or only for the tag it names."""
+        if self._what is not None:
+            return await respond_tagged(request, self._what, inner)
+        key = key_in(request.scope["headers"]) if self._is_once else None
+        if key is not None:
+            return await respond_once(request, key, inner)
+        return await self._in_place(inner, request)
+
+    async def _in_place(self, inner: Handler, request: Request) -> Response:
         """What the endpoint answers, in its place if it is a long read (transport/leaving)."""
         if not self._ends_with_client:
             return await inner(request)

@@ -22,6 +22,7 @@ from daemon.service.figures import Figures
 from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
+from daemon.service.idempotency import Idempotency
 from daemon.service.jobs import Jobs
 from daemon.service.keys import Keys
 from daemon.service.ledger import Ledger
@@ -77,6 +78,7 @@ class Services:
     subscriptions: Subscriptions
     tickets: Tickets
     administration: Administration
+    idempotency: Idempotency
     figures: Figures = field(default_factory=Figures)
     queries: Places = field(default_factory=Places)
     sessions: Sessions

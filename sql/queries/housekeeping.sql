@@ -94,6 +94,14 @@ delete from telemetry.ingest_batch b
          order by x.created_at limit $2::int4) e
  where b.scope = e.scope and b.batch_id = e.batch_id;
 
+-- expire_idempotency --
+-- Remove up to $2 requests with an Idempotency-Key from before $1.
+delete from telemetry.idempotency i
+ using (select x.key_hash from telemetry.idempotency x
+         where x.created_at < telemetry.from_us($1::int8)
+         order by x.created_at limit $2::int4) e
+ where i.key_hash = e.key_hash;
+
 -- expire_events --
 -- Remove up to $2 events from before $1, and say up to where.
 with expired as (

@@ -21,6 +21,7 @@ from daemon.service.latest import (
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import Reader
 from daemon.transport.boxes import BoxText, parse_box
+from daemon.transport.etags import matches
 from daemon.transport.json_pages import newest_dict
 from daemon.transport.paging import Text
 from daemon.transport.paths import PathId
@@ -140,10 +141,3 @@ async def _described(
 def etag_of(newest: Newest) -> str:
     """Weak, since the age in the body moves on while the point stays (RFC 9110, 8.8.1)."""
     return f'W/"{newest.version}"'
-
-
-def matches(if_none_match: str, etag: str) -> bool:
-    """Weak comparison with each of the header's tags (RFC 9110, 13.1.2)."""
-    opaque = etag.removeprefix("W/")
-    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return "*" in tags or opaque in tags

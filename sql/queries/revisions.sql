@@ -1,0 +1,31 @@
+-- metric --
+-- When a definition was last changed, in microseconds since 1970; it is held until the transaction ends.
+select telemetry.to_us(d.updated_at)::text from telemetry.metric_definition d where d.name = $1::text for update;
+
+-- device --
+-- When what is said of a device was last changed.
+select telemetry.to_us(d.updated_at)::text from telemetry.device d where d.device_id = $1::text for update;
+
+-- group --
+-- When a group was last changed.
+select telemetry.to_us(g.updated_at)::text from telemetry.device_group g where g.group_id = $1::text for update;
+
+-- rule --
+-- When a rule was last changed.
+select telemetry.to_us(r.updated_at)::text from telemetry.alert_rule r where r.rule_id = $1::text for update;
+
+-- channel --
+-- When a channel was last changed.
+select telemetry.to_us(c.updated_at)::text from telemetry.channel c where c.name = $1::text for update;
+
+-- silence --
+-- When a silence was last changed.
+select telemetry.to_us(s.updated_at)::text from telemetry.silence s where s.silence_id = $1::text for update;
+
+-- watch --
+-- When a watch was last changed.
+select telemetry.to_us(w.updated_at)::text from telemetry.watch w where w.watch_id = $1::text for update;
+
+-- alert --
+-- Whether an alert is open, acknowledged or resolved, which is all that is ever changed of one.
+select a.status from telemetry.alert a where a.alert_id = $1::text for update;

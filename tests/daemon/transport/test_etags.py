@@ -1,0 +1,169 @@
+"""Tags of what can be changed: nothing is sent twice, nobody's edit is overwritten unseen."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from alert_builder import an_alert
+from control import API, Control, bearer
+
+from daemon.transport.etags import matches
+
+pytestmark = pytest.mark.anyio
+RULE = {"name": "hot", "metric_name": "flow", "condition": ">", "threshold_value": 1}
+CHANNEL = {"name": "ops", "kind": "webhook", "url": "https://example.com/hook"}
+SILENCE = {"matchers": {"device_id": "d"}, "ends_at": "2099-01-01T00:00:00Z", "comment": "c"}
+WATCH = {"device_id": "d", "metric_name": "flow", "from": "a", "to": "b"}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """How one kind is made, where it is, and what a change of it is."""
+
+    made: tuple[str, dict[str, Any]] | None
+    path: str
+    change: dict[str, Any]
+    ids: str = ""
+
+
+THINGS = {
+    "metric": Thing(
+        ("/metrics", {"name": "flow", "data_type": "numeric"}), "/metrics/flow", {"unit": "l"}
+    ),
+    "device": Thing(None, "/devices/d", {"name": "pump"}),
+    "group": Thing(("/groups", {"name": "g", "kind": "site"}), "/groups/{}", {"name": "h"},
+                   "group_id"),
+    "rule": Thing(("/alerts/rules", RULE), "/alerts/rules/{}", {"level": "error"}, "rule_id"),
+    "channel": Thing(("/channels", CHANNEL), "/channels/ops",
+                     {"url": "https://example.com/other"}),
+    "silence": Thing(("/silences", SILENCE), "/silences/{}", {"comment": "other"}, "silence_id"),
+    "watch": Thing(("/watches", WATCH), "/watches/{}", {"to": "c"}, "watch_id"),
+}  # fmt: skip
+
+
+async def made(control: Control, name: str) -> str:
+    """The path of a new thing."""
+    thing = THINGS[name]
+    await control.send([("d", "flow", 1_790_000_000_000_000, 1.0)])
+    if thing.made is None:
+        return API + thing.path
+    path, body = thing.made
+    answer = await control.client.post(API + path, json=body)
+    assert answer.status_code == 201, answer.text
+    return API + thing.path.format(answer.json().get(thing.ids))
+
+
+@pytest.mark.parametrize("name", THINGS)
+async def test_what_is_known_is_not_sent_again(control: Control, name: str) -> None:
+    path = await made(control, name)
+    first = await control.client.get(path)
+    tag = first.headers["etag"]
+
+    again = await control.client.get(path, headers={"If-None-Match": f'"x", W/{tag}'})
+    await control.client.patch(path, json=THINGS[name].change)
+    changed = await control.client.get(path, headers={"If-None-Match": tag})
+
+    assert tag.startswith('"')
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != tag
+
+
+@pytest.mark.parametrize("name", THINGS)
+async def test_only_what_was_seen_is_changed(control: Control, name: str) -> None:
+    path, change = await made(control, name), THINGS[name].change
+    tag = (await control.client.get(path)).headers["etag"]
+
+    mine = await control.client.patch(path, json=change, headers={"If-Match": f'"0-x", {tag}'})
+    late = await control.client.patch(path, json=change, headers={"If-Match": tag})
+    removed = await control.client.delete(path, headers={"If-Match": tag})
+
+    assert mine.status_code == 200, mine.text
+    assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
+    assert removed.status_code == 412
+    newest = (await control.client.get(path)).headers["etag"]
+    for wrong in (f"W/{newest}", '""', "nonsense", '"0-0"'):
+        refused = await control.client.delete(path, headers={"If-Match": wrong})
+        assert refused.status_code == 412, wrong
+    done = await control.client.delete(path, headers={"If-Match": newest})
+    assert done.status_code == 200, done.text
+
+
+async def test_any_version_is_any_that_is_there(control: Control) -> None:
+    path = await made(control, "metric")
+
+    there = await control.client.patch(path, json={"unit": "m"}, headers={"If-Match": "*"})
+    gone = await control.client.delete(API + "/metrics/none", headers={"If-Match": "*"})
+
+    assert (there.status_code, gone.status_code) == (200, 404)
+
+
+async def test_a_counter_that_moved_is_no_edit(control: Control) -> None:
+    path = await made(control, "rule")
+    tag = (await control.client.get(path)).headers["etag"]
+    async with control.database.connection("control") as connection:
+        await connection.execute("update telemetry.alert_rule set total_triggers = 7")
+
+    known = await control.client.get(path, headers={"If-None-Match": tag})
+    enabled = await control.client.put(
+        path + "/enable", json={"enabled": False}, headers={"If-Match": tag}
+    )
+    late = await control.client.put(
+        path + "/enable", json={"enabled": True}, headers={"If-Match": tag}
+    )
+
+    assert known.status_code == 200
+    assert (enabled.status_code, late.status_code) == (200, 412)
+
+
+async def test_of_ten_that_saw_the_same_one_changes_it(control: Control) -> None:
+    path = await made(control, "metric")
+    tag = (await control.client.get(path)).headers["etag"]
+
+    answers = await asyncio.gather(
+        *(
+            control.client.patch(path, json={"unit": f"u{at}"}, headers={"If-Match": tag})
+            for at in range(10)
+        )
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 9
+
+
+async def test_what_may_not_be_seen_is_not_there_whatever_its_tag(control: Control) -> None:
+    path = await made(control, "metric")
+    blind = bearer(await control.key("metrics:write", "read", metrics=("other_*",)))
+
+    hidden = await control.client.patch(
+        path, json={"unit": "m"}, headers={"If-Match": '"0-0"', **blind}
+    )
+    absent = await control.client.patch(
+        API + "/metrics/none", json={"unit": "m"}, headers={"If-Match": '"0-0"', **blind}
+    )
+
+    assert (hidden.status_code, absent.status_code) == (404, 404)
+
+
+@pytest.mark.parametrize(("said", "expected"), [
+    ('"a"', True), ('W/"a"', True), ('"b", "a"', True), ("*", True), ('"b"', False), ("a", False),
+    ("", False),
+])  # fmt: skip
+def test_any_of_the_tags_of_a_request_may_be_it(said: str, expected: bool) -> None:
+    assert matches(said, '"a"') is expected
+    assert matches(said, 'W/"a"') is expected
+
+
+async def test_an_alert_is_acknowledged_as_it_was_seen(control: Control) -> None:
+    alert_id = await an_alert(control.database, rule_id="rul_1", device_id="a")
+    path = f"{API}/alerts/{alert_id}"
+    tag = (await control.client.get(path)).headers["etag"]
+
+    first = await control.client.put(path + "/acknowledge", headers={"If-Match": tag})
+    late = await control.client.put(path + "/resolve", headers={"If-Match": tag})
+    seen = (await control.client.get(path)).headers["etag"]
+    ended = await control.client.put(path + "/resolve", headers={"If-Match": seen})
+
+    assert [first.status_code, late.status_code, ended.status_code] == [200, 412, 200]
