@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 WORKERS ?= auto
 
-.PHONY: help demo run test bench lint format manual openapi vendor clean
+.PHONY: help demo run test bench lint format manual openapi licences vendor clean
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -55,6 +55,9 @@ manual: $(STAMP)  ## write man/ and docs/cli.md anew from the commands and setti
 
 openapi: $(STAMP)  ## write docs/openapi.json anew from the routes
 	@$(BIN)/python deploy/write_openapi.py
+
+licences: $(TEST_STAMP)  ## write docs/licences.md anew from what is installed
+	@$(BIN)/python deploy/write_licences.py
 
 vendor: $(STAMP)  ## fetch the pinned Swagger UI and ReDoc anew (needs npm)
 	@$(BIN)/python deploy/vendor_docs.py

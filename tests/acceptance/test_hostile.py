@@ -295,11 +295,16 @@ def test_too_much_is_a_413(hostile: DaemonProcess) -> None:
 
 def test_points_far_in_time_make_no_partitions(hostile: DaemonProcess) -> None:
     with hostile.http() as http:
+        before = http.get("/admin/partitions").json()
         stamps = ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
         answers = [
             http.post("/devices/d1/telemetry", json=a_point(1, timestamp=stamp)) for stamp in stamps
         ]
+        after = http.get("/admin/partitions").json()
 
+    assert [part["name"] for part in after["partitions"]] == [
+        part["name"] for part in before["partitions"]
+    ]
     assert [a.json()["code"] for a in answers] == ["too_old", "too_old", "in_future"]
 
 
