@@ -200,7 +200,7 @@ def _streams(config: Config, database: Database, hub: Hub, services: Services) -
         tickets=services.tickets,
         keys=services.keys,
         limits=limits,
-        budgets=services.limits,
+        gate=services.gate,
         clock=clock,
         origins=config.http.cors_origins,
     )

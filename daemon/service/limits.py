@@ -36,7 +36,7 @@ ENTRIES_MAX = 10_000
 ADDRESSES_ASKED_PER_S = 25
 """The database is asked about addresses no more often; beyond that each process counts alone."""
 ASK_TIMEOUT_S = 1.0
-AWAY_S = 1.0
+AWAY_S = 5.0
 """A database that gave no answer is not asked for so long."""
 SETTLE_EVERY_S = 2.0
 IDLE_S = 5.0

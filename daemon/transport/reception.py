@@ -6,17 +6,20 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
+from starlette.types import Scope
+
 from daemon.clock import Clock
 from daemon.domain.budgets import RateClass
 from daemon.domain.errors import Unauthenticated
 from daemon.domain.tokens import digest_of
 from daemon.domain.wanted import Wanted, read_wanted
 from daemon.service.keys import Credential, Keys
-from daemon.service.limits import Limits
 from daemon.service.stream_limits import Slot, StreamLimits
 from daemon.service.streams import Streams, Visitor
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tickets import Tickets
+from daemon.transport.auth import address_of
+from daemon.transport.limits import Gate
 from daemon.transport.stream_requests import Door, Query, Shown, wanted_in
 
 SCOPE = "read"
@@ -31,7 +34,7 @@ class StreamParts:
     tickets: Tickets
     keys: Keys
     limits: StreamLimits
-    budgets: Limits
+    gate: Gate
     clock: Clock
     origins: Collection[str] = ()
 
@@ -63,19 +66,21 @@ class Reception:
         )
         return Visitor(principal, Credential(principal.key_id, None, principal.session))
 
-    async def admit(self, visitor: Visitor, *, cursor: str | None, address: str) -> Slot:
+    async def admit(self, visitor: Visitor, *, cursor: str | None, scope: Scope) -> Slot:
         """A place for one more stream. Raises Forbidden, RateLimited."""
-        principal, budgets = visitor.principal, self.parts.budgets
+        principal, gate = visitor.principal, self.parts.gate
         principal.require(SCOPE)
         is_resume = self.parts.streams.has(cursor)
-        slot = self.parts.limits.open_of_key(principal, is_resume=is_resume, address=address)
-        if slot.is_counted:
+        slot = self.parts.limits.open_of_key(
+            principal, is_resume=is_resume, address=address_of(scope)
+        )
+        if not is_resume:
             try:
-                await budgets.take(principal, RateClass.STREAM, address=address)
+                await gate.charge(scope, principal, RateClass.STREAM)
             except BaseException:
                 slot.take_back()
                 raise
-            slot.uncount = partial(budgets.give_back, principal, RateClass.STREAM)
+            slot.uncount = partial(gate.limits.give_back, principal, RateClass.STREAM)
         return slot
 
     async def wanted(

@@ -100,7 +100,7 @@ class SocketDoor:
         visit.query = query_of(visit.scope)
         visit.cursor = cursor_in(visit.scope, visit.query)
         visitor = await self._identify(visit)
-        slot = await self._reception.admit(visitor, cursor=visit.cursor, address=visit.address)
+        slot = await self._reception.admit(visitor, cursor=visit.cursor, scope=visit.scope)
         try:
             wanted = await self._reception.wanted(door, visitor, visit.query, cursor=visit.cursor)
             self._open(visit, visitor, slot)

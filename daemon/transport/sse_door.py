@@ -60,7 +60,7 @@ class SseDoor:
         tune(transport)
         scope["extensions"][LONG_LIVED] = True
         try:
-            headers = [*HEADERS, _id_header(scope)]
+            headers = [*HEADERS, _id_header(scope), *self._parts.gate.headers(scope)]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await _serve(outlet, receive, send)
         finally:
@@ -84,7 +84,7 @@ class SseDoor:
         cursor = cursor_in(scope, query)
         address = address_of(scope)
         visitor = await self._reception.identify(shown_in(scope, query), door, address=address)
-        slot = await self._reception.admit(visitor, cursor=cursor, address=address)
+        slot = await self._reception.admit(visitor, cursor=cursor, scope=scope)
         try:
             wanted = await self._reception.wanted(door, visitor, query, cursor=cursor)
             assert wanted is not None
@@ -117,6 +117,7 @@ class SseDoor:
             "stream_refused", door="sse", status=refusal.status, request_id=request_id_of(scope)
         )
         headers = [*refusal.raw_headers(), _id_header(scope), NO_STORE]
+        headers += self._parts.gate.headers(scope)
         start = {"type": "http.response.start", "status": refusal.status, "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": refusal.body})

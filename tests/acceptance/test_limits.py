@@ -24,9 +24,8 @@ SETTINGS = {
     "limits__free__points_per_s": "30",
     "server__trusted_proxies": f'["{PROXY}/32"]',
 }
-ITEM = re.compile(
-    r'"[\x20\x21\x23-\x5b\x5d-\x7e]*"(?:; *[a-z*][a-z0-9_.*-]*=(?:-?\d{1,15}|"[\x20\x21\x23-\x5b\x5d-\x7e]*"))*'
-)
+_STRING = r'"[\x20\x21\x23-\x5b\x5d-\x7e]*"'
+ITEM = re.compile(rf"{_STRING}(?:; *[a-z*][a-z0-9_.*-]*=(?:-?\d{{1,15}}|{_STRING}))*")
 """A string with parameters that are integers or strings (RFC 9651, section 3)."""
 
 
@@ -105,7 +104,12 @@ async def test_500_at_once_of_a_free_key_are_100(fleet: list[DaemonProcess]) -> 
     key = await a_key(fleet[0], "free", "read")
     async with clients(fleet, key) as at:
         found, answers = await asked(
-            at, 500, f"{API}/devices", f"{API}/devices?limit=1", f"{API}/devices/%41", f"{API}/stats"
+            at,
+            500,
+            f"{API}/devices",
+            f"{API}/devices?limit=1",
+            f"{API}/devices/%41",
+            f"{API}/stats",
         )
 
     assert 95 <= found[200] + found[404] <= 105
@@ -149,6 +153,18 @@ async def test_the_points_of_a_key_are_limited_on_every_way_in(
     assert 0.95 * 300 - 30 <= accepted <= 1.05 * (300 + 30 * took_s)
     assert refused[0].status_code == 429
     assert 1 <= int(refused[0].headers["retry-after"]) <= 10
+
+
+async def test_new_streams_are_a_budget_of_their_own(fleet: list[DaemonProcess]) -> None:
+    key = await a_key(fleet[0], "pro", "read")
+    statuses: Counter[int] = Counter()
+    async with clients(fleet, key) as at:
+        for turn in range(130):
+            async with at[turn % 3].stream("GET", f"{API}/stream/events") as answer:
+                statuses[answer.status_code] += 1
+                assert answer.headers["ratelimit-policy"] == '"stream";q=100;w=3600'
+
+    assert statuses == {200: 100, 429: 30}
 
 
 async def test_addresses_that_a_client_makes_up_are_not_believed(
