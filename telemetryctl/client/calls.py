@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from telemetryctl.client.wire import Call, Document, Wire
 from telemetryctl.failures import ConfigurationFailure
@@ -25,9 +26,11 @@ class Calls(Wire):
         params: Mapping[str, Any] | None = None,
         is_idempotent: bool = True,
     ) -> Document:
+        """What is not idempotent by itself gets a key by which the server does it once."""
         payload, headers = encode(body)
-        call = Call("POST", BASE + path, params, payload, headers, is_idempotent)
-        return self.request(call).document()
+        if not is_idempotent:
+            headers["Idempotency-Key"] = uuid4().hex
+        return self.request(Call("POST", BASE + path, params, payload, headers)).document()
 
     def _send(
         self,

@@ -253,6 +253,9 @@ def _checked(response: httpx.Response, body: bytes) -> Reply:
 
 def _may_repeat(call: Call, problem: ServerProblem) -> bool:
     """Whether the same request may do better, and can't do its work twice."""
+    if problem.code == "request_running":
+        # The first try of this call: its connection was lost, and its answer is not there yet.
+        return True
     if problem.status not in _BUSY_STATUSES:
         return False
     return call.is_idempotent or (

@@ -7,7 +7,7 @@ import socket
 import time
 
 import pytest
-from rough_server import answer, rough_server
+from rough_server import Behaviour, answer, rough_server
 
 from telemetryctl.client.credential import Credential
 from telemetryctl.client.errors import ServerProblem
@@ -84,20 +84,43 @@ def test_the_timeout_also_bounds_a_server_that_drips() -> None:
     assert time.monotonic() - began < 4
 
 
-def test_making_a_key_is_not_repeated_when_the_answer_was_lost() -> None:
-    created = answer("201 Created", b'{"key": "second"}')
-    with rough_server([break_off, created]) as server, Client(server.url) as client:
-        with pytest.raises(TryLater):
-            client.create_key({"name": "x", "scopes": ["read"]})
-        assert server.requests == []
+def keys_of(requests: list[bytes]) -> list[str]:
+    lines = [line for request in requests for line in request.decode().split("\r\n")]
+    return [line.partition(": ")[2] for line in lines if line.lower().startswith("idempotency-key")]
 
 
-def test_making_a_key_is_not_repeated_when_the_outcome_is_unknown() -> None:
-    unknown = problem("503 Service Unavailable", "outcome_unknown", "Retry-After: 0")
-    with rough_server([unknown, OK]) as server, Client(server.url) as client:
-        with pytest.raises(ServerProblem):
+UNKNOWN = problem("503 Service Unavailable", "outcome_unknown", "Retry-After: 0")
+RUNNING = problem("409 Conflict", "request_running")
+
+
+@pytest.mark.parametrize("first", [BUSY, UNKNOWN, RUNNING])
+def test_what_makes_something_is_sent_again_under_one_key(first: Behaviour) -> None:
+    created = answer("201 Created", b'{"group_id": "grp_1"}')
+    with rough_server([first, created]) as server, Client(server.url) as client:
+        assert client.create_group({"name": "x", "kind": "site"}) == {"group_id": "grp_1"}
+        keys = keys_of(server.requests)
+
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+def test_each_call_has_a_key_of_its_own() -> None:
+    with rough_server([OK]) as server, Client(server.url) as client:
+        client.create_group({"name": "x", "kind": "site"})
+        client.create_group({"name": "x", "kind": "site"})
+        client.stats()
+
+        assert len(set(keys_of(server.requests))) == 2
+
+
+def test_a_key_whose_secret_was_lost_is_named() -> None:
+    done = problem("409 Conflict", "already_done")
+    with rough_server([break_off, done]) as server, Client(server.url) as client:
+        with pytest.raises(ServerProblem) as failed:
             client.create_key({"name": "x", "scopes": ["read"]})
-        assert len(server.requests) == 1
+        # The one whose answer broke off is not counted here.
+        assert len(keys_of(server.requests)) == 1
+    assert failed.value.problem["code"] == "already_done"
 
 
 def test_a_batch_is_sent_again_with_the_same_id() -> None:
