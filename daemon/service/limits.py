@@ -129,6 +129,20 @@ class Limits:
         budget = self._budget(self._addresses, subject, self._wrong)
         return await self._take(budget, 1)
 
+    async def standings(self, principal: Principal, *, address: str) -> list[Standing]:
+        """Where a key stands in each of its budgets; nothing of what is not limited."""
+        if self.is_exempt(address):
+            return []
+        found = []
+        for rate_class in RateClass:
+            policy = self._policies.get((principal.tier, rate_class))
+            if policy is not None:
+                budget = self._budget(self._keys, principal.key_id, policy)
+                if not budget.left:
+                    await self._replenish(budget, 0)
+                found.append(budget.standing(self._clock.monotonic_s()))
+        return found
+
     def give_back(self, principal: Principal, rate_class: RateClass) -> None:
         """What `take_now` counted last will be counted again."""
         budget = self._keys.get((principal.key_id, rate_class))

@@ -3,7 +3,7 @@ that (contract 9.1: limits by address, authentication, limits by key)."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -130,6 +130,20 @@ _UNLIMITED_LINES = _lines(_UNLIMITED)
 def _policy_field(policy: Policy) -> bytes:
     unit = f';qu="{policy.unit}"' if policy.per_s else ""
     return f'"{policy.rate_class}";q={policy.limit}{unit};w={policy.window_s}'.encode()
+
+
+def budgets_shown(standings: Iterable[Standing]) -> dict[str, dict[str, int]]:
+    """Budgets by class, as GET /auth/whoami answers."""
+    return {
+        one.policy.rate_class.value: {
+            "limit": one.policy.limit,
+            "remaining": one.remaining,
+            "window": one.policy.window_s,
+            "reset_in": one.reset_in_s,
+        }
+        for one in standings
+        if one.policy is not None
+    }
 
 
 def class_of(method: str, template: str) -> RateClass:

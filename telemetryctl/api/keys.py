@@ -125,6 +125,16 @@ class KeyRevoked(Answer):
     message: str
 
 
+class Budget(Answer):
+    """What is left of one budget; `window` is its length, and in `reset_in` there is more, in
+    seconds."""
+
+    limit: int
+    remaining: int
+    window: int
+    reset_in: int
+
+
 class Principal(Answer):
     """Who the credential of this request is and what it may do."""
 
@@ -137,3 +147,6 @@ class Principal(Answer):
     groups: list[str] | None = None
     metrics: list[str] | None = None
     expires_at: Instant | None = None
+    limits: dict[str, Budget] = Field(
+        default={}, description="Budgets by class; what is not limited is not named."
+    )

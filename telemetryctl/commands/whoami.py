@@ -16,10 +16,14 @@ COLUMNS = (
     Column("groups"),
     Column("metrics"),
     Column("expires_at", is_time=True),
+    Column("limits.query.remaining", "QUERIES LEFT"),
+    Column("limits.control.remaining", "CHANGES LEFT"),
+    Column("limits.ingest.remaining", "POINTS LEFT"),
+    Column("limits.stream.remaining", "STREAMS LEFT"),
 )
 
 
 @command(app, example="telemetryctl whoami\ntelemetryctl whoami -o json")
 def whoami(session: Session) -> None:
-    """Show the principal, the scopes and when the key expires."""
+    """Show the principal, the scopes, when the key expires, and what is left of its limits."""
     session.renderer.item(session.client.whoami(), columns=COLUMNS)

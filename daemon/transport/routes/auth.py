@@ -12,6 +12,7 @@ from daemon.domain.access import Principal
 from daemon.service.sessions import Login as Tokens
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import AnyHolder, address_of, token_of
+from daemon.transport.limits import budgets_shown
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts
@@ -74,15 +75,17 @@ async def logout(request: Request, parts: Parts, body: Logout | None = None) -> 
 
 
 @router.get("/auth/whoami", response_model=PrincipalAnswer, operation_id="whoami")
-async def whoami(who: AnyHolder, parts: Parts) -> Response:
+async def whoami(who: AnyHolder, request: Request, parts: Parts) -> Response:
     """The holder of this request's credential and what it may do."""
+    standings = await parts.limits.standings(who, address=address_of(request.scope))
+    limits = {"limits": budgets_shown(standings)}
     if not who.key_id.startswith("key_"):
-        return json_answer(_shown(who))
+        return json_answer(_shown(who) | limits)
     key = await parts.keys.holder(who)
     return json_answer(
         {"principal": key.key_id, "key_id": key.key_id, "name": key.name, "scopes": key.scopes,
          "tier": key.tier, "devices": key.devices, "groups": key.groups, "metrics": key.metrics,
-         "expires_at": key.expires_at}
+         "expires_at": key.expires_at} | limits
     )  # fmt: skip
 
 

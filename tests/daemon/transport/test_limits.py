@@ -76,6 +76,22 @@ async def test_reads_and_writes_have_budgets_of_their_own(limited: Control) -> N
     assert posted.headers["ratelimit-policy"] == '"control";q=3;w=3600'
 
 
+async def test_who_asks_is_told_what_is_left(limited: Control) -> None:
+    headers = bearer(await limited.key("read"))
+    await statuses(limited, "/devices", 2, headers=headers)
+
+    own = (await limited.client.get("/auth/whoami", headers=headers)).json()["limits"]
+    admin = (await limited.client.get("/auth/whoami")).json()["limits"]
+
+    assert admin == {}
+    assert {name: one["remaining"] for name, one in own.items()} == {
+        "query": 3, "control": 2, "ingest": 100,
+    }  # fmt: skip
+    assert own["query"]["limit"] == 5
+    assert own["query"]["window"] == 3_600
+    assert 3_590 <= own["query"]["reset_in"] <= 3_630
+
+
 async def test_without_a_credential_an_address_gets_401_and_then_429(limited: Control) -> None:
     none = {"Authorization": ""}
 
