@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
 from daemon.config import Config, InternalCalls
 from daemon.log import get_logger
 from daemon.parts import Parts
@@ -25,6 +23,7 @@ from daemon.service.internal import (
     tokens_in,
 )
 from daemon.transport.connections import ConnectionBounds
+from daemon.transport.http import App
 from daemon.transport.internal_door import InternalDoor
 from daemon.transport.internal_server import InternalServer
 from daemon.transport.server import bind
@@ -48,7 +47,7 @@ class Inside:
                 self.path.unlink()
 
     async def serve(
-        self, app: ASGIApp, parts: Parts, *, bounds: ConnectionBounds, stop: asyncio.Event
+        self, app: App, parts: Parts, *, bounds: ConnectionBounds, stop: asyncio.Event
     ) -> None:
         """Until `stop`; then what is under way is answered."""
         members = parts.services.keys.members

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from daemon.lines import STDERR
 from daemon.parts import Parts
-from daemon.service import figures
+from daemon.service import figures, work_figures
 from daemon.service.figures import LOOK_EVERY_S, WATCH_EVERY_S, StoreWatch, Watch
 from daemon.service.own_health import OwnHealth
 from daemon.store.figures import FigureStore
@@ -42,12 +43,19 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
         figures.of_http(traffic),
         figures.of_ingest(parts.ingest),
         figures.of_streams(parts.hub.numbers),
-        figures.of_alerts(lambda: services.alerts.numbers() | parts.notifier.numbers()),
+        figures.of_alerts(
+            lambda: services.alerts.numbers() | parts.notifier.numbers(), parts.notifier.by_kind
+        ),
         figures.of_database(services.health.details),
         figures.of_leaders(leaders),
         figures.of_limits(services.limits.refused),
         figures.of_removed(parts.housekeeping.removed),
         figures.of_ignored(lambda: services.ignored.count),
+        work_figures.of_queries(lambda: parts.database.queries.durations),
+        work_figures.of_open_alerts(lambda: services.alerts.by_level),
+        work_figures.of_judging(parts.evaluator.outcomes, parts.evaluator.delay_s),
+        work_figures.of_delivery(parts.hub.delay_s),
+        work_figures.of_lines(lambda: STDERR.dropped),
         watch.read,
         stored.read,
         *found.sources,

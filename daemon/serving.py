@@ -28,7 +28,7 @@ from daemon.service.limits import SETTLE_EVERY_S
 from daemon.store.pool import PoolLimits
 from daemon.store.subscriptions import TELLS
 from daemon.transport.connections import WALK_EVERY_S, ConnectionBounds
-from daemon.transport.http import build_app, open_to_all
+from daemon.transport.http import App, build_app, open_to_all
 from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, admit_no_more, make_server
 from daemon.workers import follower, job_runner, listener, subscription_keeper
@@ -103,15 +103,7 @@ async def run(
         services, ingest=parts.ingest, streams=parts.streams, docs=parts.config.http.docs
     )
     bounds = connection_bounds(parts.config)
-    points = QuickPoints(parts.ingest, services.gate, services.access, services.proxies)
-    server = make_server(
-        open_to_all(app, services),
-        drain_timeout_s=parts.config.server.drain_timeout_s,
-        points=points,
-        bounds=bounds,
-        is_exempt=lambda address: is_within(address, services.proxies.trusted),
-    )
-    services.figures.add(of_connections(server.walks.numbers))
+    server = _public_server(parts, app, bounds)
     async with asyncio.TaskGroup() as tasks:
         pulse = Pulse(parts.clock)
         walks = repeat(server.walks.walk, every_s=WALK_EVERY_S, name="connections")
@@ -144,6 +136,21 @@ async def run(
         if siblings:
             await asyncio.wait(siblings)
         await _end(loops)
+
+
+def _public_server(parts: Parts, app: App, bounds: ConnectionBounds) -> Server:
+    """That of the port which everybody may reach."""
+    services = parts.services
+    points = QuickPoints(parts.ingest, services.gate, services.access, services.proxies)
+    server = make_server(
+        open_to_all(app, services),
+        drain_timeout_s=parts.config.server.drain_timeout_s,
+        points=points,
+        bounds=bounds,
+        is_exempt=lambda address: is_within(address, services.proxies.trusted),
+    )
+    services.figures.add(of_connections(server.walks.numbers))
+    return server
 
 
 def _loops(parts: Parts) -> list[Loop]:

@@ -11,6 +11,8 @@ Labels = tuple[tuple[str, str], ...]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of buckets for durations of requests and commits."""
+DELAY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0)
+"""Of what is wanted at once, and may be minutes behind after an outage."""
 LATENESS_SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3600.0, 86400.0)
 COUNTS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from daemon.domain.access import Principal
 from daemon.domain.cursors import Cursor
+from daemon.domain.figures import DELAY_SECONDS, Histogram
 from daemon.domain.ids import new_id
 from daemon.domain.interest import Interest
 from daemon.live.connection import Budget, Connection, Line, Outlet
@@ -56,6 +57,9 @@ class Hub:
         self._leaving: dict[Connection, float] = {}
         self._wake = asyncio.Event()
         self._second = int(self.dispatch.now_s)
+        self._new_since_s: float | None = None
+        self.delay_s = Histogram(DELAY_SECONDS)
+        """From an entry being published here to its messages being with the sockets."""
         self._slice_end_s = 0.0
         self._is_closing = False
 
@@ -77,6 +81,8 @@ class Hub:
     def publish(self, entry: Entry) -> None:
         """The next entry of the order; it is passed on by `run`."""
         self.ring.append(entry)
+        if self._new_since_s is None:
+            self._new_since_s = self.dispatch.now_s
         self._wake.set()
 
     def covers(self, seq: int) -> bool:
@@ -259,7 +265,8 @@ class Hub:
         start, target = dispatch.swept, self.ring.head
         if start == target:
             return
-        entries = list(self.ring.after(start))
+        entries, since_s = list(self.ring.after(start)), self._new_since_s
+        self._new_since_s = None
         touched = self._hand_out(entries, start)
         dispatch.swept = self.ring.pinned = target
         dispatch.counters.sweeps += 1
@@ -274,6 +281,8 @@ class Hub:
                 feed.trim(self.ring, touches_max=dispatch.limits.pending_flushes_max)
         for entry in entries:
             entry.forget_texts()
+        if touched and since_s is not None:
+            self.delay_s.observe(dispatch.now_s - since_s)
 
     def _hand_out(self, entries: list[Entry], start: int) -> dict[Feed, None]:
         """Give each feed the rows that it wants; returns the feeds that want some."""
@@ -401,6 +410,7 @@ class Hub:
         feeds = self._feeds.values()
         return {
             "connections": len(self._connections),
+            "connections_sse": sum(one.is_mute for one in self._connections),
             "lines": sum(len(one.lines) for one in self._connections),
             "feeds": len(self._feeds),
             "lagging_lines": sum(feed.lagging for feed in feeds),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from daemon.clock import Clock, as_datetime
@@ -10,6 +11,7 @@ from daemon.domain.access import Principal
 from daemon.domain.alert_record import Alert, Ended, Status
 from daemon.domain.errors import Conflict, NotFound, TryLater
 from daemon.domain.patterns import as_like
+from daemon.domain.rules import Level
 from daemon.log import get_logger
 from daemon.store.alerts import Act, AlertFilter, AlertStore, Counts
 from daemon.store.rules import RuleStore
@@ -29,6 +31,8 @@ class Alerts:
         self._rules = rules
         self._clock = clock
         self._figures: dict[str, int] = {}
+        self.by_level: dict[tuple[str, str], int] = {}
+        """Open alerts by level and status, as of the last count."""
 
     async def page(
         self, wanted: AlertFilter, *, by: Principal, limit: int, offset: int
@@ -87,7 +91,7 @@ class Alerts:
     async def count(self) -> None:
         """One background turn: what `numbers` gives from then on."""
         try:
-            rules, alerts = await self._rules.count(), await self._store.count_open()
+            rules, (alerts, stale) = await self._rules.count(), await self._store.count_open()
         except TryLater:
             # Health says already that the database is away; the numbers stay the last known.
             return
@@ -95,15 +99,29 @@ class Alerts:
             "rules": rules["rules"],
             "rules_enabled": rules["enabled"],
             "rules_shadow": rules["shadow"],
-            "alerts_active": alerts["active"],
-            "alerts_acknowledged": alerts["acknowledged"],
-            "alerts_critical": alerts["critical"],
-            "alerts_stale": alerts["stale"],
+            "alerts_active": _sum(alerts, status=Status.ACTIVE),
+            "alerts_acknowledged": _sum(alerts, status=Status.ACKNOWLEDGED),
+            "alerts_critical": _sum(alerts, levels=(Level.CRITICAL, Level.EMERGENCY)),
+            "alerts_stale": stale,
         }
+        self.by_level = alerts
 
     def numbers(self) -> dict[str, int]:
         """Rules, and open alerts that are not shadows; empty before the first count."""
         return self._figures
+
+
+def _sum(
+    counted: Mapping[tuple[str, str], int],
+    *,
+    status: str | None = None,
+    levels: Sequence[str] = tuple(Level),
+) -> int:
+    return sum(
+        count
+        for (level, found), count in counted.items()
+        if level in levels and status in (None, found)
+    )
 
 
 def _sees(by: Principal, alert: Alert) -> bool:

@@ -14,6 +14,7 @@ from daemon import faults
 from daemon.clock import Clock
 from daemon.domain.alerts import Episode, OpenAlert, Sample
 from daemon.domain.block import Int32s
+from daemon.domain.figures import DELAY_SECONDS, Histogram
 from daemon.domain.ids import new_id
 from daemon.domain.kinds import Kind
 from daemon.domain.merge import merge
@@ -69,6 +70,7 @@ class Evaluating:
         self.position = 0
         self.judged_points = 0
         self.turns = 0
+        self.delay_s = Histogram(DELAY_SECONDS)
 
     def _blank(self) -> Evaluation:
         return Evaluation(self._tail.registry, new_alert_id=self._new_alert_id)
@@ -177,6 +179,7 @@ class Evaluating:
             turn.decisions[:0] = self._silence.returned(heard)
             await self._write(grant, turn, to=page.to, heard=heard)
             self.judged_points += len(block)
+            self.delay_s.observe(max(0, self._clock.now_us() - page.arrived_us) / 1e6)
         else:
             await self._write(grant, Turn(), to=page.to)
         self.turns += 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.clock import Clock
+from daemon.domain.channels import ChannelKind
 from daemon.domain.errors import TryLater
 from daemon.domain.figures import Figure, FigureKind, Labels, counter, gauge, histogram
 from daemon.live.traffic import Traffic
@@ -142,8 +143,14 @@ def of_streams(numbers: Numbers) -> Source:
 
     def read() -> Iterable[Figure]:
         now = numbers()
+        sse = now["connections_sse"]
+        yield Figure(
+            "telemetry_stream_connections",
+            FigureKind.GAUGE,
+            "Open streams.",
+            _by("transport", {"websocket": now["connections"] - sse, "sse": sse}),
+        )
         for name, said in (
-            ("connections", "Open streams."),
             ("lines", "Subscriptions of open streams."),
             ("lagging_lines", "Subscriptions that wait for their reader."),
         ):
@@ -166,26 +173,23 @@ def of_streams(numbers: Numbers) -> Source:
     return read
 
 
-def of_alerts(numbers: Numbers) -> Source:
+def of_alerts(numbers: Numbers, by_kind: Callable[[], Mapping[tuple[str, str], int]]) -> Source:
     """Rules, alerts and what was told of them, as the detailed health counts them."""
 
     def read() -> Iterable[Figure]:
         now = numbers()
         for name in ("rules", "rules_enabled", "rules_shadow"):
             yield gauge(f"telemetry_alert_{name}", f"Alerting: {name}.", now.get(name, 0))
-        states = ("active", "acknowledged", "critical", "stale")
-        yield Figure(
-            "telemetry_alerts",
-            FigureKind.GAUGE,
-            "Open alerts that are not shadows; those that are critical or stale are among them.",
-            _by("state", {state: now.get(f"alerts_{state}", 0) for state in states}),
+        yield gauge(
+            "telemetry_alerts_stale",
+            "Open alerts whose devices have fallen silent.",
+            now.get("alerts_stale", 0),
         )
-        outcomes = ("sent", "failed", "given_up")
         yield Figure(
             "telemetry_notifications_total",
             FigureKind.COUNTER,
             "Notifications of this process; `failed` are tries, `given_up` messages.",
-            _by("outcome", {one: now.get(f"notifications_{one}", 0) for one in outcomes}),
+            _by_channel(by_kind()),
         )
         yield gauge(
             "telemetry_notification_queue_length",
@@ -349,7 +353,12 @@ def of_removed(removed: Mapping[str, int]) -> Source:
             "telemetry_retention_removed_total",
             FigureKind.COUNTER,
             "What housekeeping removed, rows or partitions; `partitions_made` it made.",
-            _by("kind", removed),
+            _by("kind", {kind: count for kind, count in removed.items() if kind != "points"}),
+        )
+        yield counter(
+            "telemetry_retention_dropped_points_total",
+            "Points that were older than the retention of their metric.",
+            removed["points"],
         )
 
     return read
@@ -414,6 +423,15 @@ def of_internal_calls(outcomes: Callable[[], Mapping[str, int]]) -> Source:
         )
 
     return read
+
+
+def _by_channel(counted: Mapping[tuple[str, str], int]) -> list[tuple[Labels, float]]:
+    """Each kind of channel with each outcome, also those that never were: a rate needs a zero."""
+    return [
+        ((("channel_type", kind), ("outcome", outcome)), float(counted.get((kind, outcome), 0)))
+        for kind in ChannelKind
+        for outcome in ("sent", "failed", "given_up")
+    ]
 
 
 def _by(label: str, values: Mapping[str, float]) -> list[tuple[Labels, float]]:

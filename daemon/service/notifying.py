@@ -81,6 +81,7 @@ class Figures:
     failed: int = 0
     given_up: int = 0
     held_back: Counter[str] = field(default_factory=Counter)
+    by_kind: Counter[tuple[str, str]] = field(default_factory=Counter)
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
     waiting: dict[str, int] = field(default_factory=dict)
 
@@ -269,10 +270,13 @@ class Notifying:
         figures.latencies_ms.append(latency_ms)
         if outcome.is_sent:
             figures.sent += 1
+            figures.by_kind[job.channel.kind, "sent"] += 1
             return
         figures.failed += 1
+        figures.by_kind[job.channel.kind, "failed"] += 1
         if state == State.DEAD:
             figures.given_up += 1
+            figures.by_kind[job.channel.kind, "given_up"] += 1
             log.warning(
                 "notification_given_up",
                 notification_id=job.message.notification_id,

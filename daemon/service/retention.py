@@ -68,7 +68,7 @@ class Retention:
         done = {"partitions_made": await self.make_partitions(now_us)}
         done["partitions_dropped"] = await self.drop_partitions(now_us)
         history = (now_us, EXPIRE_ROWS_MAX, RETENTION_DAYS_DEFAULT)
-        done["chunks"] = await self._expire(grant, "expire_chunks", *history)
+        done["chunks"], done["points"] = await self._expire_chunks(grant, *history)
         done["rollups"] = await self._expire(grant, "expire_rollups", *history)
         batches_us = now_us - _us(self._keep.batches)
         done["batches"] = await self._expire(grant, "expire_batches", batches_us, EXPIRE_ROWS_MAX)
@@ -96,6 +96,15 @@ class Retention:
         done["watches"] = await self._expire(grant, "expire_watches", *told)
         await store.expire(self._database, grant, "expire_daemons", now_us - _us(DAEMONS_KEEP))
         return done
+
+    async def _expire_chunks(self, grant: Grant, *arguments: int) -> tuple[int, int]:
+        chunks = points = 0
+        for _ in range(EXPIRE_TURNS_MAX):
+            removed, held = await store.expire_chunks(self._database, grant, *arguments)
+            chunks, points = chunks + removed, points + held
+            if removed < EXPIRE_ROWS_MAX:
+                break
+        return chunks, points
 
     async def _expire(self, grant: Grant, what: str, *arguments: int) -> int:
         total = 0

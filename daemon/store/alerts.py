@@ -86,12 +86,12 @@ class AlertStore:
             row = await connection.fetchrow(SQL["find_alert"], alert_id)
         return None if row is None else alert_of(row)
 
-    async def count_open(self) -> dict[str, int]:
-        """Open alerts that are not shadows: active, acknowledged, critical, stale."""
+    async def count_open(self) -> tuple[dict[tuple[str, str], int], int]:
+        """Open alerts that are not shadows by level and status, and how many of them are stale."""
         async with self._database.connection("control") as connection:
-            row = await connection.fetchrow(SQL["count_open"])
-        assert row is not None
-        return dict(row)
+            rows = await connection.fetch(SQL["count_open"])
+        counted = {(row["level"], row["status"]): row["alerts"] for row in rows}
+        return counted, sum(row["stale"] for row in rows)
 
     async def acknowledge(self, alert_id: str, act: Act, *, tell: Tell) -> Alert | None:
         """From active to acknowledged; None when it is not active, or unknown."""

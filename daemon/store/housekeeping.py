@@ -107,6 +107,15 @@ async def _alter(database: Database, step: str, partition: str) -> bool:
     return True
 
 
+async def expire_chunks(database: Database, grant: Grant, *arguments: int) -> tuple[int, int]:
+    """The chunks that went, and the points that they held. Raises LeaseLost."""
+    async with database.transaction("control") as connection:
+        row = await connection.fetchrow(SQL["expire_chunks"], *arguments)
+        await leases.confirm(connection, grant)
+    assert row is not None
+    return row["chunks"], row["points"]
+
+
 async def expire(database: Database, grant: Grant, what: str, *arguments: int) -> int:
     """Run one of the expire statements; returns how many rows went. Raises LeaseLost."""
     async with database.transaction("control") as connection:

@@ -16,6 +16,7 @@ from daemon.domain.errors import NewEpoch, StoreUnavailable
 from daemon.log import get_logger
 from daemon.store.errors import translating
 from daemon.store.named_sql import load
+from daemon.store.query_times import QueryTimes
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -92,6 +93,7 @@ class Database:
         self._limits = limits or PoolLimits()
         self._pools: dict[Work, Pool] = {}
         self._kept: dict[Work, list[Connection]] = defaultdict(list)
+        self.queries = QueryTimes()
         self._epoch: str | None = None
         self._is_other = False
         self.on_new_epoch: Callable[[], None] = lambda: None
@@ -113,6 +115,7 @@ class Database:
 
     async def _look(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         """At each new connection: after a restore there are only such."""
+        connection.add_query_logger(self.queries.note)
         if self._epoch is None:
             return
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -61,6 +61,8 @@ from daemon.transport.services import Services
 from daemon.transport.stream_doors import StreamDoors
 from telemetryctl import __version__
 
+App: TypeAlias = ASGIApp
+"""What can be served, for those who only hand it on."""
 PREFIX = openapi.PREFIX
 
 API_ROUTERS: tuple[APIRouter, ...] = (

@@ -8,6 +8,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from daemon.clock import Clock
 from daemon.domain.errors import DomainError, LeaseLost
+from daemon.domain.figures import Histogram
 from daemon.log import get_logger
 from daemon.service.evaluating import Evaluating
 from daemon.service.tail import Tail
@@ -37,6 +38,7 @@ class Evaluator:
         self._clock = clock
         self._is_tick_due = False
         self._turns = 0
+        self.failed_turns = 0
 
     @property
     def is_leader(self) -> bool:
@@ -75,6 +77,15 @@ class Evaluator:
         """Since the start of this process."""
         return self._evaluating.judged_points
 
+    @property
+    def delay_s(self) -> Histogram:
+        """From the commit of points to that of what was made of them."""
+        return self._evaluating.delay_s
+
+    def outcomes(self) -> dict[str, int]:
+        """Turns since the start of this process, of those in which something was new."""
+        return {"judged": self._evaluating.turns, "failed": self.failed_turns}
+
     async def _turn(self) -> float:
         """One look; returns how long to wait for the next, in seconds."""
         try:
@@ -88,9 +99,11 @@ class Evaluator:
             self._lease.doubt()
             return 0.0
         except DomainError as error:
+            self.failed_turns += 1
             self._evaluating.intake.failed(self._clock.now_us())
             log.warning("evaluation_waits", code=error.error_code)
         except Exception:
+            self.failed_turns += 1
             log.error("evaluation_failed", exc_info=True)
         self._lease.doubt()
         return RETRY_S

@@ -106,6 +106,10 @@ class Notifier:
         """One background turn of the figures that the database knows."""
         await self._notifying.count()
 
+    def by_kind(self) -> dict[tuple[str, str], int]:
+        """Attempts of this process by kind of channel and outcome."""
+        return dict(self._notifying.figures.by_kind)
+
     def numbers(self) -> dict[str, Any]:
         """For the detailed health."""
         return self._notifying.numbers() | {"notifications_under_way": self._under_way.total()}

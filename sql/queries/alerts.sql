@@ -50,13 +50,11 @@ select count(*) as total, count(*) filter (where a.status = 'active') as active,
         or a.device_id like any ($10::text[]) or a.device_id = any ($11::text[]));
 
 -- count_open --
--- How many alerts are open that are not shadows, by status, and how many of them are critical or worse, or stale.
-select count(*) filter (where a.status = 'active') as active,
-       count(*) filter (where a.status = 'acknowledged') as acknowledged,
-       count(*) filter (where a.level in ('critical', 'emergency')) as critical,
-       count(*) filter (where a.is_stale) as stale
+-- How many alerts are open that are not shadows, by level and status, and how many of them are stale.
+select a.level, a.status, count(*) as alerts, count(*) filter (where a.is_stale) as stale
   from telemetry.alert a
- where a.status <> 'resolved' and not a.is_shadow;
+ where a.status <> 'resolved' and not a.is_shadow
+ group by a.level, a.status;
 
 -- acknowledge --
 -- Say that somebody looks at an active alert; no row when it is not active.

@@ -53,7 +53,8 @@ alter table telemetry.journal detach partition telemetry.{partition} finalize;
 drop table if exists telemetry.{partition};
 
 -- expire_chunks --
--- Remove up to $2 chunks that end before their metric's retention at $1; without one of its own it is $3 days.
+-- Remove up to $2 chunks that end before their metric's retention at $1; without one of its own it is $3 days. How many
+-- went, and how many points they held.
 with cut as materialized (
   select $1::int8 - 86400000000 * least($3::int4, coalesce(min(r.retention_days), $3::int4)) as newest_us
     from telemetry.metric_retention r
@@ -66,10 +67,13 @@ with cut as materialized (
      and c.end_us < $1::int8 - 86400000000 * coalesce(r.retention_days, $3::int4)
    limit $2::int4
      for update of c skip locked
+), gone as (
+  delete from telemetry.chunk c
+   using expired e
+   where c.series_id = e.series_id and c.start_us = e.start_us
+  returning c.points
 )
-delete from telemetry.chunk c
- using expired e
- where c.series_id = e.series_id and c.start_us = e.start_us;
+select count(*) as chunks, coalesce(sum(g.points), 0)::int8 as points from gone g;
 
 -- expire_rollups --
 -- Remove up to $2 hours that end before their metric's retention at $1; without one of its own it is $3 days.

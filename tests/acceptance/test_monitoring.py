@@ -221,3 +221,30 @@ def test_a_real_prometheus_answers_every_query_that_we_ship(prometheus: str) -> 
         if not result and not re.search(r"[<>=]=? ?[\d.]+|>=|5\.\.|429", plain):
             empty.append(plain)
     assert empty == []
+
+
+def test_the_names_are_those_that_are_documented(busy: DaemonProcess) -> None:
+    """As docs/operations.md and the ecosystem know them; a figure that is lost breaks dashboards."""
+    wanted = """
+        build_info{version,python,schema} http_requests_total{route,method,code}
+        http_request_duration_seconds_bucket{route,method} http_requests_in_flight
+        ingest_points_total{protocol,outcome} ingest_rejected_points_total{reason}
+        ingest_batch_points_bucket ingest_commit_delay_seconds_bucket ingest_queue_points
+        ingest_queue_capacity_points point_lateness_seconds_bucket
+        stream_connections{transport} stream_messages_total stream_dropped_points_total{reason}
+        stream_delivery_delay_seconds_bucket alert_evaluations_total{outcome}
+        alert_evaluation_delay_seconds_bucket alerts{level,state} scheduler_leader
+        scheduler_lag_seconds notifications_total{channel_type,outcome} notification_queue_length
+        db_pool_connections{pool,state} db_query_duration_seconds_bucket{query} db_up
+        retention_dropped_points_total partitions{state} log_dropped_lines_total
+        auth_internal_header_ignored_total
+    """
+    found = samples(busy)
+    for one in wanted.split():
+        name, _, labels = one.rstrip("}").partition("{")
+        (of, _), *_ = found[f"telemetry_{name}"]
+
+        assert set(labels.split(",")) - {""} == set(of) - {"process", "le"}, name
+    queries = {of["query"] for of, _ in found["telemetry_db_query_duration_seconds_count"]}
+    assert "journal.append" in queries
+    assert {"process_resident_memory_bytes", "python_gc_collections_total"} <= set(found)
