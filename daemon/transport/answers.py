@@ -13,6 +13,13 @@ from starlette.responses import Response
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_SERIALIZE_NUMPY
 
 
+class JsonAnswer(Response):
+    """A JSON body; `next_offset` is where the next page of a list begins, None after the last."""
+
+    media_type = "application/json"
+    next_offset: int | None = None
+
+
 def to_json(value: Any) -> bytes:
     """JSON of dicts, lists, dataclasses, datetimes and numpy arrays."""
     return orjson.dumps(value, option=_OPTIONS)
@@ -22,9 +29,8 @@ def json_answer(
     value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An answer with a JSON body; not to be stored by caches unless `headers` say so."""
-    return Response(
-        to_json(value),
-        status,
-        {"Cache-Control": "no-store", **(headers or {})},
-        "application/json",
-    )
+    answer = JsonAnswer(to_json(value), status, {"Cache-Control": "no-store", **(headers or {})})
+    if isinstance(value, Mapping) and "offset" in value and "total" in value:
+        end = value["offset"] + value["count"]
+        answer.next_offset = end if value["count"] and end < value["total"] else None
+    return answer

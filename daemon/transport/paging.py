@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import Query
+from starlette.requests import Request
 
 from daemon.domain.errors import Malformed
 
@@ -16,6 +18,15 @@ Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX)]
 Offset = Annotated[int, Query(ge=0, le=OFFSET_MAX)]
 # PostgreSQL text can't hold NUL, so it never gets there.
 Text = Annotated[str, Query(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
+
+
+def link_to_next(request: Request, next_offset: int) -> str:
+    """The value of `Link` (RFC 8288): the same list, further on.
+
+    It is relative to the address of the request, which a proxy may have changed on its way.
+    """
+    asked = [pair for pair in request.query_params.multi_items() if pair[0] != "offset"]
+    return f'<?{urlencode([*asked, ("offset", next_offset)])}>; rel="next"'
 
 
 def tags_of(query: list[tuple[str, str]]) -> dict[str, str]:

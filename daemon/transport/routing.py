@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from daemon.domain.errors import DomainError, Invalid, Malformed, TooLarge, UnsupportedEncoding
+from daemon.transport.answers import JsonAnswer
 from daemon.transport.auth import ANY_SCOPE, NO_CREDENTIAL, declared_scope
 from daemon.transport.bodies import ClientGone
 from daemon.transport.errors import ErrorAnswer, answer_of
@@ -20,6 +21,7 @@ from daemon.transport.etags import respond_tagged, tagged
 from daemon.transport.idempotency import is_once, key_in, respond_once
 from daemon.transport.leaving import unless_gone
 from daemon.transport.limits import class_of
+from daemon.transport.paging import link_to_next
 from daemon.transport.problems import problem
 from daemon.transport.request_id import request_id_of
 
@@ -75,13 +77,17 @@ class GuardedRoute(APIRoute):
         return handle
 
     async def _answer(self, inner: Handler, request: Request) -> Response:
-        """Once, when the client wants that; with a tag, or only for the tag it names."""
+        """Once, when the client wants that; with a tag, or only for the tag it names; with a link
+        to the next page."""
         if self._what is not None:
             return await respond_tagged(request, self._what, inner)
         key = key_in(request.scope["headers"]) if self._is_once else None
         if key is not None:
             return await respond_once(request, key, inner)
-        return await self._in_place(inner, request)
+        response = await self._in_place(inner, request)
+        if isinstance(response, JsonAnswer) and response.next_offset is not None:
+            response.headers["Link"] = link_to_next(request, response.next_offset)
+        return response
 
     async def _in_place(self, inner: Handler, request: Request) -> Response:
         """What the endpoint answers, in its place if it is a long read (transport/leaving)."""
