@@ -28,9 +28,11 @@ SECOND_US = 1_000_000
 # What a version of that number could hold, written as it wrote it.
 DATA = {
     1: """
-insert into telemetry.device (device_id, device_type, tags) values ('bus', 'vehicle', '{"line": "7"}');
+insert into telemetry.device (device_id, device_type, tags)
+values ('bus', 'vehicle', '{"line": "7"}');
 insert into telemetry.series (device_id, metric_name, kind) values ('bus', 'speed', 1);
-insert into telemetry.metric_definition (metric_id, name, data_type, unit, retention_days, created_by)
+insert into telemetry.metric_definition
+  (metric_id, name, data_type, unit, retention_days, created_by)
 values ('met_01', 'speed', 'numeric', 'km/h', 400, 'somebody');
 insert into telemetry.metric_retention (metric_name, retention_days) values ('speed', 400);
 """,
@@ -48,21 +50,25 @@ insert into telemetry.subscription (subscription_id, key_id, wanted, expires_at)
 values ('sub_01', 'key_01', '{}', clock_timestamp() - interval '1 hour');
 """,
     9: """
-insert into telemetry.alert_rule (rule_id, name, metric_name, kind, condition, threshold_value, level, enabled,
-                                  condition_key, created_by, updated_by)
-values ('rul_01', 'fast', 'speed', 'threshold', '>', '90', 'warning', false, 'x', 'somebody', 'somebody');
-insert into telemetry.alert (alert_id, rule_id, rule_name, rule_revision, series_id, device_id, metric_name, level,
-                             status, message, triggered_at, event_time, last_breach, resolved_at, resolved_reason)
-select 'alr_01', 'rul_01', 'fast', 1, 1, 'bus', 'speed', 'warning', 'resolved', 'too fast', now, now, now, now,
-       'cleared' from clock_timestamp() now;
+insert into telemetry.alert_rule
+  (rule_id, name, metric_name, kind, condition, threshold_value, level, enabled, condition_key,
+   created_by, updated_by)
+values ('rul_01', 'fast', 'speed', 'threshold', '>', '90', 'warning', false, 'x', 'a', 'a');
+insert into telemetry.alert
+  (alert_id, rule_id, rule_name, rule_revision, series_id, device_id, metric_name, level, status,
+   message, triggered_at, event_time, last_breach, resolved_at, resolved_reason)
+select 'alr_01', 'rul_01', 'fast', 1, 1, 'bus', 'speed', 'warning', 'resolved',
+       'too fast', now, now, now, now, 'cleared'
+  from clock_timestamp() now;
 insert into telemetry.silence (silence_id, matchers, starts_at, ends_at, created_by)
-values ('sil_01', '{"device_id": "bus"}', clock_timestamp(), clock_timestamp() + interval '1 day', 'somebody');
+select 'sil_01', '{"device_id": "bus"}', now, now + interval '1 day', 'somebody'
+  from clock_timestamp() now;
 """,
     11: """
 insert into telemetry.account (account_id, username, password_hash, scopes, created_by)
 values ('acc_01', 'ann', 'no hash', '{read}', 'somebody');
 """,
-}  # fmt: skip
+}
 # Where each of them is found again: path, and what its answer says.
 FOUND: dict[int, list[tuple[str, str]]] = {
     1: [("/devices/bus", '"line":"7"'), ("/metrics/speed", '"retention_days":400')],
@@ -104,7 +110,8 @@ async def as_left_by(server: PostgresServer, number: int, *, token: str) -> str:
             await append_a_point(connection)
         if number >= 4:
             await connection.execute(
-                "insert into telemetry.api_key (key_id, name, secret_hash, scopes, tier, created_by)"
+                "insert into telemetry.api_key"
+                " (key_id, name, secret_hash, scopes, tier, created_by)"
                 " values ($1, 'old', $2, '{admin}', 'enterprise', 'somebody')",
                 f"key_{token.split('_')[2]}", digest_of(token),
             )  # fmt: skip
