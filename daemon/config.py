@@ -34,7 +34,10 @@ _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
 # A server of NATS may be named with its token: nats://token@host.
 _USER_ONLY = re.compile(r"((?:nats|tls|wss?)://)[^:/@,]+@")
-_SECRETS = ("password", "token", "secret_key", "jwt_secret", "jwt_secrets_former")
+_SECRETS = (
+    *("password", "token", "secret_key", "jwt_secret", "jwt_secrets_former"),
+    "heartbeat_url",
+)
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -149,7 +152,7 @@ class LimitsSection(Section):
     refused_per_hour: HourlyNumber = 1_000
     queries_at_once: int = Field(default=8, ge=1, le=1_000)
     exports_at_once: int = Field(default=2, ge=1, le=1_000)
-    wait_for_place: Duration = Field(default=timedelta(seconds=2), ge=timedelta(0))
+    wait_for_place: Duration = Field(default=timedelta(seconds=5), ge=timedelta(0))
     exempt_networks: tuple[IPvAnyNetwork, ...] = ()
 
 
@@ -275,6 +278,8 @@ class MetricsSection(Section):
 
     allow: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     own_every: Duration = Field(default=timedelta(0), ge=timedelta(0))
+    heartbeat_url: str = Field(default="", pattern=r"^(https?://\S{1,1024})?$", repr=False)
+    heartbeat_every: Duration = Field(default=timedelta(minutes=1), ge=timedelta(milliseconds=100))
 
 
 class Log(Section):

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from daemon.delivery.heartbeat import Heartbeat
 from daemon.lines import STDERR
 from daemon.parts import Parts
 from daemon.service import figures, work_figures
 from daemon.service.figures import LOOK_EVERY_S, WATCH_EVERY_S, StoreWatch, Watch
-from daemon.service.own_health import OwnHealth
+from daemon.service.own_health import OwnHealth, RecentRequests
 from daemon.store.figures import FigureStore
 from daemon.store.migrations import known_migrations
 from daemon.workers.pulse import Pulse
@@ -73,12 +74,18 @@ def _own_health(parts: Parts, watch: Watch) -> list[Coroutine[Any, Any, None]]:
     if not every_s:
         return []
 
+    requests = RecentRequests(parts.traffic.routes, parts.clock)
+
     def read() -> dict[str, float]:
+        requests.look()
         traffic, ingest = parts.traffic, parts.ingest.numbers()
         return {
             "points_per_second": traffic.points_per_second,
             "error_rate": traffic.error_rate,
             "latency_ms": traffic.latency_ms_avg,
+            "latency_p95_ms": requests.p95_ms(),
+            "limited_per_minute": requests.limited_per_minute(),
+            "notifications_pending": float(parts.notifier.numbers()["notifications_pending"]),
             "queue_points": ingest["queue_points"],
             "scheduler_lag_s": watch.lag_s,
             "head_points": float(parts.tail.head.points),
@@ -98,6 +105,24 @@ async def tell_manager(parts: Parts, manager: ServiceManager, pulse: Pulse) -> N
     While one does not it hears nothing, and restarts the daemon when its patience ends.
     """
     pulse.conditions["ingest"] = lambda: parts.ingest.waited_s < INGEST_WAIT_MAX_S
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_tell(parts, manager, pulse))
+        tasks.create_task(_beat(parts, pulse))
+
+
+async def _beat(parts: Parts, pulse: Pulse) -> None:
+    """The same for a monitor outside, by the first process."""
+    section, is_first = parts.config.metrics, parts.services.health.process["number"] == 1
+    if not section.heartbeat_url or not is_first:
+        return
+    heartbeat = Heartbeat(section.heartbeat_url)
+    while True:
+        if not pulse.stuck():
+            await heartbeat.beat()
+        await asyncio.sleep(section.heartbeat_every.total_seconds())
+
+
+async def _tell(parts: Parts, manager: ServiceManager, pulse: Pulse) -> None:
     every_s = min(TELL_EVERY_S, (manager.watchdog_s or TELL_EVERY_S) / 3)
     while True:
         if not pulse.stuck():

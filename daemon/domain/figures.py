@@ -42,6 +42,19 @@ class Histogram:
         return found
 
 
+def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float:
+    """Where so large a share of observations lies below, evenly spread within their bucket, as
+    Prometheus reckons; of those above the last bound only that is known. 0 without any."""
+    wanted, passed, lower = sum(counts) * share, 0, 0.0
+    if not wanted:
+        return 0.0
+    for bound, count in zip(bounds, counts, strict=False):
+        if count and passed + count >= wanted:
+            return lower + (bound - lower) * (wanted - passed) / count
+        passed, lower = passed + count, bound
+    return lower
+
+
 class FigureKind(StrEnum):
     COUNTER = "counter"
     GAUGE = "gauge"

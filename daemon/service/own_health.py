@@ -9,10 +9,41 @@ import numpy as np
 
 from daemon.clock import Clock
 from daemon.domain.errors import CatalogStale
+from daemon.domain.figures import SECONDS, RouteFigures, quantile
 from daemon.domain.points import Draft
 from daemon.service.ingest import Ingest
 
 DEVICE = "telemetryd"
+
+
+class RecentRequests:
+    """What requests did between the last two looks, from figures that only grow."""
+
+    def __init__(self, routes: RouteFigures, clock: Clock) -> None:
+        self._routes = routes
+        self._clock = clock
+        self._before = self._now = self._read()
+
+    def look(self) -> None:
+        self._before, self._now = self._now, self._read()
+
+    def p95_ms(self) -> float:
+        """Nineteen in twenty took no longer, as far as the buckets tell; 0 without requests."""
+        counts = [now - before for now, before in zip(self._now[0], self._before[0], strict=True)]
+        return quantile(SECONDS, counts, 0.95) * 1000
+
+    def limited_per_minute(self) -> float:
+        """Answers of 429."""
+        passed_s = self._now[2] - self._before[2]
+        return (self._now[1] - self._before[1]) * 60 / passed_s if passed_s > 0 else 0.0
+
+    def _read(self) -> tuple[list[int], int, float]:
+        """Requests by bucket, those that were limited, and when."""
+        counts = [0] * (len(SECONDS) + 1)
+        for took in self._routes.durations.values():
+            counts = [a + b for a, b in zip(counts, took.counts, strict=True)]
+        limited = sum(n for (_, _, status), n in self._routes.requests.items() if status == 429)
+        return counts, limited, self._clock.monotonic_s()
 
 
 class OwnHealth:

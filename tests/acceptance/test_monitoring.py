@@ -224,7 +224,7 @@ def test_a_real_prometheus_answers_every_query_that_we_ship(prometheus: str) -> 
 
 
 def test_the_names_are_those_that_are_documented(busy: DaemonProcess) -> None:
-    """As docs/operations.md and the ecosystem know them; a figure that is lost breaks dashboards."""
+    """As dashboards of others know them."""
     wanted = """
         build_info{version,python,schema} http_requests_total{route,method,code}
         http_request_duration_seconds_bucket{route,method} http_requests_in_flight

@@ -1,0 +1,54 @@
+"""A monitor outside hears from the daemon as long as every loop makes progress, and no longer."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from daemons import start_daemon
+from receivers import http_sink
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("sabotage", ["", "frozen_keys"])
+async def test_the_heartbeat_stops_with_any_loop(dsn: str, sabotage: str) -> None:
+    with http_sink() as monitor:
+        daemon = start_daemon(
+            dsn,
+            sabotage=sabotage,
+            metrics__heartbeat_url=f"{monitor.url}/ping/s3cret",
+            metrics__heartbeat_every="200ms",
+        )
+        try:
+            first = monitor.wait_for(2)[0]
+            if sabotage:
+                daemon.wait_for("loops_stuck")
+                # One may be under way.
+                time.sleep(0.3)
+            before = len(monitor.requests)
+            time.sleep(1)
+            later = len(monitor.requests) - before
+        finally:
+            daemon.kill()
+
+    assert first.path == "/ping/s3cret"
+    assert (later == 0) == bool(sabotage)
+    assert "s3cret" not in str(daemon.log)
+
+
+async def test_a_monitor_that_is_away_is_told_once(dsn: str) -> None:
+    with http_sink() as monitor:
+        url = monitor.url
+    daemon = start_daemon(
+        dsn, metrics__heartbeat_url=f"{url}/ping/s3cret", metrics__heartbeat_every="100ms"
+    )
+    try:
+        said = daemon.wait_for("heartbeat_not_heard")
+        time.sleep(0.5)
+    finally:
+        daemon.kill()
+
+    assert [line["event"] for line in daemon.log].count("heartbeat_not_heard") == 1
+    assert "s3cret" not in str(daemon.log)
+    assert said["level"] == "warning"
