@@ -25,8 +25,10 @@ HEADER = b"idempotency-key"
 _KEY = re.compile(rb"[\x21-\x7e]{1,128}")
 # They change nothing, so they may be sent as often as one likes.
 _READS = ("/query", "/lint", "/preview")
-# Their answers hold a secret, which is kept nowhere; what else in them names what was made.
-_SECRETS = {"/keys": "key_id", "/rotate": "key_id", "/tickets": "subscription_id"}
+# Members that hold a secret which is shown once: an answer with one is kept nowhere.
+_SECRETS = frozenset({"key", "secret", "ticket", "token", "access_token", "refresh_token"})
+# What else in such an answer names the thing that was made.
+_NAMES = ("key_id", "name")
 
 Respond = Callable[[Request], Awaitable[Response]]
 
@@ -68,7 +70,7 @@ async def respond_once(request: Request, key: str, respond: Respond) -> Response
         await found.failed(is_refused=_is_refusal(error))
         raise
     body = bytes(response.body)
-    await found.answered(response.status_code, body, secret_of=_secret_of(request, body))
+    await found.answered(response.status_code, body, secret_of=_secret_of(body))
     return response
 
 
@@ -79,10 +81,9 @@ def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, RequestValidationError | HTTPException)
 
 
-def _secret_of(request: Request, body: bytes) -> str | None:
-    """What an answer with a secret made; None for an answer without."""
-    path = request.url.path
-    for ending, name in _SECRETS.items():
-        if path.endswith(ending):
-            return str(orjson.loads(body).get(name) or "")
-    return None
+def _secret_of(body: bytes) -> str | None:
+    """The name of what an answer with a secret made; None for an answer without."""
+    shown = orjson.loads(body)
+    if not isinstance(shown, dict) or _SECRETS.isdisjoint(shown):
+        return None
+    return next((str(shown[name]) for name in _NAMES if shown.get(name)), "")

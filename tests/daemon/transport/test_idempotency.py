@@ -236,6 +236,21 @@ async def test_a_secret_is_given_once_and_kept_nowhere(control: Control) -> None
     ] == "already_done"
 
 
+@pytest.mark.parametrize(("path", "body"), [
+    ("/channels", {"name": "hook", "kind": "webhook", "url": "https://example.com/h"}),
+    ("/tickets", {}),
+])  # fmt: skip
+async def test_other_secrets_are_kept_nowhere_either(
+    control: Control, path: str, body: dict[str, Any]
+) -> None:
+    made = (await create(control, "k-1", body, path=path)).json()
+    again = await create(control, "k-1", body, path=path)
+
+    secret = made.get("secret") or made["ticket"]
+    assert again.json()["code"] == "already_done"
+    assert secret not in str([dict(row) for row in await rows_of(control)])
+
+
 async def test_neither_the_key_nor_the_request_can_be_read(control: Control) -> None:
     account = {"username": "ann", "password": "correct horse battery", "scopes": ["read"],
                "tier": "free"}  # fmt: skip
