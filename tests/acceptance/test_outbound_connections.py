@@ -78,3 +78,15 @@ def test_nobody_is_called_who_was_not_named(postgres: PostgresServer, tmp_path: 
 
     assert {address.strip("'\"").startswith(str(postgres.folder)) for address in quiet} == {True}
     assert any(f"('127.0.0.1', {port}" in address for address in loud), loud
+
+
+def test_nothing_is_taken_from_nats() -> None:
+    """Who can publish there can delete nothing here: the daemon only publishes (S-29)."""
+    called = {
+        node.func.attr
+        for node in ast.walk(ast.parse((ROOT / "daemon/delivery/nats.py").read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+
+    assert "publish" in called
+    assert called.isdisjoint({"subscribe", "pull_subscribe", "pull_subscribe_bind", "fetch"})
