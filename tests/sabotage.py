@@ -200,6 +200,24 @@ def tell_connections() -> None:
     sys.addaudithook(hook)
 
 
+def no_gate() -> None:
+    """Take single points of anybody, unlimited, unlogged and uncounted: what the gate is measured
+    against."""
+    from daemon.domain.access import Principal
+    from daemon.transport.limits import Gate
+    from daemon.transport.quick_points import QuickPoints
+
+    anybody = Principal("key_anybody", "anybody", frozenset({"ingest"}), "enterprise")
+    taken_out: dict[str, Any] = {
+        "principal_of": lambda *_: anybody,
+        "count": lambda *_: True,
+        "note": lambda *_, **__: None,
+    }
+    for name, nothing in taken_out.items():
+        setattr(QuickPoints, name, nothing)
+    Gate.lines_of = lambda *_: b""  # type: ignore[method-assign]
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     taken_out.__name__: taken_out
     for taken_out in (
@@ -215,6 +233,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
         frozen_evaluator,
         frozen_hub,
         frozen_keys,
+        no_gate,
         no_redaction,
         tell_connections,
     )

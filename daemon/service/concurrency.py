@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from daemon.domain.access import Principal
 from daemon.domain.errors import RateLimited
 
-WAITING_MAX = 32
-"""Reads of one key that may wait."""
+WAITING_MAX = 1_000
+"""Reads of one key that may wait: short ones, of a thousand clients, all get theirs."""
 CODE = "too_many_at_once"
 
 
@@ -30,7 +30,7 @@ class Places:
 
     what: str = "queries"
     each: int = 8
-    wait_s: float = 2.0
+    wait_s: float = 5.0
     refused: int = 0
     _holders: dict[str, _Holder] = field(default_factory=dict)
 

@@ -15,7 +15,9 @@ TESTS = Path(__file__).parents[1]
 # Started as a script, Python finds neither the package `bench` nor the daemons of the tests.
 sys.path[0] = str(TESTS)
 
-FIGURES = ("ingest", "singles", "disk", "reads", "latest", "streams", "alerts", "scale", "cli")
+FIGURES = (
+    "ingest", "singles", "disk", "reads", "latest", "streams", "alerts", "gates", "scale", "cli",
+)  # fmt: skip
 PACKAGES = ("asyncpg", "uvicorn", "uvloop", "httptools", "msgspec", "numpy", "orjson", "typer")
 SETTINGS = (
     "server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_compression",
