@@ -4,7 +4,9 @@ call app.py."""
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -53,6 +55,8 @@ def serve(config: ConfigFile = None) -> None:
     settings = _settings(config)
     if settings.server.processes > 1:
         _set_up_log(settings, process=1)
+    # For a daemon that hangs: where each of its threads is, on standard error.
+    faulthandler.register(signal.SIGUSR1)
     _run(lambda: daemon_app.serve(settings, reread=lambda: load_config(config)))
 
 

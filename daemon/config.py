@@ -32,6 +32,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
+_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*")
 # A server of NATS may be named with its token: nats://token@host.
 _USER_ONLY = re.compile(r"((?:nats|tls|wss?)://)[^:/@,]+@")
 _SECRETS = (
@@ -412,7 +413,8 @@ def _masked(name: str, value: Any) -> Any:
         return "***"
     if not isinstance(value, str):
         return value
-    return _USER_ONLY.sub(r"\1***@", _PASSWORD.sub(r"\1:***@", value))
+    masked = _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", value))
+    return _USER_ONLY.sub(r"\1***@", masked)
 
 
 def _said(error: Any) -> str:

@@ -112,8 +112,13 @@ class Jobs:
         raise NotFound(f"there is no finished job of type {type}")
 
     async def cancel(self, job_id: str, *, by: Principal) -> None:
-        """End a job that waits or runs. Raises NotFound, and Conflict when it is over."""
-        await self.show(job_id, by=by)
+        """End a job that waits or runs: one's own, or any as an administrator.
+
+        Raises NotFound, Forbidden, and Conflict when it is over.
+        """
+        job = await self.show(job_id, by=by)
+        if job.created_by != by.key_id:
+            by.require("admin")
         error = {"code": "cancelled", "detail": f"cancelled by {by.key_id}"}
         if not await self._store.cancel(job_id, error=error):
             raise Conflict(f"the job {job_id} is over already", code="job_over")

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from websockets.asyncio.client import ClientConnection
 pytestmark = [pytest.mark.anyio, pytest.mark.fault]
 SEEN_WITHIN_S = 1.0
 CONNECTIONS_TRIED_MAX = 200
+PROMPT_S = 1.5
+"""Who connects and says nothing for two seconds is not waited for when the daemon drains."""
 SOCKETS = 16
 """Of two processes, one gets none of them once in 30,000 runs."""
 
@@ -279,48 +282,69 @@ async def test_a_drain_answers_new_connections_until_the_port_is_closed(
     async def knock() -> None:
         nonlocal answered, cut, is_over
         while not is_over:
+            began_s = time.monotonic()
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
                 is_over = True
                 return
             writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            try:
-                answer = await reader.read()
-            except OSError:
-                answer = b""
+            # Who takes long to say anything, on a busy machine, is not waited for.
+            is_prompt = time.monotonic() - began_s < PROMPT_S
+            answer = await answer_of(reader)
             writer.close()
             answered += answer.startswith(b"HTTP/1.1 200")
-            cut += not answer
+            cut += not answer and is_prompt
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(20):
             tasks.create_task(knock())
-        await asyncio.sleep(0.5)
+        while answered < 40:
+            await asyncio.sleep(0.02)
         code = await asyncio.to_thread(daemon.stop)
 
     assert (code, cut) == (0, 0)
-    assert answered > 20
+    assert answered > 40
 
 
 async def test_who_has_connected_when_the_drain_begins_is_answered(
     postgres: PostgresServer,
 ) -> None:
+    for _ in range(5):
+        answers, code, late_s = await speaking_late(postgres)
+        if late_s < PROMPT_S:
+            break
+
+    assert late_s < PROMPT_S, "the machine is too busy to tell"
+    assert [answer.startswith(b"HTTP/1.1 200") for answer in answers] == [True] * SOCKETS
+    assert code == 0
+
+
+async def speaking_late(postgres: PostgresServer) -> tuple[list[bytes], int, float]:
+    """What connections are answered that say something only when the drain has begun, the exit
+    code, and how many seconds after the beginning they had said it."""
     daemon = await several(await fresh_database(postgres), 2)
     port = int(daemon.url.rsplit(":", 1)[1])
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(SOCKETS)]
     stopping = asyncio.ensure_future(asyncio.to_thread(daemon.stop))
-    await asyncio.to_thread(daemon.wait_for, "draining")
+    line = await asyncio.to_thread(daemon.wait_for, "draining")
     # Longer than kept connections have for their last request.
     await asyncio.sleep(0.6)
     for _, writer in opened:
         writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-    answers = [await reader.read() for reader, _ in opened]
+    late_s = time.time() - datetime.fromisoformat(line["ts"]).timestamp()
+    answers = [await answer_of(reader) for reader, _ in opened]
     for _, writer in opened:
         writer.close()
+    return answers, await stopping, late_s
 
-    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * SOCKETS
-    assert await stopping == 0
+
+async def answer_of(reader: asyncio.StreamReader) -> bytes:
+    """Everything that comes; nothing when the connection is cut."""
+    try:
+        return await reader.read()
+    except OSError:
+        return b""
 
 
 async def test_a_killed_sibling_comes_back_and_nothing_is_lost(postgres: PostgresServer) -> None:

@@ -88,6 +88,13 @@ def test_the_password_of_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> 
     assert "s3cret" not in shown
 
 
+def test_a_password_that_is_a_parameter_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://host/db?user=ana&password=s3cret&sslmode=require"
+    monkeypatch.setenv("TELEMETRY_DATABASE__URL", url)
+
+    assert "user=ana&password=***&sslmode=require" in load_config(EXAMPLE).shown()
+
+
 def test_secrets_of_nats_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELEMETRY_NATS__URL", "nats://t0ken@a:4222,nats://ana:s3cret@b:4222")
     monkeypatch.setenv("TELEMETRY_NATS__PASSWORD", "p4ssword")

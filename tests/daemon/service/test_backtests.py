@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from evaluators import Bench, a_bench
 from stacks import ADMIN, NOW_US
 
 from daemon.clock import as_datetime, as_us
+from daemon.domain.access import Principal
 from daemon.domain.alerts import Episode, Sample
-from daemon.domain.errors import Invalid, NotFound
+from daemon.domain.errors import Forbidden, Invalid, NotFound
 from daemon.domain.rule_request import engine_rule, new_rule
 from daemon.service.backtests import BACKTEST, BacktestRequest, Backtests, make_backtests
 from daemon.service.jobs import Jobs
@@ -244,6 +246,24 @@ async def test_a_cancelled_job_stays_so(bench: Bench) -> None:
     assert not await jobs.do_next()
     job = await jobs.show(job_id, by=ADMIN)
     assert (job.state, job.error and job.error["code"]) == ("failed", "cancelled")
+
+
+async def test_a_job_is_cancelled_by_its_owner_or_an_administrator(bench: Bench) -> None:
+    backtests = backtests_of(bench)
+    jobs = jobs_of(bench, backtests)
+    params = await backtests.params(a_request(HOT), by=ADMIN)
+    reader = Principal("key_reader", "reader", frozenset({"read"}))
+    bound = replace(reader, key_id="key_bound", devices=("other",))
+    own = await jobs.create(BACKTEST, params, device_id=None, by=bound)
+    job_id = await jobs.create(BACKTEST, params, device_id=None, by=ADMIN)
+
+    with pytest.raises(Forbidden):
+        await jobs.cancel(job_id, by=reader)
+    with pytest.raises(NotFound):
+        await jobs.cancel(job_id, by=bound)
+    await jobs.cancel(own, by=bound)
+
+    assert (await jobs.show(job_id, by=reader)).state == "queued"
 
 
 async def test_what_fired_before_the_window_counts_as_firing_and_not_as_an_alert(
