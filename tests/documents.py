@@ -28,6 +28,15 @@ def blocks(name: str, language: str) -> list[str]:
     return found
 
 
+def steps(name: str) -> str:
+    """All shell and Python blocks in their order, as one shell script."""
+    found = re.findall(r"^```(sh|python)\n(.*?)^```$", text_of(name), re.MULTILINE | re.DOTALL)
+    return "\n".join(
+        text if language == "sh" else f"python3 - <<'PROGRAM'\n{text}PROGRAM\n"
+        for language, text in found
+    )
+
+
 def run(
     *command: str | Path,
     daemon: DaemonProcess,

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from daemons import DaemonProcess
+from documents import blocks, run_shell, text_of
 
-TEXT = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
-BIN = Path(sys.executable).parent
-BLOCKS: list[str] = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+DOC = "docs/alerts.md"
 
 
 @pytest.fixture(scope="module")
 def told(daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Everything that the commands print, in one shell that stops at the first failure."""
-    environment = daemon.environment | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "exec 2>&1\n" + "\n".join(BLOCKS)],
-        cwd=tmp_path_factory.mktemp("alerts"), env=environment, capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    script = "exec 2>&1\n" + "\n".join(blocks(DOC, "sh"))
+    return run_shell(script, daemon=daemon, folder=tmp_path_factory.mktemp("alerts"))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +50,6 @@ def test_every_verb_of_a_rule_stands_in_the_page() -> None:
         verbs = {
             one.name or getattr(one.callback, "__name__", "") for one in app.registered_commands
         }
-        missing = {verb for verb in verbs - left_out if f"{name} {verb}" not in TEXT}
+        missing = {verb for verb in verbs - left_out if f"{name} {verb}" not in text_of(DOC)}
 
         assert missing == set()

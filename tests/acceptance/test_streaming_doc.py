@@ -15,6 +15,7 @@ import live_frames
 import pytest
 from daemons import DaemonProcess, kill_started
 from databases import fresh_database
+from documents import BIN, blocks, text_of
 from servers import PostgresServer
 from stream_clients import Frame, a_socket, frame_of, say, subscribed, write, ws_url
 
@@ -22,16 +23,10 @@ from daemon.live import hub
 from daemon.transport import stream_errors, websocket
 
 pytestmark = pytest.mark.anyio
-TEXT = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text()
-BIN = Path(sys.executable).parent
+DOC = "docs/streaming.md"
 
 
-def blocks(language: str) -> list[str]:
-    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    return found
-
-
-MESSAGES = [json.loads(line) for block in blocks("json") for line in block.splitlines()]
+MESSAGES = [json.loads(line) for block in blocks(DOC, "json") for line in block.splitlines()]
 FRAMES = [message for message in MESSAGES if "type" in message]
 ACTIONS = [message for message in MESSAGES if "action" in message]
 
@@ -82,7 +77,7 @@ async def test_the_actions_are_answered(daemon: DaemonProcess) -> None:
 
 
 def test_the_commands_work_in_order(daemon: DaemonProcess) -> None:
-    script = "\n".join(blocks("sh")).replace(":8218", daemon.url[daemon.url.rindex(":") :])
+    script = "\n".join(blocks(DOC, "sh")).replace(":8218", daemon.url[daemon.url.rindex(":") :])
     environment = daemon.environment | {"PATH": f"{BIN}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-uc", script], env=environment, capture_output=True, text=True, timeout=60,
@@ -97,7 +92,7 @@ def test_the_commands_work_in_order(daemon: DaemonProcess) -> None:
 
 
 async def test_the_python_program_follows(daemon: DaemonProcess, tmp_path: Path) -> None:
-    [program] = blocks("python")
+    [program] = blocks(DOC, "python")
     (tmp_path / "follow.py").write_text(program)
     async with a_socket(daemon) as socket:
         cursor = (await subscribed(socket, devices=["boiler_1"]))["cursor"]
@@ -126,6 +121,6 @@ def test_every_close_code_is_explained() -> None:
         stream_errors.FORBIDDEN, stream_errors.UNKNOWN, stream_errors.BAD_REQUEST,
         stream_errors.DEFECT, hub.SLOW, hub.RESTART, hub.IDLE, hub.DEAD, websocket.TOO_FAST,
     }  # fmt: skip
-    rows = re.findall(r"^\| ((?:\d{4}(?:, )?)+) \|", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| ((?:\d{4}(?:, )?)+) \|", text_of(DOC), re.MULTILINE)
 
     assert of_code <= {int(code) for row in rows for code in row.split(", ")}
