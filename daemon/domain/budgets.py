@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from daemon.domain.sliding_window import WINDOW_S
 
@@ -55,8 +56,7 @@ class Policy:
         return max(1, min(self.limit // SHARE, remaining // 20))
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where somebody stands: of the policy `remaining` is left now, and more comes in `reset_in_s`
     seconds. Without a policy there is no limit."""
 

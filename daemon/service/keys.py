@@ -114,6 +114,10 @@ class Keys:
         """
         return self._accepted.get(digest_of(token))
 
+    def cached_of(self, digest: bytes) -> Principal | None:
+        """As `cached`, for who keeps the digest instead of the key."""
+        return self._accepted.get(digest)
+
     def forget(self) -> None:
         """Ask again of everybody: somebody's right has ended."""
         self._accepted.clear()

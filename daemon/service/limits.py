@@ -157,7 +157,7 @@ class Limits:
     ) -> Budget:
         name = (subject, policy.rate_class)
         budget = budgets.get(name)
-        if budget is None or budget.policy != policy:
+        if budget is None or (budget.policy is not policy and budget.policy != policy):
             budget = budgets[name] = Budget(subject, policy, left_over=policy.limit)
             if len(budgets) > ENTRIES_MAX:
                 _, forgotten = budgets.popitem(last=False)

@@ -37,6 +37,8 @@ class Gate:
         self.keys = keys
         self.limits = limits
         self._clock = clock
+        self._said_policy: Policy | None = None
+        self._said_lines = b""
 
     async def enter(self, scope: Scope, rate_class: RateClass) -> Principal:
         """The holder of the request's credential, whose request is counted.
@@ -98,9 +100,13 @@ class Gate:
 
     def lines_of(self, standing: Standing) -> bytes:
         """As `headers_of`, as they stand in an answer."""
-        if standing.policy is None:
+        policy, remaining, reset_in_s = standing
+        if policy is None:
             return _UNLIMITED_LINES
-        return _lines(self.headers_of(standing))
+        if policy is not self._said_policy:
+            self._said_policy, self._said_lines = policy, _lines_with(policy)
+        reset_s = self._clock.now_us() // 1_000_000 + reset_in_s
+        return self._said_lines % (remaining, reset_s, remaining, reset_in_s)
 
     def headers_of(self, standing: Standing) -> RawHeaders:
         """The seed's X-RateLimit-*, whose reset is in seconds since 1970, and the fields of
@@ -124,6 +130,15 @@ def _lines(headers: RawHeaders) -> bytes:
 
 
 _UNLIMITED_LINES = _lines(_UNLIMITED)
+
+
+def _lines_with(policy: Policy) -> bytes:
+    """What `headers_of` gives for this policy, with places for remaining, reset, and both again."""
+    name = policy.rate_class.value.encode()
+    return (
+        b"x-ratelimit-limit: %d\r\nx-ratelimit-remaining: %%d\r\nx-ratelimit-reset: %%d\r\n"
+        b'ratelimit-policy: %b\r\nratelimit: "%b";r=%%d;t=%%d\r\n'
+    ) % (policy.limit, _policy_field(policy), name)
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from daemon.domain.access import Principal
 from daemon.domain.budgets import UNLIMITED, RateClass, Standing
 from daemon.domain.errors import CatalogStale
+from daemon.domain.tokens import digest_of
 from daemon.service.ingest import Ingest
 from daemon.transport.access_log import About, AccessLog, Answered, about
 from daemon.transport.auth import address_of, token_of
@@ -51,13 +52,15 @@ _OK = int(HTTPStatus.OK)
 _CALL = CALLS[IngestRoutes.single]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sender:
-    """What the path and headers of a request say; a connection mostly repeats them."""
+    """What the path and headers of a request say; a connection mostly repeats them. `writer` is
+    who it was the last time, if that may write any point."""
 
     device_id: str
-    token: str
+    digest: bytes
     names_request: bool
+    writer: Principal | None = None
 
 
 @dataclass(slots=True)
@@ -86,8 +89,11 @@ class QuickPoints:
 
     def principal_of(self, sender: Sender) -> Principal | None:
         """Who it is, if the key is known and may write any point: others wait for a look at it."""
-        principal = self.gate.keys.cached(sender.token)
-        return principal if principal is not None and _writes_everything(principal) else None
+        principal = self.gate.keys.cached_of(sender.digest)
+        if principal is None or principal is sender.writer:
+            return principal
+        sender.writer = principal if _writes_everything(principal) else None
+        return sender.writer
 
     def count(self, held: Held) -> bool:
         """Count the point against the limit of its key; False where the long way has to."""
@@ -135,7 +141,7 @@ def sender_of(scope: Scope) -> Sender | None:
         elif name == b"x-request-id":
             names_request = True
     token = token_of(scope["headers"]) if has_length else None
-    return None if token is None else Sender(found[1], token, names_request)
+    return None if token is None else Sender(found[1], digest_of(token), names_request)
 
 
 class QuickConnection(HttpToolsProtocol):
