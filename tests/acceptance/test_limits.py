@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from servers import PostgresServer
 pytestmark = pytest.mark.anyio
 
 PROXY = "127.0.0.9"
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "limits__exempt_networks": "[]",
     "limits__free__points_per_s": "30",
     "server__trusted_proxies": f'["{PROXY}/32"]',

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 
 from daemon.clock import ManualClock
@@ -14,7 +17,7 @@ PRO = Principal("key_1", "pro", frozenset({"read"}), "pro")
 ENTERPRISE = Principal("key_2", "enterprise", frozenset({"read"}), "enterprise")
 
 
-def limits(**options: int) -> tuple[StreamLimits, ManualClock]:
+def limits(**options: Any) -> tuple[StreamLimits, ManualClock]:
     clock = ManualClock(10**15)
     return StreamLimits(clock, **options), clock
 
@@ -99,3 +102,30 @@ def test_strangers_are_forgotten_before_memory_is(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RateLimited):
         counted.open_of_key(PRO, is_resume=False)
     kept.close()
+
+
+def test_who_is_exempt_has_no_limit_and_refusals_are_counted() -> None:
+    refused: Counter[tuple[str, str]] = Counter()
+    exempt = {"is_exempt": lambda address: address == "10.0.0.1", "refused": refused}
+    counted, _ = limits(open_max=1, hourly_max=1, **exempt)
+    for _ in range(5):
+        counted.open_of_address("10.0.0.1")
+        counted.open_of_key(PRO, is_resume=False, address="10.0.0.1")
+    counted.open_of_key(PRO, is_resume=False, address="10.0.0.2")
+    with pytest.raises(RateLimited):
+        counted.open_of_key(PRO, is_resume=False, address="10.0.0.2")
+
+    assert refused == {("stream", "pro"): 1}
+
+
+def test_what_was_no_new_stream_is_told_once() -> None:
+    counted, _ = limits()
+    told = []
+    for end in ("take_back", "was_resume", "close"):
+        slot = counted.open_of_key(PRO, is_resume=False)
+        slot.uncount = lambda end=end: told.append(end)
+        getattr(slot, end)()
+        getattr(slot, end)()
+        slot.close()
+
+    assert told == ["take_back", "was_resume"]
