@@ -1,0 +1,130 @@
+"""Every way that a request can go leaves one line of JSON in the log of a real daemon, whatever the
+client puts into it (S-23)."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from daemons import API, DaemonProcess, _environment
+
+pytestmark = pytest.mark.anyio
+FIELDS = {
+    "ts", "level", "event", "logger", "request_id", "trace_id", "principal", "method", "route",
+    "status", "ms", "bytes", "remote",
+}  # fmt: skip
+
+
+def point(value: float = 1.0) -> dict[str, Any]:
+    return {"timestamp": time.time(), "metric_name": "t", "value": value}
+
+
+def lines_of(daemon: DaemonProcess, request_id: str) -> list[dict[str, Any]]:
+    """The lines of this request so far."""
+    lines = [line for line in list(daemon.log) if line["event"] == "request"]
+    return [line for line in lines if line["request_id"] == request_id]
+
+
+def test_each_way_leaves_one_line(daemon: DaemonProcess) -> None:
+    device = f"{API}/devices/{{device_id}}"
+    latest = f"{device}/metrics/{{metric_name}}/latest"
+    tagged = point(2) | {"tags": {"a": "b"}}
+    three = {"data_points": [point(n) for n in range(3)]}
+    with daemon.http() as http:
+        http.post("/devices/pump/telemetry", json=point())
+        ways: list[tuple[str, str, Any, str]] = [
+            ("POST", "/devices/pump/telemetry", point(2), f"{device}/telemetry"),
+            ("POST", "/devices/pump/telemetry", tagged, f"{device}/telemetry"),
+            ("POST", "/devices/pump/telemetry/batch", three, f"{device}/telemetry/batch"),
+            ("POST", "/bulk", {"a": [point()], "b": [point()]}, f"{API}/bulk"),
+            ("GET", "/devices/pump/metrics/t/latest", None, latest),
+            ("GET", "/devices/pump", None, device),
+            ("GET", "/nothing", None, "other"),
+        ]  # fmt: skip
+        for number, (method, path, body, _) in enumerate(ways):
+            http.request(method, path, json=body, headers={"X-Request-ID": f"way-{number}"})
+    time.sleep(0.4)
+    found = [lines_of(daemon, f"way-{number}") for number in range(len(ways))]
+
+    assert [len(lines) for lines in found] == [1] * len(ways)
+    for (line,), (method, _, _, route) in zip(found, ways, strict=True):
+        assert set(line) >= FIELDS, line
+        assert (line["method"], line["route"]) == (method, route)
+        assert re.fullmatch(r"[0-9a-f]{32}", line["trace_id"])
+        assert route == "other" or line["principal"].startswith("key_")
+    counts = [(lines[0].get("device_count"), lines[0].get("point_count")) for lines in found]
+    assert counts == [(1, 1), (1, 1), (1, 3), (2, 2), (None, None), (None, None), (None, None)]
+
+
+def test_probes_and_scrapes_leave_none(daemon: DaemonProcess) -> None:
+    for path in ("/health", "/health/live", "/health/ready", "/health/detailed", "/metrics"):
+        httpx.get(daemon.url + path, headers={"X-Request-ID": "probe"})
+    time.sleep(0.4)
+
+    assert lines_of(daemon, "probe") == []
+
+
+def test_what_a_client_sends_makes_no_second_line_and_no_long_one(daemon: DaemonProcess) -> None:
+    before = len(daemon.log)
+    key = daemon.key.encode()
+    host, _, port = daemon.url.removeprefix("http://").partition(":")
+    for path, header in (
+        (b"/a%0d%0a%7b%22event%22:%22forged%22%7d", b"X-Request-ID: %1b[31m"),
+        (b"/a%1b[31m%9b31m%e2%80%a8", b'X-Request-ID: "},{"event":"forged"'),
+        (b"/" + b"%F0%9F%92%A9" * 3_000, b"X-Request-ID: " + b"x" * 128),
+        (b"/a?token=" + key, b"User-Agent: \x1b]0;owned\x07"),
+        (b"/b", b"X-Long: " + b"y" * 1_000_000),
+        (b"/c", b"Authorization: Bearer " + b"z" * 60_000),
+    ):
+        text = b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%b\r\n\r\n" % (path, header)
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            try:
+                connection.sendall(text)
+                while connection.recv(65_536):
+                    pass
+            except OSError:
+                continue
+    time.sleep(0.4)
+    lines = list(daemon.log)[before:]
+
+    assert lines
+    assert {line["event"] for line in lines} <= {"request", "Invalid HTTP request received."}
+    assert max(len(json.dumps(line)) for line in lines) < 2_048
+    assert daemon.key not in json.dumps(lines)
+
+
+async def test_lines_of_all_processes_are_whole_in_one_pipe(dsn: str, tmp_path: Path) -> None:
+    """Two processes write into one pipe that nobody reads meanwhile."""
+    program = Path(sys.executable).parent / "telemetryd"
+    environment = _environment(tmp_path) | {
+        "TELEMETRY_DATABASE__URL": dsn,
+        "TELEMETRY_SERVER__PORT": "0",
+        "TELEMETRY_SERVER__PROCESSES": "2",
+        "TELEMETRY_LOG__FORMAT": "json",
+    }
+    with subprocess.Popen([program, "serve"], stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        lines: list[dict[str, Any]] = []
+        while sum(line["event"] == "serving" for line in lines) < 2:
+            lines.append(json.loads(process.stderr.readline()))
+        url = lines[-1]["url"]
+        with httpx.Client() as http:
+            for number in range(300):
+                # Each has a connection of its own, so that both processes get some.
+                http.get(
+                    url + "/auth/whoami", headers={"Connection": "close", "X-Try": str(number)}
+                )
+        process.terminate()
+        lines += [json.loads(line) for line in process.stderr]
+
+    of_requests = [line for line in lines if line["event"] == "request"]
+    assert len(of_requests) == 300
+    assert {line["process"] for line in of_requests} == {1, 2}
