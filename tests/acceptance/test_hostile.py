@@ -308,6 +308,14 @@ def test_points_far_in_time_make_no_partitions(hostile: DaemonProcess) -> None:
     assert [a.json()["code"] for a in answers] == ["too_old", "too_old", "in_future"]
 
 
+def send_new_names(http: httpx.Client, bodies: int) -> None:
+    """10,000 devices a body that nobody knows, each with a metric of its own."""
+    for body in range(bodies):
+        names = (f"{body}_{at}_{bodies}" for at in range(10_000))
+        answer = http.post("/bulk", json={f"d{n}": [a_point(1, metric_name=n)] for n in names})
+        assert answer.json()["failed_count"] == 10_000
+
+
 def test_names_without_end_stop_at_the_limit(postgres: PostgresServer) -> None:
     daemon = start_daemon(
         asyncio.run(fresh_database(postgres)),
@@ -321,11 +329,16 @@ def test_names_without_end_stop_at_the_limit(postgres: PostgresServer) -> None:
                 "/devices/x1/telemetry/batch",
                 json={"data_points": [a_point(1, metric_name=f"n{i}") for i in range(100)]},
             ).json()
+            send_new_names(http, 1)
+            before = memory_of(daemon)
+            send_new_names(http, 4)
+            growth = memory_of(daemon) - before
             known = http.get("/devices", params={"limit": 1}).json()["total"]
     finally:
         daemon.stop()
 
     assert (many["ingested_count"], many["failed_count"], known) == (50, 150, 50)
+    assert growth < GROWTH_BYTES_MAX / 4
     assert wide["ingested_count"] == 19
     assert {e["code"] for e in wide["errors"]} == {"cardinality_limit"}
 
