@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+from collections.abc import Callable
 
 FLUSH_BYTES = 64 * 1024
 FLUSH_AFTER_S = 0.1
@@ -24,36 +25,53 @@ class Lines:
     def __init__(self, descriptor: int | None = None) -> None:
         self.descriptor = descriptor
         self.dropped = 0
+        self.prefix = b""
+        """What every line begins with."""
         self._waiting: list[bytes] = []
         self._bytes = 0
         self._write_at_bytes = FLUSH_BYTES
         self._timer: asyncio.TimerHandle | None = None
+        self._sources: list[Callable[[], None]] = []
 
     def add(self, line: bytes) -> None:
         """A whole line with its end, of at most WRITE_BYTES."""
         if self._bytes > BYTES_MAX:
             self.dropped += 1
             return
-        self._waiting.append(line)
+        self._waiting.append(self.prefix + line if self.prefix else line)
         self._bytes += len(line)
         if self._timer is None:
             self._later()
         elif self._bytes >= self._write_at_bytes:
             self._write()
 
+    def expect(self, source: Callable[[], None]) -> None:
+        """`source` adds lines when it is called, which is before the next write: making many at a
+        time takes half as long as making each where it is due."""
+        self._sources.append(source)
+        if self._timer is None:
+            self._later()
+
     def flush(self) -> None:
         """Write what waits, as far as the reader takes it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._collect()
         self._write()
         if self._waiting:
             self._later()
+
+    def _collect(self) -> None:
+        sources, self._sources = self._sources, []
+        for source in sources:
+            source()
 
     def _later(self) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
+            self._collect()
             self._write()
             return
         self._timer = loop.call_later(FLUSH_AFTER_S, self.flush)

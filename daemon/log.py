@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import os
 import re
 import sys
 from typing import Any, cast
@@ -23,6 +24,7 @@ FIELD_CHARACTERS_MAX = 256
 ITEMS_MAX = 32
 STACK_CHARACTERS_MAX = 16_000
 _METHODS = ("debug", "info", "warning", "error", "critical", "exception")
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _STACKS = ("exception", "stack")
 # C0, DEL and C1: some terminals obey those of C1 too.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -63,6 +65,9 @@ def set_up(*, level: str, text: bool, process: int | None = None) -> None:
     if text:
         shared.append(_without_controls)
         renderer = structlog.processors.LogfmtRenderer(key_order=["ts", "level", "event"])
+    if is_journal(os.environ.get("JOURNAL_STREAM", ""), sys.stderr.fileno()):
+        renderer = _with_priority(renderer)
+        STDERR.prefix = b"<6>"
     set_level(level)
     structlog.configure(
         processors=cast(Any, [Repeats().processor, *shared, renderer]),
@@ -79,6 +84,26 @@ def set_up(*, level: str, text: bool, process: int | None = None) -> None:
     root.setLevel(logging.WARNING)
     STDERR.descriptor = sys.stderr.fileno()
     atexit.register(STDERR.flush)
+
+
+def is_journal(stream: str, descriptor: int) -> bool:
+    """Whether what is written there goes to the journal: `stream` is device and inode of that, as
+    systemd.exec(5) has it."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return stream == f"{found.st_dev}:{found.st_ino}"
+
+
+def _with_priority(renderer: Any) -> Any:
+    """The line with its priority in front, which the journal takes off (sd-daemon(3))."""
+
+    def render(logger: Any, method: str, event: Event) -> str:
+        priority = _PRIORITIES.get(str(event.get("level")), 6)
+        return f"<{priority}>{renderer(logger, method, event)}"
+
+    return render
 
 
 def name_request(_logger: Any, _method: str, event: Event) -> Event:

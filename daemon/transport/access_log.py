@@ -19,12 +19,13 @@ from daemon.live.traffic import Traffic
 from daemon.log import bounded, get_logger
 from daemon.transport.auth import address_of
 from daemon.transport.openapi import PREFIX
-from daemon.transport.request_id import cause_of, is_own_id
+from daemon.transport.request_id import cause_of
 
 # Probes come every few seconds and say nothing new.
 _QUIET_PREFIXES = ("/health", "/livez", "/readyz", "/metrics")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ABOUTS_MAX = 8_192
+_PLAIN_MAX = 64
 _NEVER = 1_000
 """Above every status."""
 _LEVELS = ("debug", "info", "warning")
@@ -66,6 +67,15 @@ class LogWish:
     process: int | None = None
 
 
+_Noted = tuple[int, About, Answered, str, str]
+"""When, in microseconds, and what `note` was told."""
+_WAITING_MAX = 256
+_LINE = (
+    b'{"ts":"%b","level":"%b","event":"request","request_id":"%b","trace_id":"%b",%b'
+    b',"status":%d,"ms":%.2f,"bytes":%d'
+)
+
+
 class AccessLog:
     """What every way a request can go calls when it has been answered."""
 
@@ -74,6 +84,7 @@ class AccessLog:
         self._clock = clock
         self.lines = lines
         self._second, self._second_text = -1, b""
+        self._waiting: list[_Noted] = []
         self.configure(LogWish())
 
     def configure(self, wish: LogWish) -> None:
@@ -101,27 +112,44 @@ class AccessLog:
             self._write(about, answered, request_id, trace_id)
 
     def _write(self, about: About, answered: Answered, request_id: str, trace_id: str) -> None:
+        noted = (self._clock.now_us(), about, answered, request_id, trace_id)
+        if self.wish.is_text:
+            self._say(self._line(noted))
+            return
+        waiting = self._waiting
+        waiting.append(noted)
+        if len(waiting) == 1:
+            self.lines.expect(self._hand_over)
+        elif len(waiting) >= _WAITING_MAX:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Make the lines that wait."""
+        waiting, self._waiting = self._waiting, []
+        for noted in waiting:
+            self.lines.add(self._line(noted))
+
+    def _line(self, noted: _Noted) -> bytes:
+        now_us, about, answered, request_id, trace_id = noted
         status, duration_s, size_bytes, _, points, devices = answered
         level = b"debug" if about.is_quiet else b"info" if status < 500 else b"warning"
-        line = b'{"ts":"%b","level":"%b","event":"request","request_id":%b,"trace_id":"%b",%b' % (
-            self._stamp(),
+        line = _LINE % (
+            self._stamp(now_us),
             level,
-            b'"%b"' % request_id.encode() if is_own_id(request_id) else _json(request_id),
+            request_id.encode() if _is_plain(request_id) else _json(request_id)[1:-1],
             trace_id.encode(),
             about.members,
+            status,
+            duration_s * 1000,
+            size_bytes,
         )
-        line += b',"status":%d,"ms":%.2f,"bytes":%d' % (status, duration_s * 1000, size_bytes)
         if points:
             line += b',"device_count":%d,"point_count":%d' % (devices, points)
-        line += self._end
-        if self.wish.is_text:
-            self._say(line)
-        else:
-            self.lines.add(line)
+        return line + self._end
 
-    def _stamp(self) -> bytes:
+    def _stamp(self, now_us: int) -> bytes:
         """The time as ISO 8601; the second is formatted once."""
-        second, micros = divmod(self._clock.now_us(), 1_000_000)
+        second, micros = divmod(now_us, 1_000_000)
         if second != self._second:
             self._second = second
             text = as_datetime(second * 1_000_000).strftime("%Y-%m-%dT%H:%M:%S.")
@@ -150,6 +178,11 @@ def about(call: tuple[str, str], path: str, principal: str | None, remote: str) 
     }
     text = json.dumps(members, separators=(",", ":"))[1:-1]
     return About((route, members["method"]), text.encode(), path.startswith(_QUIET_PREFIXES))
+
+
+def _is_plain(text: str) -> bool:
+    """Whether nothing in it needs escaping, and it is short."""
+    return len(text) <= _PLAIN_MAX and text.isascii() and text.replace("_", "").isalnum()
 
 
 def _json(text: str) -> bytes:

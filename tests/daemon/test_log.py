@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,3 +95,28 @@ def test_a_line_says_which_request_it_is_of() -> None:
     assert (line["request_id"], line["trace_id"]) == ("r-7", "a" * 32)
     assert own["request_id"] == "other"
     assert "request_id" not in name_request(None, "info", {"event": "x"})
+
+
+def test_lines_for_the_journal_begin_with_their_priority(tmp_path: Path) -> None:
+    file = tmp_path / "stream"
+    file.touch()
+    found = file.stat()
+    program = (
+        "from daemon.log import set_up, get_logger, STDERR;"
+        "set_up(level='info', text=False); get_logger().error('bad'); get_logger().info('good');"
+        "STDERR.add(b'request\\n')"
+    )
+    with file.open("w") as stream:
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"},
+            stderr=stream, check=True,
+        )  # fmt: skip
+    lines = file.read_text().splitlines()
+
+    assert [line[:3] for line in lines] == ["<3>", "<6>", "<6>"]
+    assert json.loads(lines[0][3:])["event"] == "bad"
+
+
+def test_elsewhere_they_do_not() -> None:
+    assert said(text=False, code="log.error('bad')")[0].startswith("{")
