@@ -7,7 +7,9 @@ from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from daemon.tracing import CAUSE
 from daemon.transport.reception import Reception, StreamParts
+from daemon.transport.request_id import cause_of
 from daemon.transport.socket_door import SocketDoor
 from daemon.transport.sse_door import SseDoor
 from daemon.transport.stream_requests import STREAM_PREFIX
@@ -24,7 +26,9 @@ class StreamDoors:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "websocket":
+            CAUSE.set(cause_of(scope))
             return self._sockets(scope, receive, send)
         if scope["type"] == "http" and scope["path"].startswith(STREAM_PREFIX):
+            CAUSE.set(cause_of(scope))
             return self._events(scope, receive, send)
         return self._app(scope, receive, send)
