@@ -42,6 +42,7 @@ SETTLE_EVERY_S = 2.0
 IDLE_S = 5.0
 """What a process took and did not use for so long, it gives back."""
 SETTLED_AT_ONCE_MAX = 500
+LEAST_TIER = "free"
 LOGGED_EVERY_S = 60.0
 
 log = get_logger()
@@ -95,7 +96,7 @@ class Limits:
     ) -> Standing | None:
         """As `take`, of what is held; None where the database has to be asked, or nothing is
         left."""
-        policy = self._policies.get((principal.tier, rate_class))
+        policy = self._policy(principal.tier, rate_class)
         if policy is None:
             return UNLIMITED
         if self.settings.exempt:
@@ -108,7 +109,7 @@ class Limits:
         self, principal: Principal, rate_class: RateClass, *, address: str, amount: int = 1
     ) -> Standing:
         """Count a request of a key, or `amount` points, and say what is left."""
-        policy = self._policies.get((principal.tier, rate_class))
+        policy = self._policy(principal.tier, rate_class)
         if policy is None or self.is_exempt(address):
             return UNLIMITED
         return await self._take(self._budget(self._keys, principal.key_id, policy), amount)
@@ -135,7 +136,7 @@ class Limits:
             return []
         found = []
         for rate_class in RateClass:
-            policy = self._policies.get((principal.tier, rate_class))
+            policy = self._policy(principal.tier, rate_class)
             if policy is not None:
                 budget = self._budget(self._keys, principal.key_id, policy)
                 if not budget.left:
@@ -149,6 +150,13 @@ class Limits:
         if budget is not None:
             budget.left += 1
             self._unsettled.add(budget)
+
+    def _policy(self, tier: str, rate_class: RateClass) -> Policy | None:
+        """What holds for the tier; one that nobody knows is the least of them, not the best."""
+        policy = self._policies.get((tier, rate_class))
+        if policy is None and tier not in self.settings.tiers:
+            policy = self._policies.get((LEAST_TIER, rate_class))
+        return policy
 
     # -- budgets -----------------------------------------------------------------------------
 

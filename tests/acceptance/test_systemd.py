@@ -133,16 +133,19 @@ async def test_the_watchdog_hears_nothing_while_a_loop_is_frozen(
 async def test_a_reload_takes_what_can_change_and_names_the_rest(dsn: str, tmp_path: Path) -> None:
     file = tmp_path / "telemetry.toml"
     file.write_text('[log]\nlevel = "info"\n')
-    daemon = start_daemon(dsn, environment={"TELEMETRY_CONFIG": str(file)})
+    named = {"TELEMETRY_CONFIG": str(file)}
+    daemon = start_daemon(dsn, environment=named, limits__exempt_networks="[]")
     try:
         file.write_text(
             '[log]\nlevel = "debug"\n[metrics]\nallow = []\n[ingest]\ndevices_max = 7\n'
+            "[limits]\nanonymous_per_hour = 3\n"
         )
         daemon.process.send_signal(signal.SIGHUP)
         reloaded = daemon.wait_for("config_reloaded")
         later = daemon.wait_for("config_needs_restart")
         closed = httpx.get(daemon.url + "/metrics").status_code
         probe = daemon.wait_for("request")
+        limited = httpx.get(f"{daemon.url}/api/v1/telemetry/devices").headers
         file.write_text("[log]\nlevel = 'loud'\n")
         daemon.process.send_signal(signal.SIGHUP)
         refused = daemon.wait_for("config_not_reloaded")
@@ -150,7 +153,8 @@ async def test_a_reload_takes_what_can_change_and_names_the_rest(dsn: str, tmp_p
     finally:
         daemon.stop()
 
-    assert reloaded["changed"] == ["metrics.allow", "log.level"]
+    assert reloaded["changed"] == ["limits.anonymous_per_hour", "metrics.allow", "log.level"]
+    assert limited["x-ratelimit-limit"] == "3"
     assert later["settings"] == ["ingest.devices_max"]
     assert (closed, probe["level"]) == (401, "debug")
     assert "log.level" in refused["reason"]

@@ -28,6 +28,7 @@ SETTINGS = LimitSettings(
     {
         "free": TierNumbers(query_per_hour=20, control_per_hour=5, points_per_s=10),
         "pro": TierNumbers(query_per_hour=1_000, control_per_hour=50, points_per_s=1_000),
+        "enterprise": TierNumbers(),
     },
     anonymous_per_hour=3,
     refused_per_hour=5,
@@ -102,6 +103,13 @@ async def test_who_has_no_limit_is_never_asked_for(database: Database) -> None:
     assert limits.take_now(ENTERPRISE, RateClass.INGEST, amount=100_000) is UNLIMITED
     assert await limits.take(ENTERPRISE, RateClass.QUERY, address=HERE) is UNLIMITED
     assert asked(limits) == len(limits) == 0
+
+
+async def test_a_tier_that_nobody_knows_is_the_least(database: Database) -> None:
+    limits, _ = a_process(database)
+    gold = Principal("key_4", "gold", frozenset({"read"}), "gold")
+
+    assert await accepted(limits, gold, 100) == 20
 
 
 async def test_what_is_used_up_is_not_asked_for_again_at_once(database: Database) -> None:

@@ -14,7 +14,10 @@ from daemon.service.limits import LimitSettings
 pytestmark = pytest.mark.anyio
 
 SETTINGS = LimitSettings(
-    {"free": TierNumbers(query_per_hour=5, control_per_hour=3, points_per_s=10)},
+    {
+        "free": TierNumbers(query_per_hour=5, control_per_hour=3, points_per_s=10),
+        "enterprise": TierNumbers(),
+    },
     anonymous_per_hour=4,
     refused_per_hour=6,
 )

@@ -260,6 +260,22 @@ async def test_ended_subscriptions_and_old_tickets_go_and_the_others_stay(
     assert (done["subscriptions"], done["tickets"]) == (1, 1)
 
 
+async def test_budgets_that_nobody_uses_are_forgotten_when_they_are_whole(
+    database: Database,
+) -> None:
+    for name, minutes in (("old", 121), ("young", 90)):
+        await execute(
+            database,
+            "insert into telemetry.budget (subject, class, changed_at)"
+            " values ($1, 'query', clock_timestamp() - make_interval(mins => $2))",
+            name,
+            minutes,
+        )
+    done = await a_housekeeping(database).run_once(SystemClock().now_us())
+
+    assert done["budgets"] == 1
+
+
 async def test_nothing_expires_under_a_lost_lease(database: Database) -> None:
     lease = Lease(database, "housekeeping", holder=uuid4(), clock=SystemClock())
     await lease.take()
