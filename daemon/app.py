@@ -17,7 +17,7 @@ import msgspec
 from daemon import serving, sibling
 from daemon.clock import SystemClock
 from daemon.compactor import Orders
-from daemon.config import Config, is_terminal, load_config
+from daemon.config import Config, default_secret_key_file, is_terminal, load_config
 from daemon.domain.errors import Conflict, NotFound, StoreUnavailable
 from daemon.inside import open_inside
 from daemon.log import get_logger
@@ -26,7 +26,10 @@ from daemon.parts import Parts, build
 from daemon.postgres.backup import Place, dump, restore
 from daemon.postgres.supervisor import EmbeddedPostgres
 from daemon.reloading import reload
+from daemon.service.key_files import key_in
 from daemon.service.keys import Keys
+from daemon.service.resealing import Resealed, reseal
+from daemon.service.secret_box import SecretBox, secret_box
 from daemon.serving import (
     Company,
     Stop,
@@ -37,6 +40,7 @@ from daemon.serving import (
     url_of,
 )
 from daemon.store import backup as backups
+from daemon.store.channels import ChannelStore
 from daemon.store.health import HealthStore
 from daemon.store.housekeeping import ASKS
 from daemon.store.keys import KeyStore
@@ -306,6 +310,22 @@ async def restore_from(config: Config, file: Path) -> None:
         place = Place(dsn, major, embedded.binaries_dir if embedded else None)
         await asyncio.to_thread(restore, place, file, then=backups.RENEW)
         await migrate(dsn)
+
+
+async def reseal_with(config: Config, former: Path) -> Resealed:
+    """Encrypt the secrets of channels with the key in force, those that the former one opens.
+
+    Raises NoSecretKey, BadKeyFile.
+    """
+    box = secret_box(config.auth.secret_key, file=default_secret_key_file())
+    async with _postgres(config) as (_, dsn):
+        database = Database(dsn)
+        await database.open()
+        try:
+            store = ChannelStore(database)
+            return await reseal(store, box=box, former=SecretBox(key_in(former)))
+        finally:
+            await database.close()
 
 
 async def psql_of(config: Config) -> tuple[str, str]:

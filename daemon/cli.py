@@ -46,6 +46,10 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file; else $TELEMETRY_CONFIG.")
 ]
 
+FormerKey = Annotated[
+    Path, typer.Option("--former", help="A file with the secret_key of before.", metavar="FILE")
+]
+
 BackupFile = Annotated[Path, typer.Argument(help="The backup.", metavar="FILE")]
 
 
@@ -137,6 +141,26 @@ def db_restore(file: BackupFile, config: ConfigFile = None) -> None:
         raise typer.Exit(EXIT_USAGE)
     _run_on_database(lambda: daemon_app.restore_from(settings, file))
     sys.stderr.write("restored; start the daemon\n")
+
+
+@db_app.command("reseal")
+def db_reseal(former: FormerKey, config: ConfigFile = None) -> None:
+    """Encrypt the secrets of channels with the secret_key in force, after it was replaced.
+
+    Daemons that run go on with the former one until they are restarted; messages wait for that.
+    """
+    settings = _settings(config)
+    if not former.is_file():
+        sys.stderr.write(f"error: {former}: there is no such file\n")
+        raise typer.Exit(EXIT_USAGE)
+    told = _run(lambda: daemon_app.reseal_with(settings, former))
+    sys.stderr.write(f"{len(told.done)} channels sealed anew, {len(told.kept)} as they were\n")
+    if told.lost:
+        sys.stderr.write(
+            f"error: neither key opens the secrets of {', '.join(told.lost)}\n"
+            "hint: telemetryctl channel edit NAME --secret-file FILE gives one anew\n"
+        )
+        raise typer.Exit(EXIT_REFUSED)
 
 
 def _run_on_database(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

@@ -36,6 +36,8 @@ install -d -m 0750 "$root/etc/telemetry"
 if [ ! -e "$root/etc/telemetry/telemetry.toml" ]; then
   install -m 0640 "$here/../config.example.toml" "$root/etc/telemetry/telemetry.toml"
 fi
+install -d "$root/usr/local/sbin"
+install -m 0755 "$here/as-telemetry" "$root/usr/local/sbin/as-telemetry"
 install -d "$root/etc/systemd/system"
 for unit in telemetryd.service telemetryd@.service telemetryd.socket; do
   install -m 0644 "$here/systemd/$unit" "$root/etc/systemd/system/$unit"
@@ -51,5 +53,5 @@ if [ -z "$root" ]; then
   echo "installed. next:"
   echo "  edit /etc/telemetry/telemetry.toml, then: telemetryd config check --config /etc/telemetry/telemetry.toml"
   echo "  systemctl enable --now telemetryd"
-  echo "  sudo -u telemetry env XDG_CONFIG_HOME=/var/lib/telemetry/config telemetryctl key create ops --scope admin"
+  echo "  as-telemetry telemetryctl key create ops --scope admin --tier enterprise"
 fi

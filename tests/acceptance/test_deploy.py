@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -43,8 +44,37 @@ def test_an_upgrade_keeps_the_settings(tmp_path: Path) -> None:
     assert settings.read_text() == "[server]\nport = 9000\n"
 
 
+def test_an_administrator_types_what_the_unit_runs(tmp_path: Path) -> None:
+    """With its secrets, which no shell looks into, and its folders."""
+    install(tmp_path)
+    (tmp_path / "etc/telemetry/secrets.env").write_text(
+        "# ours\nTELEMETRY_DATABASE__URL=postgresql://t:p$HOME`x`@db/t\n"
+        'TELEMETRY_AUTH__JWT_SECRET="quoted, with spaces"\n'
+    )
+    stub = tmp_path / "bin" / "runuser"
+    stub.parent.mkdir()
+    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nenv\n')
+    stub.chmod(0o755)
+    done = subprocess.run(
+        [tmp_path / "usr/local/sbin/as-telemetry", "telemetryd", "db", "backup", "a b"],
+        env={"PATH": f"{stub.parent}:/usr/bin:/bin", "DESTDIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    if done.returncode == 2 and "needs root" in done.stderr:
+        pytest.skip("only root may become another user")
+    lines = done.stdout.splitlines()
+
+    program = "/opt/telemetry/bin/telemetryd"
+    assert lines[:7] == ["-u", "telemetry", "--", program, "db", "backup", "a b"], done.stderr
+    assert "TELEMETRY_DATABASE__URL=postgresql://t:p$HOME`x`@db/t" in lines
+    assert "TELEMETRY_AUTH__JWT_SECRET=quoted, with spaces" in lines
+    assert "TELEMETRY_CONFIG=/etc/telemetry/telemetry.toml" in lines
+    # As the unit has it: StateDirectory=telemetry.
+    assert "STATE_DIRECTORY=/var/lib/telemetry" in lines
+
+
 def test_each_shell_script_is_one() -> None:
-    for script in DEPLOY.rglob("*.sh"):
+    for script in [*DEPLOY.rglob("*.sh"), DEPLOY / "as-telemetry"]:
         done = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), script
 

@@ -15,6 +15,7 @@ from documents import ROOT, text_of
 
 from daemon.cli import app as daemon_app
 from daemon.config import Config
+from daemon.reloading import AT_ONCE
 from telemetryctl import tree
 
 WRITTEN = sorted(
@@ -162,6 +163,18 @@ def test_every_setting_that_is_named_exists() -> None:
                 unknown.add((page, section, key))
 
     assert unknown == set()
+
+
+def test_the_runbook_names_every_setting_that_a_reload_takes_and_every_rule() -> None:
+    text = text_of("docs/operations.md")
+    rules = re.findall(r"alert: (\w+)", text_of("deploy/prometheus/rules.yml"))
+
+    assert {
+        name for name in AT_ONCE
+        if f"`{name}`" not in text and f"`{name.partition('.')[0]}.*`" not in text
+    } == set()  # fmt: skip
+    assert len(rules) > 8
+    assert {rule for rule in rules if f"`{rule}`" not in text} == set()
 
 
 def test_every_call_that_is_named_is_an_operation() -> None:
