@@ -67,12 +67,18 @@ class Budget:
         error.standing = Standing(policy, 0, wait_s)
         return error
 
-    def taking(self, amount: int) -> Taking:
+    def taking(self, amount: int, now_s: float) -> Taking:
         """What to ask the database for, so that `amount` can be used; what is owed goes with it."""
         need = max(amount - self.left, 0)
         want = max(need, self.waiting - self.left, self.policy.chunk(self.left_over))
-        owed, self.owed = self.owed, 0
-        return Taking(self.subject, self.policy, need, want, owed)
+        return Taking(self.subject, self.policy, need, want, self.pay(now_s))
+
+    def pay(self, now_s: float) -> int:
+        """What the database is to be told now. What was let in so long ago that it counts no more
+        is not owed any more."""
+        most = self.policy.limit if self.policy.per_s else self.own.used(now_s)
+        owed, self.owed = min(self.owed, most), 0
+        return owed
 
     def receive(self, grant: Grant, amount: int, now_s: float) -> None:
         """Hold what was granted; refuse for a while when it is not enough."""

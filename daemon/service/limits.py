@@ -221,7 +221,7 @@ class Limits:
                 self._unsettled.add(budget)
             return
         self._unsettled.add(budget)
-        taking = budget.taking(amount)
+        taking = budget.taking(amount, now_s)
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 grant = await self._store.take(taking)
@@ -253,8 +253,8 @@ class Limits:
             if is_last or now_s - budget.taken_at_s >= IDLE_S:
                 budget.hand_back()
             if budget.owed and self._may_ask(budget.policy, now_s):
-                due.append((budget, Taking(budget.subject, budget.policy, owed=budget.owed)))
-                budget.owed = 0
+                owed = budget.pay(now_s)
+                due.append((budget, Taking(budget.subject, budget.policy, owed=owed)))
             if not (budget.left or budget.owed):
                 self._unsettled.discard(budget)
         if not due:

@@ -12,7 +12,7 @@ import pytest
 
 from daemon.clock import ManualClock, SystemClock
 from daemon.domain.access import Principal
-from daemon.domain.budgets import UNLIMITED, RateClass, TierNumbers
+from daemon.domain.budgets import UNLIMITED, RateClass, TierNumbers, policies_of
 from daemon.domain.errors import RateLimited
 from daemon.service import limits as limits_module
 from daemon.service.limits import Limits, LimitSettings
@@ -165,6 +165,28 @@ async def test_what_was_let_in_alone_is_told_when_the_database_is_back(dsn: str)
         await limits.settle()
 
         assert await accepted(other, FREE, 100) == 5
+    finally:
+        await database.close()
+
+
+async def test_a_long_outage_is_no_debt_for_as_long(dsn: str) -> None:
+    database = Database(dsn)
+    limits, clock = a_process(database)
+    for _ in range(200):
+        await limits.take(FREE, RateClass.INGEST, address=HERE, amount=100)
+        clock.advance_s(10)
+    await accepted(limits, FREE, 10)
+    clock.advance_s(3_700)
+    await database.open()
+    try:
+        await limits.settle()
+        store = LimitStore(database)
+        free = TierNumbers(query_per_hour=20, points_per_s=10)
+        policies = policies_of({"free": free})
+        points, queries = policies["free", RateClass.INGEST], policies["free", RateClass.QUERY]
+
+        assert (await store.take(Taking("key_1", points))).wait_s <= 20
+        assert (await store.take(Taking("key_1", queries))).left_over == 20
     finally:
         await database.close()
 
