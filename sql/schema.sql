@@ -556,7 +556,9 @@ create table telemetry.alert_rule (
   created_at timestamptz not null default clock_timestamp(),
   updated_at timestamptz not null default clock_timestamp(),
   created_by text not null,
-  updated_by text not null
+  updated_by text not null,
+  -- Blocks up to this position are not judged by it.
+  since_seq bigint not null default 0
 );
 -- Read by rules.list_rules with a metric filter, and by rules.twins.
 create index alert_rule_metric on telemetry.alert_rule (metric_name);
@@ -679,7 +681,9 @@ create table telemetry.watch (
   fired_event_time timestamptz,
   fired_value jsonb,
   created_at timestamptz not null default clock_timestamp(),
-  updated_at timestamptz not null default clock_timestamp()
+  updated_at timestamptz not null default clock_timestamp(),
+  -- Blocks up to this position are not judged by it.
+  since_seq bigint not null default 0
 );
 -- Read by watches.list_watches and the quota.
 create index watch_owner on telemetry.watch (owner, created_at desc);
@@ -941,3 +945,14 @@ create table telemetry.idempotency (
 );
 -- Read by housekeeping.expire_idempotency.
 create index idempotency_created on telemetry.idempotency (created_at);
+
+-- Rules and watches judge what is committed after they were made, or changed in what they decide: not the little that
+-- the evaluator had not judged yet at that moment.
+
+-- The newest position there is, and no later one until the transaction ends: what has a lower number is committed.
+create function telemetry.journal_mark() returns bigint
+language plpgsql as $$
+begin
+  perform pg_advisory_xact_lock(8218, 1);
+  return (select case when s.is_called then s.last_value else 0 end from telemetry.journal_seq s);
+end $$;

@@ -97,7 +97,10 @@ class Evaluating:
             # but for what it may have judged by rules that were changed meanwhile.
             position = max(stored, self._judged_by_these)
         known = await self._store.known(alerts_max=EPISODES_MAX)
-        bound = [*self._bound(known.rules), *map(_bound_watch, known.watches)]
+        bound = [
+            replace(one, since=known.marks.get(one.rule_id, 0))
+            for one in (*self._bound(known.rules), *map(_bound_watch, known.watches))
+        ]
         # Without any rule or watch, blocks cost nothing; what is newest is looked up by the next
         # begin.
         self._judges = bool(bound)
@@ -167,12 +170,15 @@ class Evaluating:
     async def turn(self, grant: Grant) -> bool:
         """Judge what comes next; False when there is nothing. Raises LeaseLost, TryLater."""
         self.intake.look(self._clock.now_us())
-        page = await self._feed.after(self.position, upto=self._tail.position)
+        mark = self._evaluation.next_mark(self.position)
+        level = self._tail.position
+        upto = level if mark is None else min(mark, level)
+        page = await self._feed.after(self.position, upto=upto)
         if page.to == self.position:
             return False
         if page.blocks and self._judges:
             block = merge(page.blocks)
-            plan = self._evaluation.plan(block, arrived_us=page.arrived_us)
+            plan = self._evaluation.plan(block, arrived_us=page.arrived_us, position=page.to)
             heard = self._silence.hear(block, arrived_us=page.arrived_us)
             histories = await self._read(plan.needs)
             turn = self._evaluation.judge(plan, histories)

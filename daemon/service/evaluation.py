@@ -123,8 +123,11 @@ class Evaluation:
 
     # -- blocks ---------------------------------------------------------------------------------
 
-    def plan(self, block: Block, *, arrived_us: int) -> Plan:
-        """Which pairs the block may change, and what has to be read before they can be judged."""
+    def plan(self, block: Block, *, arrived_us: int, position: int | None = None) -> Plan:
+        """Which pairs the block may change, and what has to be read before they can be judged.
+
+        Rules that were made at its `position` or after it let it pass.
+        """
         rows = winners(block.series_ids, block.times_us)
         if rows is not None:
             block = block.take(rows)
@@ -136,11 +139,14 @@ class Evaluation:
         asked = self._index.asked(block, spans)
         nobody: set[str] = set()
         young = self._young(arrived_us)
+        unborn = self._unborn(position)
         for span in spans:
             series_id = span[0]
             wanted = asked.get(series_id, nobody) | self._hot.get(series_id, nobody)
             if young:
                 wanted = wanted | self._unmet(young, series_id)
+            if unborn:
+                wanted = wanted - unborn
             if wanted:
                 self._plan_series(plan, block, span, arrived_us)
                 plan.pairs += [(rule_id, series_id) for rule_id in sorted(wanted)]
@@ -158,6 +164,17 @@ class Evaluation:
         if not young:
             self._met.clear()
         return young
+
+    def _unborn(self, position: int | None) -> set[str]:
+        if position is None or position > self._index.newest_since:
+            return set()
+        return {bound.rule_id for bound in self._index.rules.values() if bound.since >= position}
+
+    def next_mark(self, position: int) -> int | None:
+        """Where the next rule begins to judge behind the position: no page is to go beyond."""
+        if position >= self._index.newest_since:
+            return None
+        return min(b.since for b in self._index.rules.values() if b.since > position)
 
     def _unmet(self, young: Collection[str], series_id: int) -> set[str]:
         return {

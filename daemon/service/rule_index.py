@@ -35,6 +35,8 @@ class BoundRule:
     is_shadow: bool = False
     is_watch: bool = False
     revision: int = 1
+    since: int = 0
+    """Blocks up to this position were there before the rule: it does not judge them."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class RuleIndex:
     def __init__(self, registry: Registry, rules: Iterable[BoundRule]) -> None:
         self._registry = registry
         self.rules = {bound.rule_id: bound for bound in rules}
+        self.newest_since = max((bound.since for bound in self.rules.values()), default=0)
         self._of_metric: dict[str, _MetricRules] = {}
         for bound in self.rules.values():
             self._of_metric.setdefault(bound.metric_name, _MetricRules()).add(bound)

@@ -73,13 +73,17 @@ class WideAlert:
 @dataclass(frozen=True, slots=True)
 class Known:
     """What there is when an evaluator begins: enabled rules, and the newest alerts of each of
-    their series, oldest first."""
+    their series, oldest first.
+
+    marks  rule or watch -> the position up to which it judges nothing
+    """
 
     versions: Versions
     rules: list[AlertRule]
     alerts: list[KnownAlert]
     wide: list[WideAlert]
     watches: list[Watch]
+    marks: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -134,12 +138,14 @@ class EvaluationStore:
             alerts = await connection.fetch(SQL["alerts"], alerts_max)
             wide = await connection.fetch(SQL["wide_alerts"])
             watches = await connection.fetch(WATCHES_SQL["waiting"])
+            marks = await connection.fetch(SQL["marks"])
         return Known(
             versions,
             [_rule(row) for row in rules],
             [_known(row) for row in alerts],
             [_wide(row) for row in wide],
             [watch_of(row) for row in watches],
+            {row["rule_id"]: row["since_seq"] for row in marks},
         )
 
     async def arrivals(self, seqs: Sequence[int]) -> dict[int, int]:

@@ -142,6 +142,7 @@ class RuleStore:
             if row is None:
                 return None
             rule = replace(rule, created_at=row["created_at"], updated_at=row["updated_at"])
+            await connection.execute(SQL["mark_rule"], rule.rule_id)
             await events.append(connection, tell(rule))
         return rule
 
@@ -163,6 +164,8 @@ class RuleStore:
             updated_at = await connection.fetchval(SQL["update_rule"], *_values(after))
             after = replace(after, updated_at=updated_at)
             ended = await _end(connection, rule_id, edit.ending(before, after), edit.act)
+            if _begins_anew(before, after):
+                await connection.execute(SQL["mark_rule"], rule_id)
             await events.append(connection, edit.tell(before, after))
             await alerts.tell_of(connection, ended, edit.tell_ended)
         return after, ended
@@ -183,6 +186,12 @@ class RuleStore:
             await alerts.tell_of(connection, ended, edit.tell_ended)
             await events.append(connection, edit.tell(rule, rule))
         return ended
+
+
+def _begins_anew(before: AlertRule, after: AlertRule) -> bool:
+    """Whether what was committed before the change is none of its business."""
+    is_enabled = after.enabled and not before.enabled
+    return is_enabled or after.condition_key != before.condition_key
 
 
 async def _end(

@@ -52,6 +52,7 @@ class WatchStore:
                 detail = f"{WAITING_MAX} watches are waiting already"
                 raise Conflict(detail, code="too_many_watches")
             row = await connection.fetchrow(SQL["insert_watch"], *_values(watch))
+            await connection.execute(SQL["mark_watch"], watch.watch_id)
         assert row is not None
         return replace(watch, **dict(row))
 
@@ -64,14 +65,21 @@ class WatchStore:
             row = await connection.fetchrow(SQL["find_watch"], watch_id, owner)
             if row is None or row["fired_at"] is not None:
                 return None
-            watch = change(watch_of(row))
+            before = watch_of(row)
+            watch = change(before)
             updated_at = await connection.fetchval(SQL["update_watch"], *_values(watch))
+            if _what_is_watched(watch) != _what_is_watched(before):
+                await connection.execute(SQL["mark_watch"], watch_id)
         return replace(watch, updated_at=updated_at)
 
     async def delete(self, watch_id: str, *, owner: str) -> bool:
         async with self._database.transaction("control") as connection:
             await connection.fetchval(RULES_SQL["next_version"])
             return await connection.fetchval(SQL["delete_watch"], watch_id, owner) is not None
+
+
+def _what_is_watched(watch: Watch) -> tuple[Any, ...]:
+    return watch.device_id, watch.metric_name, watch.from_value, watch.to_value
 
 
 def _values(watch: Watch) -> tuple[Any, ...]:

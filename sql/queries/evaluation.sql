@@ -13,6 +13,12 @@ select r.rule_id, r.name, r.description, r.metric_name, r.kind, r.condition, r.t
  where r.enabled
  order by r.rule_id;
 
+-- marks --
+-- From which position on each enabled rule, and each watch that waits, judges.
+select r.rule_id, r.since_seq from telemetry.alert_rule r where r.enabled
+union all
+select w.watch_id, w.since_seq from telemetry.watch w where w.fired_at is null and w.expires_at > clock_timestamp();
+
 -- alerts --
 -- The newest $1 alerts of each series under an enabled rule, oldest first.
 select p.alert_id, p.rule_id, p.series_id, p.status, p.event_time, p.last_breach, p.resolved_event_time, p.resolved_at,

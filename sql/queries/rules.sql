@@ -36,6 +36,10 @@ update telemetry.alert_rule r
  where r.rule_id = $1::text
 returning r.updated_at;
 
+-- mark_rule --
+-- Let a rule judge what is committed from now on; holds up every append until the commit, so it comes last.
+update telemetry.alert_rule r set since_seq = telemetry.journal_mark() where r.rule_id = $1::text;
+
 -- find_rule --
 -- One rule.
 select r.rule_id, r.name, r.description, r.metric_name, r.kind, r.condition, r.threshold_value, r.level, r.device_ids,

@@ -39,6 +39,10 @@ update telemetry.watch w
  where w.watch_id = $1::text and w.owner = $2::text and w.fired_at is null
 returning w.updated_at;
 
+-- mark_watch --
+-- Let a watch judge what is committed from now on; holds up every append until the commit, so it comes last.
+update telemetry.watch w set since_seq = telemetry.journal_mark() where w.watch_id = $1::text;
+
 -- delete_watch --
 -- Remove a watch of an owner.
 delete from telemetry.watch w where w.watch_id = $1::text and w.owner = $2::text returning w.watch_id;

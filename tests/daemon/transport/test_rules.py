@@ -46,6 +46,37 @@ async def status_of(control: Control, alert_id: str) -> tuple[str, str | None]:
     return alert["status"], alert["resolved_reason"]
 
 
+async def since(control: Control, rule_id: str) -> int:
+    """Up to which position the rule judges nothing."""
+    async with control.database.connection("control") as connection:
+        return int(
+            await connection.fetchval(
+                "select since_seq from telemetry.alert_rule where rule_id = $1", rule_id
+            )
+        )
+
+
+async def test_a_rule_begins_where_it_is_made_and_anew_where_it_decides_otherwise(
+    control: Control,
+) -> None:
+    await some_devices(control)
+    made = await make(control)
+    rule = f"{RULES}/{made['rule_id']}"
+    begun = [await since(control, made["rule_id"])]
+    for change in (
+        {"description": "of the oven"},
+        {"threshold_value": 70},
+        {"enabled": False},
+        {"enabled": True},
+        {"level": "critical"},
+    ):
+        await some_devices(control)
+        assert (await control.client.patch(rule, json=change)).status_code == 200
+        begun.append(await since(control, made["rule_id"]))
+
+    assert 0 < begun[0] == begun[1] < begun[2] == begun[3] < begun[4] == begun[5]
+
+
 class TestMaking:
     async def test_a_rule_has_the_defaults_of_the_contract(self, control: Control) -> None:
         await some_devices(control)

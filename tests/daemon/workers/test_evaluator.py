@@ -10,10 +10,11 @@ import pytest
 from evaluators import Bench, a_bench
 from stacks import NOW_US
 
-from daemon.clock import as_datetime
+from daemon.clock import as_datetime, as_us
 from daemon.domain.errors import LeaseLost
 from daemon.live.ring import Ring
 from daemon.store.evaluation import JudgedByOldRules
+from daemon.store.named_sql import load
 from daemon.store.pool import Database
 
 pytestmark = pytest.mark.anyio
@@ -173,6 +174,72 @@ async def test_what_was_judged_before_a_new_rule_was_seen_is_judged_by_it(bench:
     await bench.judge()
 
     assert await bench.alerts() == [("oven", "active", None)]
+
+
+async def mark(bench: Bench, rule_id: str) -> None:
+    """What the store does with a rule that is made or changed."""
+    async with bench.database.transaction("control") as connection:
+        await connection.execute(load("rules")["mark_rule"], rule_id)
+
+
+async def fired_s(bench: Bench) -> list[tuple[str, str, float]]:
+    """Rule, device and second of each alert."""
+    rows = await bench.rows("select * from telemetry.alert order by event_time, rule_name")
+    return [
+        (row["rule_name"], row["device_id"], as_us(row["event_time"]) / S - NOW_US / S)
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+async def test_a_rule_judges_nothing_that_was_committed_before_it_was_made(
+    bench: Bench, is_marked: bool
+) -> None:
+    await bench.send(95)
+    rule_id = await bench.rule(begins=False)
+    if is_marked:
+        await mark(bench, rule_id)
+    await bench.begin()
+    await bench.judge()
+    before = await fired_s(bench)
+    await bench.send(96, at_s=1)
+    await bench.judge()
+
+    assert before == ([] if is_marked else [("hot", "oven", 0.0)])
+    assert await fired_s(bench) == [("hot", "oven", 1.0 if is_marked else 0.0)]
+
+
+async def test_what_came_before_a_rule_counts_in_its_window(bench: Bench) -> None:
+    await bench.send(95)
+    rule_id = await bench.rule(begins=False, evaluation_window=60, trigger_count=2)
+    await mark(bench, rule_id)
+    await bench.begin()
+    await bench.judge()
+    await bench.send(96, at_s=1)
+    await bench.judge()
+
+    assert await fired_s(bench) == [("hot", "oven", 1.0)]
+
+
+@pytest.mark.parametrize("is_read_from_the_journal", [True, False])
+async def test_of_what_was_not_judged_yet_each_rule_takes_what_came_after_it(
+    bench: Bench, is_read_from_the_journal: bool
+) -> None:
+    if is_read_from_the_journal:
+        bench.evaluating._feed.ring.begin(1_000)
+    await bench.send(95)
+    first = await bench.rule(begins=False, name="first")
+    await mark(bench, first)
+    await bench.send(96, at_s=1)
+    await bench.send(50, at_s=1, device="fridge")
+    second = await bench.rule(begins=False, name="second")
+    await mark(bench, second)
+    await bench.send(97, at_s=2)
+    await bench.begin()
+
+    await bench.judge()
+
+    assert await fired_s(bench) == [("first", "oven", 1.0), ("second", "oven", 2.0)]
 
 
 async def test_a_fenced_evaluator_writes_nothing(bench: Bench) -> None:

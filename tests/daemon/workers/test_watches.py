@@ -67,6 +67,21 @@ async def test_a_watch_fires_once_and_its_owner_is_told(bench: Bench) -> None:
     assert await bench.alerts() == []
 
 
+async def test_what_changed_before_the_watch_was_made_does_not_fire_it(bench: Bench) -> None:
+    await bench.begin()
+    await bench.send(0, 1)
+    await a_watch(bench)
+    await bench.judge()
+    [before] = await bench.rows("select fired_at from telemetry.watch")
+
+    await bench.send(0, 1, at_s=5)
+    await bench.judge()
+
+    [after] = await bench.rows("select fired_event_time from telemetry.watch")
+    assert before["fired_at"] is None
+    assert after["fired_event_time"] == as_datetime(NOW_US + 6 * S)
+
+
 async def test_other_changes_and_other_devices_do_not_fire_it(bench: Bench) -> None:
     await bench.send(0)
     await a_watch(bench)
