@@ -32,6 +32,8 @@ class Point(StrEnum):
     EVALUATION_BEFORE_COMMIT = "evaluation.before_commit"
     EVALUATION_AFTER_COMMIT = "evaluation.after_commit"
     NOTIFICATION_BEFORE_RECORD = "notification.before_record"
+    REQUEST_BEFORE_CHANGE = "request.before_change"
+    REQUEST_AFTER_CHANGE = "request.after_change"
     RELAY_BEFORE_POSITION = "relay.before_position"
     MIGRATION_BEFORE_COMMIT = "migration.before_commit"
     MIGRATION_AFTER_COMMIT = "migration.after_commit"

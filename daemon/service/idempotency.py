@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
+from daemon import faults
 from daemon.domain.errors import Conflict, Invalid, TryLater
 from daemon.log import get_logger
 from daemon.store.idempotency import Attempt, IdempotencyStore, KnownRequest, mark_changed
@@ -46,6 +47,7 @@ class Turn:
     async def begin(self, connection: Connection) -> None:
         if not self._is_over:
             await mark_changed(connection, self._attempt)
+            faults.point(faults.Point.REQUEST_BEFORE_CHANGE)
 
     def end(self) -> None:
         """Nothing more is to be said within the change."""
@@ -64,6 +66,7 @@ class Turn:
 
         The change is made by now, so a failure is logged and no more.
         """
+        faults.point(faults.Point.REQUEST_AFTER_CHANGE)
         is_kept = secret_of is None and len(body) <= ANSWER_BYTES_MAX
         kept = body if is_kept else (secret_of or "").encode()
         try:

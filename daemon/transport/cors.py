@@ -6,7 +6,7 @@ and server-sent events check the origin on their own (transport/origin).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,19 +52,17 @@ class Cors:
         self._app = app
         self._origins = origins
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         origin = origin_of(scope["headers"]) if scope["type"] == "http" else None
         if origin is None:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         is_allowed = origin in self._origins()
         if scope["method"] == "OPTIONS" and any(n == _ASKED_METHOD for n, _ in scope["headers"]):
-            await _answer_preflight(scope, send, origin=origin if is_allowed else None)
-        elif is_allowed:
+            return _answer_preflight(scope, send, origin=origin if is_allowed else None)
+        if is_allowed:
             allowing = [(b"access-control-allow-origin", origin.encode("latin-1")), *_SIMPLE]
-            await self._app(scope, receive, _with_headers(send, allowing))
-        else:
-            await self._app(scope, receive, send)
+            send = _with_headers(send, allowing)
+        return self._app(scope, receive, send)
 
 
 _SIMPLE: RawHeaders = [_WITH_CREDENTIALS, _EXPOSE, _VARY]

@@ -86,6 +86,13 @@ class QuickPoints:
     gate: Gate
     access: AccessLog
     proxies: Proxies = field(default_factory=Proxies)
+    default: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+
+    def default_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The headers of every answer; the server makes a new list of them once a second."""
+        if self.default[0] is not headers:
+            self.default = (headers, _lines(headers))
+        return self.default[1]
 
     def principal_of(self, sender: Sender) -> Principal | None:
         """Who it is, if the key is known and may write any point: others wait for a look at it."""
@@ -259,7 +266,8 @@ class QuickConnection(HttpToolsProtocol):
         closes = not cycle.keep_alive or _CLOSE in own
         if closes and _CLOSE not in own:
             lines += _lines([_CLOSE])
-        parts = (b"HTTP/1.1 ", status, b"\r\n", _lines(own), lines, b"\r\n", body)
+        default = held.points.default_lines(own)
+        parts = (b"HTTP/1.1 ", status, b"\r\n", default, lines, b"\r\n", body)
         self.transport.write(b"".join(parts))
         cycle.response_started = cycle.response_complete = True
         if closes:

@@ -7,6 +7,8 @@ so no part of the daemon can forget them. What a page may load stands with the p
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ON_EVERY_ANSWER = [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
@@ -27,17 +29,16 @@ class TransportSecurity:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["scheme"] != "https":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
 
         async def send_with_hsts(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), _HSTS]
             await send(message)
 
-        await self._app(scope, receive, send_with_hsts)
+        return self._app(scope, receive, send_with_hsts)
 
 
 class NothingStored:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from control import API, Control, bearer
-from daemons import DaemonProcess
+from daemons import DaemonProcess, started
 
 from daemon.clock import SystemClock
 from daemon.domain.errors import Conflict, StoreUnavailable
@@ -307,6 +307,20 @@ async def test_fifty_at_once_make_one_group(daemon: DaemonProcess) -> None:
     assert counts[201, None] == 1
     assert set(counts) <= {(201, None), (201, "true"), (409, "request_running")}
     assert len({a.json()["group_id"] for a in answers if a.status_code == 201}) == 1
+
+
+async def test_two_daemons_know_of_each_others_requests(dsn: str) -> None:
+    one = await started(dsn)
+    two = await started(dsn, key=one.key)
+    wanted = {"name": "shared", "kind": "site"}
+
+    answers = await asyncio.gather(*(fifty(d, "/groups", wanted, "shared") for d in (one, two)))
+
+    made = [a for both in answers for a in both if a.status_code == 201]
+    again = (await fifty(two, "/groups", wanted, "shared"))[0]
+    assert len({a.json()["group_id"] for a in [*made, again]}) == 1
+    assert sum("idempotency-replayed" not in a.headers for a in made) == 1
+    assert again.headers["idempotency-replayed"] == "true"
 
 
 async def test_fifty_at_once_make_one_silence(daemon: DaemonProcess) -> None:

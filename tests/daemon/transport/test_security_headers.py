@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from daemons import DaemonProcess
+from daemons import DaemonProcess, started
 from starlette.types import Receive, Scope, Send
 
 from daemon.transport.security_headers import NothingStored, TransportSecurity
@@ -97,3 +97,19 @@ async def test_who_came_over_tls_is_told_to_come_back_so() -> None:
 
 async def test_an_answer_that_says_nothing_of_caches_is_not_stored() -> None:
     assert (await headers_of(NothingStored(_fine), scheme="http"))["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(("trusted", "said", "is_told"), [
+    ('["127.0.0.1/32"]', "https", True), ('["127.0.0.1/32"]', "http", False),
+    ("[]", "https", False),
+])  # fmt: skip
+async def test_only_a_trusted_proxy_says_that_there_is_tls(
+    dsn: str, trusted: str, said: str, is_told: bool
+) -> None:
+    daemon = await started(dsn, server__trusted_proxies=trusted)
+    headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": said}
+
+    async with httpx.AsyncClient(base_url=daemon.url, headers=headers) as http:
+        for path in ("/health", "/api/docs", "/api/v1/telemetry/metrics"):
+            answer = await http.get(path)
+            assert ("strict-transport-security" in answer.headers) is is_told, path
