@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import browser
 import disks
+import documents
 import pytest
 import receivers
 import slow_clients
@@ -25,11 +26,12 @@ settings.load_profile("suite")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A run without a browser, or an Alertmanager, says so: a skip alone is easily overlooked."""
+    """A run without a browser, a proxy … says so: a skip alone is easily overlooked."""
     skipped = terminalreporter.stats.get("skipped", [])
     for missing in (
         browser.MISSING,
         disks.MISSING,
+        documents.MISSING,
         receivers.ALERTMANAGER_MISSING,
         slow_clients.MISSING,
     ):

@@ -12,6 +12,8 @@ from pathlib import Path
 from daemons import DaemonProcess
 
 ROOT = Path(__file__).parents[1]
+MISSING = "is not installed (sh deploy/install-document-tools.sh)"
+"""Why a test of a document is skipped, behind the name of what it needs."""
 BIN = Path(sys.executable).parent
 
 

@@ -134,7 +134,7 @@ def _websocket(session: Session) -> Finding:
     try:
         door.open("")
     except (Lost, Unfit) as error:
-        hint = "a proxy drops Upgrade? docs/how-to/reverse-proxy.md; meanwhile tail uses SSE"
+        hint = "a proxy that drops Upgrade? telemetryctl help streams; tail uses sse meanwhile"
         return Finding("network", name, WARN, error.reason, hint)
     except Failure as failure:
         return Finding("network", name, SKIP, failure.what)

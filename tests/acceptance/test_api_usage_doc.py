@@ -13,15 +13,13 @@ from pathlib import Path
 
 import pytest
 from daemons import DaemonProcess
-from documents import ROOT, blocks, run, run_shell, text_of
+from documents import MISSING, ROOT, blocks, run, run_shell, text_of
 from rough_server import answer, rough_server
 from stream_proxies import stream_proxy
 
 DOC = "docs/api-usage.md"
 NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(
-    NODE is None, reason="Node is not installed (apt-get install nodejs)"
-)
+needs_node = pytest.mark.skipif(NODE is None, reason=f"Node {MISSING}")
 BUSY = answer(
     "503 Service Unavailable",
     b'{"code": "busy", "detail": "Too much is waiting already.", "retry_after": 0.01}',

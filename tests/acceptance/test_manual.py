@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from documents import MISSING
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "man").glob("man?/*"))
@@ -47,7 +48,7 @@ def test_a_page_that_says_something_else_is_named(tmp_path: Path) -> None:
 
 def test_every_page_is_read_without_a_warning() -> None:
     if shutil.which("groff") is None:
-        pytest.skip("groff is not installed (apt-get install groff-base)")
+        pytest.skip(f"groff {MISSING}")
     for page in PAGES:
         done = subprocess.run(
             ["groff", "-man", "-ww", "-z", "-k", "-Tutf8", page],
@@ -59,7 +60,7 @@ def test_every_page_is_read_without_a_warning() -> None:
 
 def test_a_page_shows_text_as_it_is_typed() -> None:
     if shutil.which("groff") is None:
-        pytest.skip("groff is not installed (apt-get install groff-base)")
+        pytest.skip(f"groff {MISSING}")
     done = subprocess.run(
         ["groff", "-man", "-k", "-Tascii", "-P-cbou", ROOT / "man/man1/telemetryctl.1"],
         capture_output=True, text=True, check=True,

@@ -20,7 +20,7 @@ import pytest
 from certificates import self_signed
 from daemons import API, DaemonProcess, start_daemon
 from databases import fresh_database
-from documents import blocks
+from documents import MISSING, blocks
 from receivers import free_port
 from servers import PostgresServer
 from tails import is_listening, tailing
@@ -115,7 +115,7 @@ def proxy(
     kind: str = request.param
     program = PROGRAMS[kind]
     if program is None:
-        pytest.skip(f"{kind} is not installed (sh deploy/install-document-tools.sh)")
+        pytest.skip(f"{kind} {MISSING}")
     folder = tmp_path_factory.mktemp(kind)
     certificate, _ = self_signed(folder, HOST)
     port = free_port()

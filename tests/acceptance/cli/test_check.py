@@ -153,7 +153,7 @@ class TestDoctor:
 
         assert found["WebSocket"]["state"] == "warn"
         assert "403" in found["WebSocket"]["detail"]
-        assert "reverse-proxy" in found["WebSocket"]["hint"]
+        assert "help streams" in found["WebSocket"]["hint"]
 
     def test_an_open_key_file_is_found(self, cli: CommandLine) -> None:
         file = cli.config_folder / "credentials.toml"
