@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from daemon.domain.points import UNDECODED, Draft, Refusal
 from daemon.domain.times import INVALID_US
 
 Bools = npt.NDArray[np.bool_]
+Check = Callable[[Kind, Any], tuple[str, str] | None]
+"""Why a value does not fit, as a Refusal's (code, detail); None when it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,7 @@ class Limits:
     low: npt.NDArray[np.float64]
     high: npt.NDArray[np.float64]
     retention_us: npt.NDArray[np.int64]
-    checks: Mapping[int, Callable[[Kind, Any], tuple[str, str] | None]] = field(
-        default_factory=dict
-    )
+    checks: Mapping[int, Check] = field(default_factory=dict)
     refused: dict[int, tuple[str, str]] = field(default_factory=dict)
     retention_us_min: int = field(init=False)
     is_plain: bool = field(init=False)
@@ -128,16 +128,26 @@ def _judge(
     if draft.refusals:
         assert draft.kinds is not None
         bad |= draft.kinds == UNDECODED
-    for key, (code, detail) in limits.refused.items():
-        _refuse(bad, draft.key_of == key, refusals, (code, detail))
+    for row in _rows_of(limits.refused, draft, bad):
+        refusals.append(Refusal(row, *limits.refused[int(draft.key_of[row])]))
+        bad[row] = True
     times = draft.times_us
     if times.max() > latest_us or times.min() < now_us - limits.retention_us_min:
         _judge_times(draft, limits, refusals, bad, now_us=now_us, latest_us=latest_us)
     if not (np.isneginf(limits.low).all() and np.isposinf(limits.high).all()):
         _judge_bounds(draft, limits, refusals, bad)
-    for key, check in limits.checks.items():
-        _judge_values(draft, check, np.flatnonzero((draft.key_of == key) & ~bad), refusals, bad)
+    _judge_values(draft, limits.checks, _rows_of(limits.checks, draft, bad), refusals, bad)
     return bad if bad.any() else None
+
+
+def _rows_of(keys: Collection[int], draft: Draft, bad: Bools) -> list[int]:
+    """Rows of these keys that are not refused yet; one pass however many keys there are."""
+    if not keys:
+        return []
+    is_asked = np.zeros(len(draft.metrics), np.bool_)
+    is_asked[list(keys)] = True
+    rows: list[int] = np.flatnonzero(is_asked[draft.key_of] & ~bad).tolist()
+    return rows
 
 
 def _refuse(bad: Bools, found: Bools, refusals: list[Refusal], why: tuple[str, str]) -> None:
@@ -180,14 +190,14 @@ def _judge_bounds(draft: Draft, limits: Limits, refusals: list[Refusal], bad: Bo
 
 def _judge_values(
     draft: Draft,
-    check: Callable[[Kind, Any], tuple[str, str] | None],
-    rows: npt.NDArray[np.intp],
+    checks: Mapping[int, Check],
+    rows: list[int],
     refusals: list[Refusal],
     bad: Bools,
 ) -> None:
-    for row in rows.tolist():
+    for row in rows:
         kind = Kind.NUMERIC if draft.kinds is None else Kind(int(draft.kinds[row]))
-        why = check(kind, value_at(draft, row, kind))
+        why = checks[int(draft.key_of[row])](kind, value_at(draft, row, kind))
         if why is not None:
             refusals.append(Refusal(row, *why))
             bad[row] = True

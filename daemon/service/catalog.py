@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from daemon import faults
 from daemon.domain import admission
@@ -23,6 +22,14 @@ Names = tuple[str, str]
 _NUMERIC = int(Kind.NUMERIC)
 KNOWN_LIMITS_MAX = 8_192
 """Over it they are looked up anew."""
+
+
+@dataclass(slots=True)
+class _New:
+    """What a draft would add: metrics of each device, and those devices that nobody knows yet."""
+
+    metrics: dict[str, set[str]] = field(default_factory=dict)
+    devices: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -87,20 +94,21 @@ class Catalog:
 
     async def _register(self, draft: Draft, window: Window, *, dry_run: bool) -> Limits:
         """Register what is new and has a point worth storing; collect why the others may not be."""
-        is_viable = self._viable(draft, window)
+        first_rows = self._first_viable_rows(draft, window)
         refused: dict[int, tuple[str, str]] = {}
         wanted: dict[Names, Kind] = {}
-        new_metrics: dict[str, set[str]] = {}
+        new = _New()
         for key, names in enumerate(zip(draft.devices, draft.metrics, strict=True)):
             if self.registry.find(*names) is not None:
                 continue
-            why = self._why_no_series(names, new_metrics)
-            rows = np.flatnonzero(is_viable & (draft.key_of == key))
+            why = self._why_no_series(names, new)
             if why is not None:
                 refused[key] = why
-            elif len(rows):
-                new_metrics.setdefault(names[0], set()).add(names[1])
-                wanted[names] = self._kind(draft, names[1], int(rows[0]))
+            elif first_rows[key] >= 0:
+                new.metrics.setdefault(names[0], set()).add(names[1])
+                if names[0] not in self.registry.devices:
+                    new.devices.add(names[0])
+                wanted[names] = self._kind(draft, names[1], first_rows[key])
         registry = self.registry
         if wanted and dry_run:
             registry = _scratch(self.registry, draft, wanted)
@@ -115,8 +123,9 @@ class Catalog:
         ]
         return _limits_of(registry, draft, series_ids, refused=refused)
 
-    def _viable(self, draft: Draft, window: Window) -> npt.NDArray[np.bool_]:
-        """Points that only a limit of values could refuse: a series is not made for any other."""
+    def _first_viable_rows(self, draft: Draft, window: Window) -> list[int]:
+        """For each key its first point that only a limit of values could refuse, else -1: a series
+        is made for no other."""
         days = [
             self.registry.retention_days.get(name, RETENTION_DAYS_DEFAULT) for name in draft.metrics
         ]
@@ -125,24 +134,26 @@ class Catalog:
         is_viable = (times_us <= window.latest_us) & (times_us >= oldest_us[draft.key_of])
         if draft.kinds is not None:
             is_viable &= draft.kinds != UNDECODED
-        return is_viable
+        rows = np.flatnonzero(is_viable)[::-1]
+        first_rows = np.full(len(draft.metrics), -1, np.int64)
+        # Of several values for one place numpy keeps the last, here that of the first row.
+        first_rows[draft.key_of[rows]] = rows
+        found: list[int] = first_rows.tolist()
+        return found
 
-    def _why_no_series(
-        self, names: Names, new_metrics: dict[str, set[str]]
-    ) -> tuple[str, str] | None:
+    def _why_no_series(self, names: Names, new: _New) -> tuple[str, str] | None:
         device_id, metric_name = names
         if not is_name(device_id):
             return "bad_name", "a device id is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"
         if not is_name(metric_name):
             return "bad_name", "a metric name is 1 to 128 characters of A-Z a-z 0-9 _ . : / -"
         known = self.registry.devices
-        new_here = new_metrics.get(device_id, set())
+        new_here = new.metrics.get(device_id, set())
         count = len(known.get(device_id, {})) + len(new_here)
         if metric_name not in new_here and count >= self.metrics_per_device_max:
             return "cardinality_limit", "the device has as many metrics as a device may have"
-        new_devices = sum(1 for d in new_metrics if d not in known)
-        is_new = device_id not in known and device_id not in new_metrics
-        if is_new and len(known) + new_devices >= self.devices_max:
+        is_new = device_id not in known and device_id not in new.metrics
+        if is_new and len(known) + len(new.devices) >= self.devices_max:
             return "cardinality_limit", "there are as many devices as there may be"
         return None
 

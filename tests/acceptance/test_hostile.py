@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import struct
+import threading
 import time
 import zlib
 from collections import Counter
@@ -341,6 +342,50 @@ def test_names_without_end_stop_at_the_limit(postgres: PostgresServer) -> None:
     assert growth < GROWTH_BYTES_MAX / 4
     assert wide["ingested_count"] == 19
     assert {e["code"] for e in wide["errors"]} == {"cardinality_limit"}
+
+
+def longest_silence_s(daemon: DaemonProcess, body: bytes, path: str) -> float:
+    """How long others waited at most for an answer while this body was read."""
+    waits_s = [0.0]
+    is_over = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=daemon.url, timeout=120) as http:
+            while not is_over.is_set():
+                began_s = time.perf_counter()
+                http.get("/health/live")
+                waits_s.append(time.perf_counter() - began_s)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        with daemon.http() as http:
+            http.post(
+                path, content=gzip.compress(body, 1), headers={"Content-Encoding": "gzip"},
+                timeout=120,
+            )  # fmt: skip
+    finally:
+        is_over.set()
+        asking.join()
+    return max(waits_s)
+
+
+@pytest.mark.parametrize("known", ["new", "beyond the limit"])
+def test_a_series_for_each_point_keeps_nobody_waiting(hostile: DaemonProcess, known: str) -> None:
+    """What is done for each series must not be done for each pair of them: that took minutes."""
+    name = "d1" if known == "beyond the limit" else ""
+    series = [
+        {
+            "device_id": name or f"n{at}",
+            "metric_name": f"m{at}",
+            "timestamps": [time.time()],
+            "values": [1],
+        }
+        for at in range(60_000)
+    ]
+    body = json.dumps({"series": series}).encode()
+
+    assert longest_silence_s(hostile, body, "/columns?dry_run=true") < 5
 
 
 # -- one bad point among a thousand (F-10) -------------------------------------------------------
