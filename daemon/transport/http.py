@@ -112,7 +112,12 @@ def describe(routers: Sequence[APIRouter] = ()) -> FastAPI:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            made = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=openapi.DESCRIPTION,
+                routes=app.routes,
+            )
             app.openapi_schema = openapi.complete(made)
         return app.openapi_schema
 

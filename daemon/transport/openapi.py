@@ -10,6 +10,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from daemon.domain.interest import CHANNELS
+from daemon.transport.etags import tagged
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE
 from daemon.transport.reading import CURSOR_OR_NOTHING, NAMES
 from daemon.transport.routing import SECURITY
@@ -18,6 +19,14 @@ from telemetryctl.api.problems import Problem
 
 PREFIX = "/api/v1/telemetry"
 _REF = "#/components/schemas/"
+DESCRIPTION = """\
+Telemetry on plain PostgreSQL: durable ingest, exact history, streams and alerts.
+
+Every `POST` with a credential takes an `Idempotency-Key`: repeated within 24 hours it is answered \
+as the first time. What can be changed is shown with an `ETag`; `If-None-Match` is answered with \
+304, `If-Match` of a `PUT`, `PATCH` or `DELETE` with 412 when somebody has changed it since. Lists \
+lead on by `Link`. `x-scope` says which scope of a key an operation needs.
+"""
 _MODELS = (Point, Batch, Columns, PointStored, BatchStored, BulkStored, Problem)
 _BULK_SCHEMA = {
     "type": "object",
@@ -90,11 +99,13 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
     }
     document_ingest(openapi)
     document_streams(openapi)
-    for operations in openapi["paths"].values():
+    for path, operations in openapi["paths"].items():
         for method, operation in operations.items():
             _document_problems(operation)
             if method in ("get", "post"):
                 operation["responses"].pop("412", None)
+            if method == "get" and tagged(path):
+                _document_tag(operation)
             _document_defaults(operation)
     _document_batch_problems(openapi)
     for made_by_fastapi in ("HTTPValidationError", "ValidationError"):
@@ -222,6 +233,14 @@ def _document_problems(operation: dict[str, Any]) -> None:
             "description": description,
             "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": f"{_REF}Problem"}}},
         }
+
+
+def _document_tag(operation: dict[str, Any]) -> None:
+    """What can be changed has a tag (transport/etags)."""
+    operation["responses"]["200"]["headers"] = {
+        "ETag": {"description": "Names this version.", "schema": {"type": "string"}}
+    }
+    operation["responses"]["304"] = {"description": "It is still the one of If-None-Match."}
 
 
 def _document_defaults(operation: dict[str, Any]) -> None:
