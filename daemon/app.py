@@ -26,6 +26,7 @@ from daemon.parts import Parts, build
 from daemon.postgres.backup import Place, dump, restore
 from daemon.postgres.supervisor import EmbeddedPostgres
 from daemon.reloading import reload
+from daemon.service.expiring_keys import LOOK_EVERY_S, ExpiringKeys
 from daemon.service.key_files import key_in
 from daemon.service.keys import Keys
 from daemon.service.resealing import Resealed, reseal
@@ -41,6 +42,7 @@ from daemon.serving import (
 )
 from daemon.store import backup as backups
 from daemon.store.channels import ChannelStore
+from daemon.store.events import EventStore
 from daemon.store.health import HealthStore
 from daemon.store.housekeeping import ASKS
 from daemon.store.keys import KeyStore
@@ -48,6 +50,7 @@ from daemon.store.migrations import migrate
 from daemon.store.pool import Database
 from daemon.transport.server import bind, inherited, share
 from daemon.workers import child, listener
+from daemon.workers.repeat import repeat
 from daemon.workers.systemd import ServiceManager
 from telemetryctl.api.contexts import config_home, write_context
 
@@ -125,6 +128,7 @@ def _company(
         child.keep("daemon.compactor", _compactor_orders(parts, dsn)),
         parts.housekeeping.run(),
         listener.run(parts.database, parts.housekeeping.wake, channel=ASKS),
+        repeat(_expiring_keys(parts).look, every_s=LOOK_EVERY_S, name="expiring_keys"),
         *([embedded.run()] if embedded else []),
     ]
     wait_s = end_wait_s(parts.config)
@@ -133,6 +137,11 @@ def _company(
         for process in range(2, parts.config.server.processes + 1)
     ]
     return Company(loops, siblings, manager)
+
+
+def _expiring_keys(parts: Parts) -> ExpiringKeys:
+    database = parts.database
+    return ExpiringKeys(KeyStore(database), EventStore(database), clock=parts.clock)
 
 
 def _compactor_orders(parts: Parts, dsn: str) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID, uuid4
 
 from daemon.clock import Clock, SystemClock
@@ -100,6 +102,8 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     services.health.add_section("alert_engine", services.alerts.numbers)
     services.health.add_section("alert_engine", notifier.numbers)
     services.health.add_section("time_series_db", lambda: _history_numbers(tail))
+    if config.is_embedded:
+        services.health.add_section("time_series_db", lambda: _disk_numbers(config.data_dir))
     relay = _relay(config, database, tail, hub, Lease(database, RELAY, holder=writer, clock=clock))
     if relay is not None:
         services.health.add_dependency("nats", lambda: relay.is_up)
@@ -253,6 +257,15 @@ def _history_numbers(tail: Tail) -> dict[str, int]:
         "compacted_position": tail.head.trimmed_to,
         "head_points": tail.head.points,
     }
+
+
+def _disk_numbers(folder: Path) -> dict[str, int]:
+    """How large the disk of the embedded database is, and how much of it is free."""
+    try:
+        found = shutil.disk_usage(folder)
+    except OSError:
+        return {}
+    return {"disk_bytes": found.total, "disk_free_bytes": found.free}
 
 
 def _housekeeping(

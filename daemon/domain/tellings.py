@@ -264,6 +264,20 @@ def key_revoked(key_id: str, name: str, *, by: str, now_us: int) -> NewEvent:
     )
 
 
+def key_expiring(key: DescribedKey, *, now_us: int) -> NewEvent:
+    """It ends soon: whoever uses it needs another. Told once."""
+    return new_event(
+        EventType.KEY_EXPIRING,
+        f"key {key.name} expires at {key.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+        by="telemetryd",
+        now_us=now_us,
+        subject=key.key_id,
+        data={name: getattr(key, name) for name in _KEY_FIELDS},
+        severity=Severity.WARNING,
+        dedup_id=f"{key.key_id}:expiring",
+    )
+
+
 def account_created(account: DescribedAccount, *, by: str, now_us: int) -> NewEvent:
     """What it may do."""
     return _of_account(EventType.ACCOUNT_CREATED, account, "is created", by=by, now_us=now_us)

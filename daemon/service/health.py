@@ -162,6 +162,7 @@ class Health:
             "probe_latency_ms": round(self._latency_ms, 3),
             "server_version": facts.server_version,
             "database_bytes": facts.database_bytes,
+            "lock_wait_s": round(facts.lock_wait_s, 1),
             "durable_commits": not _weak_settings(facts),
             "settings": {
                 "fsync": facts.fsync,

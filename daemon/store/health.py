@@ -25,6 +25,7 @@ class DatabaseFacts:
     data_checksums: str
     is_standby: bool
     database_bytes: int
+    lock_wait_s: float
 
 
 class HealthStore:

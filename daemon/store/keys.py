@@ -19,6 +19,8 @@ from daemon.store.pool import Connection, Database
 
 SQL = load("keys")
 KEYS_MAX = 10_000
+EXPIRING_TOLD_MAX = 100
+"""So many are told at a time; the others with the next look."""
 # Every request waits for this one, so a database that hangs is a 503 soon.
 FIND_TIMEOUT_S = 3.0
 
@@ -87,6 +89,12 @@ class KeyStore:
         """Every key, newest first; there are at most KEYS_MAX."""
         async with self._database.connection("control") as connection:
             return [_key(row) for row in await connection.fetch(SQL["all_keys"], KEYS_MAX)]
+
+    async def expiring(self, now: datetime) -> list[KeyRow]:
+        """Keys that end soon, of which nothing was told yet; the first to end first."""
+        async with self._database.connection("control") as connection:
+            rows = await connection.fetch(SQL["expiring_keys"], now, EXPIRING_TOLD_MAX)
+        return [_key(row) for row in rows]
 
     async def insert(self, key: NewKey, *, told: NewEvent) -> datetime:
         """Store a key and return when. Raises Conflict when there are KEYS_MAX already."""

@@ -29,6 +29,17 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
  order by k.created_at desc, k.key_id desc
  limit $1::int4;
 
+-- expiring_keys --
+-- Up to $2 keys that end in a week, or in the last quarter of a shorter life, of which nothing was told yet.
+select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
+       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from
+  from telemetry.api_key k
+ where k.revoked_at is null and k.expires_at > $1::timestamptz
+   and k.expires_at <= $1::timestamptz + least(interval '7 days', (k.expires_at - k.created_at) / 4)
+   and not exists (select from telemetry.event e where e.dedup_id = k.key_id || ':expiring')
+ order by k.expires_at
+ limit $2::int4;
+
 -- lock_keys --
 -- Changes that depend on what other keys there are come one after another, until the transaction ends.
 select pg_advisory_xact_lock(8218, 3);

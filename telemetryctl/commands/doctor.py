@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,14 @@ CLOCK_WARN_S, CLOCK_FAIL_S = 2.0, 60.0
 KEY_WARN = timedelta(days=14)
 LAG_WARN_S, LAG_FAIL_S = 10.0, 60.0
 PARTITIONS_AHEAD_MIN = 6
+KEYS_LOOKED_AT = 1_000
+LOCK_WARN_S, LOCK_FAIL_S = 5.0, 60.0
+DISK_WARN, DISK_FAIL = 0.1, 0.03
+UNITS = [
+    Path(folder) / "telemetryd.service"
+    for folder in ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+]
+UNIT_WORDS = ("Type=notify", "WatchdogSec=", "Restart=on-failure", "KillMode=mixed")
 CONNECT_TIMEOUT_S = 5.0
 NAME_WIDTH = 46
 COLUMNS = (Column("area"), Column("check"), Column("state"), Column("detail"), Column("hint"))
@@ -79,6 +88,7 @@ def _lines(found: list[Finding]) -> Iterator[str]:
 
 def _examine(session: Session) -> Iterator[Finding]:
     yield _permissions(session)
+    yield _unit()
     reached = _reach(session.settings.server)
     yield reached
     if reached.state == FAIL:
@@ -93,6 +103,7 @@ def _examine(session: Session) -> Iterator[Finding]:
     yield _key(principal)
     if isinstance(principal, Failure):
         return
+    yield from _other_keys(_caught(lambda: session.client.list_keys(limit=KEYS_LOOKED_AT)))
     yield _clock(session)
     yield _websocket(session)
     page = _caught(session.client.figures)
@@ -143,6 +154,20 @@ def _websocket(session: Session) -> Finding:
     return Finding("network", name, OK)
 
 
+def _unit() -> Finding:
+    """Whether the unit on this host, if there is one, says what the daemon counts on."""
+    name = "unit of systemd"
+    file = next((one for one in UNITS if one.is_file()), None)
+    if file is None:
+        return Finding("client", name, SKIP, "there is none on this host")
+    lines = {line.strip() for line in file.read_text(errors="replace").splitlines()}
+    absent = [word for word in UNIT_WORDS if not any(line.startswith(word) for line in lines)]
+    if absent:
+        hint = "deploy/install.sh puts ours in place"
+        return Finding("client", name, WARN, f"{file} lacks {', '.join(absent)}", hint)
+    return Finding("client", name, OK, str(file))
+
+
 def _reach(server: str) -> Finding:
     parts = urlsplit(server)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -190,9 +215,40 @@ def _server(session: Session, health: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "server", "data checksums", OK if has_sums else WARN, "" if has_sums else "off"
         )
+    yield from _strain(base)
     reason = _caught(session.client.health)
     if isinstance(reason, Failure):
         yield Finding("server", "ready", FAIL, reason.what)
+
+
+def _strain(base: dict[str, Any]) -> Iterator[Finding]:
+    """Locks and the disk, as far as the server says."""
+    wait_s = base.get("lock_wait_s")
+    if wait_s is not None:
+        state = FAIL if wait_s >= LOCK_FAIL_S else WARN if wait_s >= LOCK_WARN_S else OK
+        hint = "" if state == OK else "telemetryd db psql: select * from pg_stat_activity"
+        yield Finding("server", "locks", state, f"longest wait {wait_s:.0f} s", hint)
+    if base.get("disk_bytes"):
+        free = base["disk_free_bytes"] / base["disk_bytes"]
+        state = FAIL if free < DISK_FAIL else WARN if free < DISK_WARN else OK
+        hint = "" if state == OK else "shorten retention, or make the disk larger"
+        text = f"{free:.0%} free, {base['disk_free_bytes'] / 1e9:,.1f} GB"
+        yield Finding("server", "disk", state, text, hint)
+
+
+def _other_keys(found: Any) -> Iterator[Finding]:
+    """Who sees the keys is told of those that end soon."""
+    if isinstance(found, Failure):
+        return
+    until = times.now() + KEY_WARN
+    ending = [
+        str(one.get("name"))
+        for one in found.get("keys") or []
+        if one.get("expires_at") and _instant(one["expires_at"]) <= until
+    ]
+    state, text = (WARN, ", ".join(ending)) if ending else (OK, "none ends in 14 days")
+    hint = "telemetryctl key create, give it to who uses them" if ending else ""
+    yield Finding("auth", "keys that end soon", state, text, hint)
 
 
 def _key(principal: Any) -> Finding:

@@ -131,6 +131,8 @@ class TestDoctor:
         assert found["database"]["state"] == "ok"
         assert found["rules keep up"]["state"] == "ok"
         assert found["queue of ingest"]["state"] == "ok"
+        assert found["locks"]["state"] == "ok"
+        assert found["unit of systemd"]["state"] in ("ok", "skipped")
         # The servers of the tests run without fsync.
         assert found["commits are durable"]["state"] == "fail"
         assert result.code == 1
@@ -154,6 +156,21 @@ class TestDoctor:
         assert found["WebSocket"]["state"] == "warn"
         assert "403" in found["WebSocket"]["detail"]
         assert "help streams" in found["WebSocket"]["hint"]
+
+    def test_keys_that_end_soon_are_named_to_who_sees_keys(
+        self, cli: CommandLine, daemon: DaemonProcess
+    ) -> None:
+        cli.run("key", "create", "gateway", "--scope", "ingest", "--expires", "10d")
+        cli.run("key", "create", "archive", "--scope", "ingest", "--expires", "90d")
+        with daemon.http() as http:
+            made = http.post("/keys", json={"name": "r", "scopes": ["read"], "tier": "free"}).json()
+
+        def looked(**token: str) -> dict[str, Any]:
+            findings = json.loads(cli.run("doctor", "-o", "json", **token).out)["findings"]
+            return {one["check"]: one for one in findings}
+
+        assert looked()["keys that end soon"]["detail"] == "gateway"
+        assert "keys that end soon" not in looked(TELEMETRYCTL_TOKEN=made["key"])
 
     def test_an_open_key_file_is_found(self, cli: CommandLine) -> None:
         file = cli.config_folder / "credentials.toml"

@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from control import Control
+from control import API, Control
 from structlog.testing import capture_logs
 
 from daemon.clock import as_datetime
@@ -21,9 +21,11 @@ from daemon.domain.errors import (
     Unauthenticated,
 )
 from daemon.domain.key_request import KeyRequest
+from daemon.service.expiring_keys import ExpiringKeys
 from daemon.service.failure_log import FAILURES_LOGGED_PER_S
 from daemon.service.key_view import KeyView
 from daemon.service.keys import Keys
+from daemon.store.events import EventStore
 from daemon.store.keys import KeyRow, KeyStore
 from daemon.store.pool import Database
 
@@ -359,6 +361,26 @@ async def test_a_key_that_was_revoked_elsewhere_makes_none_meanwhile(
     assert elsewhere.cached(maker.key) is not None
     with pytest.raises(Unauthenticated):
         await elsewhere.create(wanted, by=holder)
+
+
+async def test_a_key_that_ends_soon_is_told_of_once(control: Control, admin: Principal) -> None:
+    await a_key(control, admin, name="long", lifetime=timedelta(days=90))
+    await a_key(control, admin, name="short", lifetime=timedelta(hours=4))
+    await a_key(control, admin, name="endless")
+    store = KeyStore(control.database)
+    expiring = ExpiringKeys(store, EventStore(control.database), clock=control.clock)
+
+    async def told_after(**time: float) -> list[str]:
+        control.clock.advance_s(timedelta(**time).total_seconds())
+        for _ in range(2):
+            await expiring.look()
+        answer = await control.client.get(f"{API}/events", params={"type": "key.expiring"})
+        return [event["data"]["name"] for event in answer.json()["events"]]
+
+    assert await told_after(hours=2.9) == []
+    assert await told_after(hours=0.2) == ["short"]
+    assert await told_after(days=82) == ["short"]
+    assert await told_after(days=2) == ["long", "short"]
 
 
 async def test_a_pattern_of_other_letters_is_refused(control: Control, admin: Principal) -> None:
