@@ -52,7 +52,7 @@ IMPOSSIBLE: dict[str, set[str]] = {
     "change_rule": _RULE,
     "lint_rule": _RULE,
     "preview_rule": _RULE,
-    "backtest_rule": _RULE | {"bad_range"},
+    "backtest_rule": _RULE | {"bad_range", "too_many_candidates"},
     "create_job": {"unknown_type"},
     # Which settings a kind needs and takes.
     "create_channel": _CHANNEL,
