@@ -29,6 +29,7 @@ from daemon.store.pool import PoolLimits
 from daemon.store.subscriptions import TELLS
 from daemon.transport.connections import WALK_EVERY_S, ConnectionBounds
 from daemon.transport.http import App, build_app, open_to_all
+from daemon.transport.quick_health import QuickHealth
 from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, admit_no_more, make_server
 from daemon.workers import follower, job_runner, listener, subscription_keeper
@@ -141,7 +142,8 @@ async def run(
 def _public_server(parts: Parts, app: App, bounds: ConnectionBounds) -> Server:
     """That of the port which everybody may reach."""
     services = parts.services
-    points = QuickPoints(parts.ingest, services.gate, services.access, services.proxies)
+    health = QuickHealth(services.health, services.access, port=services.port)
+    points = QuickPoints(parts.ingest, services.gate, services.access, services.proxies, health)
     server = make_server(
         open_to_all(app, services),
         drain_timeout_s=parts.config.server.drain_timeout_s,

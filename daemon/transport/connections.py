@@ -29,6 +29,8 @@ LOG_EVERY_S = 60.0
 
 log = get_logger()
 
+RawHeaders = Collection[tuple[bytes, bytes]]
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionBounds:
@@ -144,16 +146,19 @@ class TurnedAway(asyncio.Protocol):
     Told before that, it might never read it: what it sends then resets the connection.
     """
 
-    def __init__(self, connections: Connections, transport: asyncio.Transport) -> None:
+    def __init__(
+        self, connections: Connections, transport: asyncio.Transport, *, headers: RawHeaders
+    ) -> None:
         self._connections = connections
         self._transport = transport
+        self._headers = headers
         connections.turned_away += 1
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(TURNED_AWAY_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if not self._transport.is_closing():
-            self._transport.write(refusal(503, retry_after=5))
+            self._transport.write(refusal(503, retry_after=5, headers=self._headers))
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,10 +172,9 @@ _SAID = {
 }
 
 
-def refusal(
-    status: int, *, retry_after: int | None = None, headers: Collection[tuple[bytes, bytes]] = ()
-) -> bytes:
-    """The bytes of an answer that no application gives; the connection ends with it."""
+def refusal(status: int, *, headers: RawHeaders, retry_after: int | None = None) -> bytes:
+    """The bytes of an answer that no application gives; the connection ends with it. `headers` are
+    those of every answer."""
     phrase, code, detail = _SAID[status]
     own_id = new_request_id()
     body = problem(status, code=code, detail=detail, request_id=own_id, retry_after=retry_after)
@@ -180,10 +184,9 @@ def refusal(
         b"content-type: " + PROBLEM_CONTENT_TYPE,
         b"content-length: %d" % len(body),
         b"x-request-id: " + own_id.encode(),
-        b"x-content-type-options: nosniff",
+        b"cache-control: no-store",
         b"connection: close",
     ]
     if retry_after is not None:
         lines.append(b"retry-after: %d" % retry_after)
     return b"\r\n".join([*lines, b"", body])
-

@@ -30,6 +30,7 @@ from daemon.transport.internal_calls import is_internal
 from daemon.transport.limits import Gate
 from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.proxies import Proxies
+from daemon.transport.quick_health import QuickHealth
 from daemon.transport.request_id import new_request_id, own_trace_id, request_id, trace_id_of
 from daemon.transport.security_headers import NO_STORE
 
@@ -86,6 +87,7 @@ class QuickPoints:
     gate: Gate
     access: AccessLog
     proxies: Proxies = field(default_factory=Proxies)
+    health: QuickHealth | None = None
     default: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
     def default_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
@@ -175,13 +177,24 @@ class QuickConnection(HttpToolsProtocol):
         sender = self._sender_of(cycle.scope)
         principal = None if sender is None else self._points.principal_of(sender)
         if sender is None or principal is None:
-            super()._start_asgi_task(cycle, app)
+            if sender is not None or not self._tell_health(cycle):
+                super()._start_asgi_task(cycle, app)
             return
         now_s = self._points.ingest.clock.monotonic_s()
         self._held = Held(
             self._points, cycle, app, sender, principal, self._about_of(cycle, principal), now_s
         )
         self._take_whole()
+
+    def _tell_health(self, cycle: RequestResponseCycle) -> bool:
+        """Answer at once when it is only asked how we are; False when it is not."""
+        health = None if self._points is None else self._points.health
+        answer = None if health is None else health.answer(cast(Any, cycle.scope))
+        if answer is None:
+            return False
+        status, lines, body = answer
+        self._write(cycle, status, lines, body)
+        return True
 
     def _sender_of(self, scope: Any) -> Sender | None:
         seen = (scope["raw_path"], scope["headers"])
@@ -246,7 +259,7 @@ class QuickConnection(HttpToolsProtocol):
         headers = [*answer.raw_headers(), (b"x-request-id", own_id.encode()), NO_STORE]
         status = f"{answer.status} {HTTPStatus(answer.status).phrase}".encode()
         lines = _lines(headers) + held.points.gate.lines_of(held.standing)
-        self._write(held, status, lines, answer.body)
+        self._write(held.cycle, status, lines, answer.body)
         held.points.note(held, own_id, status=answer.status, size_bytes=len(answer.body))
 
     def _accept(self, held: Held) -> None:
@@ -254,19 +267,21 @@ class QuickConnection(HttpToolsProtocol):
         own_id = _id_of(held)
         lines = _ACCEPTED % (len(body), own_id.encode())
         lines += held.points.gate.lines_of(held.standing)
-        self._write(held, b"200 OK", lines, body)
+        self._write(held.cycle, b"200 OK", lines, body)
         held.points.note(held, own_id, status=_OK, size_bytes=len(body))
 
-    def _write(self, held: Held, status: bytes, lines: bytes, body: bytes) -> None:
+    def _write(
+        self, cycle: RequestResponseCycle, status: bytes, lines: bytes, body: bytes
+    ) -> None:
         """Answer as the server's own cycle would, and let the connection go on."""
-        cycle = held.cycle
         if cycle.disconnected:
             return
         own = self.server_state.default_headers
         closes = not cycle.keep_alive or _CLOSE in own
         if closes and _CLOSE not in own:
             lines += _lines([_CLOSE])
-        default = held.points.default_lines(own)
+        assert self._points is not None
+        default = self._points.default_lines(own)
         parts = (b"HTTP/1.1 ", status, b"\r\n", default, lines, b"\r\n", body)
         self.transport.write(b"".join(parts))
         cycle.response_started = cycle.response_complete = True

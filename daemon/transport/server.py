@@ -66,7 +66,8 @@ class HttpProtocol(Leaving, QuickConnection):
         walks.ended[reason] += 1
         self.connections.discard(self)
         if walks.turned_away < TURNED_AWAY_MAX:
-            transport.set_protocol(TurnedAway(walks, transport))
+            headers = self.server_state.default_headers
+            transport.set_protocol(TurnedAway(walks, transport, headers=headers))
         else:
             transport.abort()
 

@@ -74,10 +74,15 @@ async def _has_key(request: Request, parts: Services) -> bool:
 
 def _body(view: HealthView, request: Request, parts: Services) -> dict[str, Any]:
     server = request.scope.get("server") or ("", parts.port)
+    return health_body(view, port=parts.port or server[1])
+
+
+def health_body(view: HealthView, *, port: int) -> dict[str, Any]:
+    """What /health says."""
     return {
         "status": "healthy" if view.is_healthy else "unhealthy",
         "service": "telemetry_service",
-        "port": parts.port or server[1],
+        "port": port,
         "version": __version__,
         "dependencies": view.dependencies,
     }
