@@ -94,7 +94,7 @@ def sent(daemon: DaemonProcess) -> list[tuple[Request, str, str, httpx.Response]
     answers: dict[str, Any] = {}
     fill = partial(replaced, values=values, answers=answers)
     told = []
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=90) as client:
         for request in REQUESTS:
             url, body = fill(request.url), fill(request.body)
             headers = {name: fill(value) for name, value in request.headers.items()}
@@ -103,6 +103,8 @@ def sent(daemon: DaemonProcess) -> list[tuple[Request, str, str, httpx.Response]
                 time.sleep(0.1)
                 answer = _answer(client, request.method, url, headers=headers)
             if request.name:
+                # What others are made of: without it they could only fail, and not say why.
+                assert answer.is_success, f"{request.method} {url}: {answer.text}"
                 answers[request.name] = answer.json()
             told.append((request, urlsplit(url).path, body, answer))
     return told
