@@ -42,6 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The origin of an empty page."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "index.html").write_text("<!doctype html><title>a page</title>")
+    shutil.copy(ROOT / "examples/javascript/telemetry.mjs", folder)
     with served(folder) as origin:
         yield origin
 
@@ -156,6 +157,28 @@ class TestBrowser:
         assert seen == list(range(seen[0], seen[0] + len(seen)))
         assert len(seen) > 2
         assert not [url for url in page.requests if daemon.key in url]
+
+    async def test_the_client_of_the_examples_works_in_a_page(
+        self, daemon: DaemonProcess, site: str
+    ) -> None:
+        script = f"""(async () => {{
+            const {{ Telemetry, Problem }} = await import("{site}/telemetry.mjs");
+            const telemetry = new Telemetry("{daemon.url}", "{daemon.key}");
+            const {{ cursor }} = await telemetry.call("GET", "/changes?after=now&limit=1");
+            const point = {{ timestamp: Date.now(), metric_name: "m", value: 7 }};
+            const broken = {{ ...point, metric_name: "" }};
+            const refused = await telemetry.send("module", [point, broken]);
+            const code = await telemetry.call("GET", "/devices/none").catch(
+                (error) => error instanceof Problem && error.code);
+            for await (const found of telemetry.follow({{ device_ids: "module" }}, {{ cursor }}))
+                return [found.point.value, refused[0].code, code];
+        }})()"""
+        async with a_browser() as browser:
+            page = await browser.page()
+            await page.open(site + "/")
+            found = await page.run(script)
+
+        assert found == [7, "bad_name", "unknown_device"]
 
 
 def test_two_hosts_are_one(postgres: PostgresServer, tmp_path: Path) -> None:
