@@ -56,6 +56,7 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
         work_figures.of_open_alerts(lambda: services.alerts.by_level),
         work_figures.of_judging(parts.evaluator.outcomes, parts.evaluator.delay_s),
         work_figures.of_delivery(parts.hub.delay_s),
+        work_figures.of_credentials(services.keys.lookups),
         work_figures.of_lines(lambda: STDERR.dropped),
         watch.read,
         stored.read,

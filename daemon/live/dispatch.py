@@ -43,6 +43,7 @@ class HubCounters:
     """Since the start of this process."""
 
     messages: int = 0
+    messages_sse: int = 0
     sweeps: int = 0
     dropped_points: int = 0
     gaps: int = 0
@@ -142,6 +143,7 @@ class Dispatch:
                 message = self._message(piece)
             connection.outlet.write(message)
             self.counters.messages += 1
+            self.counters.messages_sse += connection.is_mute
             line.round = feed.round
             line.flushed_s = now_s
             if piece.place != end or piece.skip:
@@ -294,6 +296,7 @@ class Dispatch:
             message = self.views.frame(piece.kind, place=place, data=piece.data)
         connection.outlet.write(message)
         self.counters.messages += 1
+        self.counters.messages_sse += connection.is_mute
 
     def _write_snapshot(self, line: Line) -> None:
         """The first is a `snapshot`; what does not fit follows as updates with all fields."""
@@ -347,6 +350,7 @@ class Dispatch:
         place = self._lowest(connection)
         connection.outlet.write(self.views.frame(kind, place=place, data=data))
         self.counters.messages += 1
+        self.counters.messages_sse += connection.is_mute
 
     def piece(
         self, feed: Feed, place: Place, *, target: int, skip: int = 0, is_level: bool = False

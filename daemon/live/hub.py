@@ -416,6 +416,7 @@ class Hub:
             "lagging_lines": sum(feed.lagging for feed in feeds),
             "slow_connections": len(self.dispatch.slow),
             "messages": counters.messages,
+            "messages_sse": counters.messages_sse,
             "sweeps": counters.sweeps,
             "dropped_points": counters.dropped_points,
             "gaps": counters.gaps,

@@ -156,7 +156,13 @@ def of_streams(numbers: Numbers) -> Source:
         ):
             yield gauge(f"telemetry_stream_{name}", said, now[name])
         yield gauge("telemetry_stream_ring_bytes", "Recent points in memory.", now["ring_bytes"])
-        yield counter("telemetry_stream_messages_total", "Messages to streams.", now["messages"])
+        sent_sse = now["messages_sse"]
+        yield Figure(
+            "telemetry_stream_messages_total",
+            FigureKind.COUNTER,
+            "Messages to streams.",
+            _by("transport", {"websocket": now["messages"] - sent_sse, "sse": sent_sse}),
+        )
         yield Figure(
             "telemetry_stream_dropped_points_total",
             FigureKind.COUNTER,

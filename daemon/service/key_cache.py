@@ -26,6 +26,7 @@ class ExpiringCache(Generic[T]):
         self._clock = clock
         self._entries_max = entries_max
         self._entries: dict[bytes, _Entry[T]] = {}
+        self.hits = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -35,6 +36,7 @@ class ExpiringCache(Generic[T]):
         entry = self._entries.get(digest)
         if entry is None or entry.expires_at_s <= self._clock.monotonic_s():
             return None
+        self.hits += 1
         return entry.value
 
     def put(self, digest: bytes, value: T, *, lifetime_s: float) -> None:

@@ -98,6 +98,7 @@ class Keys:
             clock, entries_max=CACHE_ENTRIES_MAX
         )
         self._refused: ExpiringCache[str] = ExpiringCache(clock, entries_max=CACHE_ENTRIES_MAX)
+        self._looked_up = 0
         self._lookups: dict[bytes, asyncio.Future[Principal | None]] = {}
         self._lookup_turn = asyncio.Semaphore(LOOKUPS_MAX)
         self._vain_lookups = Allowance(VAIN_LOOKUPS_PER_S, VAIN_LOOKUPS_PER_S)
@@ -118,6 +119,11 @@ class Keys:
         """As `cached`, for who keeps the digest instead of the key."""
         return self._accepted.get(digest)
 
+    def lookups(self) -> dict[str, int]:
+        """How often a credential was known from before, as good or bad, and how often it was looked
+        up."""
+        return {"hit": self._accepted.hits + self._refused.hits, "miss": self._looked_up}
+
     def forget(self) -> None:
         """Ask again of everybody: somebody's right has ended."""
         self._accepted.clear()
@@ -135,6 +141,7 @@ class Keys:
         if principal is None:
             key_id, find = self._finder(token, digest, address=address)
             if self._refused.get(digest) is None:
+                self._looked_up += 1
                 principal = await self._look_up_once(digest, find)
             if principal is None:
                 raise self._refusal("unknown", key_id=key_id, address=address)

@@ -62,6 +62,23 @@ def of_open_alerts(counted: Callable[[], Mapping[tuple[str, str], int]]) -> Sour
     return read
 
 
+def of_credentials(lookups: Callable[[], Mapping[str, int]]) -> Source:
+    """Whether who asks is remembered."""
+
+    def read() -> Iterable[Figure]:
+        yield Figure(
+            "telemetry_cache_lookups_total",
+            FigureKind.COUNTER,
+            "Credentials that were remembered for seconds, and those that were looked up.",
+            [
+                ((("cache", "credentials"), ("outcome", outcome)), float(count))
+                for outcome, count in lookups().items()
+            ],
+        )
+
+    return read
+
+
 def of_lines(dropped: Callable[[], int]) -> Source:
     """The log itself."""
 

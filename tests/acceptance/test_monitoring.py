@@ -234,13 +234,14 @@ def test_the_names_are_those_that_are_documented(busy: DaemonProcess) -> None:
         ingest_points_total{protocol,outcome} ingest_rejected_points_total{reason}
         ingest_batch_points_bucket ingest_commit_delay_seconds_bucket ingest_queue_points
         ingest_queue_capacity_points point_lateness_seconds_bucket
-        stream_connections{transport} stream_messages_total stream_dropped_points_total{reason}
+        stream_connections{transport} stream_messages_total{transport}
+        stream_dropped_points_total{reason}
         stream_delivery_delay_seconds_bucket alert_evaluations_total{outcome}
         alert_evaluation_delay_seconds_bucket alerts{level,state} scheduler_leader
         scheduler_lag_seconds notifications_total{channel_type,outcome} notification_queue_length
         db_pool_connections{pool,state} db_query_duration_seconds_bucket{query} db_up
         retention_dropped_points_total partitions{state} log_dropped_lines_total
-        auth_internal_header_ignored_total
+        auth_internal_header_ignored_total cache_lookups_total{cache,outcome}
     """
     found = samples(busy)
     for one in wanted.split():
