@@ -93,7 +93,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     ingest = _ingest(config, series, tail, services.traffic)
     services.sessions.configure(_session_settings(config))
     services.limits.configure(limit_settings(config))
-    _set_places(config, services)
+    set_places(config, services)
     services.proxies.trusted = config.server.trusted_proxies
     services.access.configure(log_wish(config, process=process))
     services.health.process = {"number": process, "of": config.server.processes}
@@ -128,7 +128,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     )
 
 
-def _set_places(config: Config, services: Services) -> None:
+def set_places(config: Config, services: Services) -> None:
     """How many long reads a key may have under way."""
     section = config.limits
     for places, each in (

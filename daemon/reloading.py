@@ -7,7 +7,7 @@ from typing import Any
 
 from daemon.config import BadConfig, Config
 from daemon.log import get_logger, set_level
-from daemon.parts import Parts, ingest_limits, keep_of, limit_settings, log_wish
+from daemon.parts import Parts, ingest_limits, keep_of, limit_settings, log_wish, set_places
 from daemon.workers.systemd import ServiceManager
 
 log = get_logger()
@@ -27,9 +27,12 @@ AT_ONCE = frozenset(
         "limits.anonymous_per_hour",
         "limits.enterprise",
         "limits.exempt_networks",
+        "limits.exports_at_once",
         "limits.free",
         "limits.pro",
+        "limits.queries_at_once",
         "limits.refused_per_hour",
+        "limits.wait_for_place",
         "log.level",
         "log.requests",
         "log.slow",
@@ -69,6 +72,7 @@ def _take_over(parts: Parts, wanted: Config) -> None:
     )
     parts.services.figures.allow = parts.config.metrics.allow
     parts.services.limits.configure(limit_settings(parts.config))
+    set_places(parts.config, parts.services)
     parts.services.proxies.trusted = parts.config.server.trusted_proxies
     parts.streams.origins = parts.config.http.cors_origins
     parts.ingest.limits = ingest_limits(parts.config)

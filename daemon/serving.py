@@ -22,6 +22,7 @@ from daemon.log import get_logger
 from daemon.observing import observe, tell_manager
 from daemon.parts import Parts
 from daemon.service.alerts import COUNT_EVERY_S
+from daemon.service.concurrency import of_places
 from daemon.service.figures import of_connections
 from daemon.service.groups import REFRESH_EVERY_S
 from daemon.service.limits import SETTLE_EVERY_S
@@ -152,6 +153,7 @@ def _public_server(parts: Parts, app: App, bounds: ConnectionBounds) -> Server:
         is_exempt=lambda address: is_within(address, services.proxies.trusted),
     )
     services.figures.add(of_connections(server.walks.numbers))
+    services.figures.add(of_places(services.queries, services.reads.exports.places))
     return server
 
 

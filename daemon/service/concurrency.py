@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from daemon.domain.access import Principal
 from daemon.domain.errors import RateLimited
+from daemon.domain.figures import Figure, FigureKind
 
 WAITING_MAX = 1_000
 """Reads of one key that may wait: short ones, of a thousand clients, all get theirs."""
@@ -77,3 +78,23 @@ class Places:
             code=CODE,
             retry_after_s=max(1, round(self.wait_s)),
         )
+
+
+def of_places(*kinds: Places) -> Callable[[], Iterable[Figure]]:
+    """Figures of long reads, by what they are."""
+
+    def read() -> Iterable[Figure]:
+        yield Figure(
+            "telemetry_reads_in_flight",
+            FigureKind.GAUGE,
+            "Long reads that are under way or wait for their place.",
+            [((("kind", one.what),), float(one.users)) for one in kinds],
+        )
+        yield Figure(
+            "telemetry_reads_refused_total",
+            FigureKind.COUNTER,
+            "Long reads that found no place in time.",
+            [((("kind", one.what),), float(one.refused)) for one in kinds],
+        )
+
+    return read
