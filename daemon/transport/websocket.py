@@ -22,6 +22,7 @@ from daemon.domain.allowance import Allowance
 from daemon.live.connection import Connection
 from daemon.live.message import Message
 from daemon.log import get_logger
+from daemon.transport.sse import TRANSPORT
 
 OUTLET = "telemetry.outlet"
 """Where the scope's extensions hold the outlet of a connection."""
@@ -227,7 +228,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == 101:
             extensions = cast("dict[str, object]", self.scope["extensions"])
-            extensions[OUTLET] = self
+            extensions |= {OUTLET: self, TRANSPORT: self.transport}
         else:
             self._cut_after(ABORT_AFTER_S)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from daemons import DaemonProcess, start_daemon
+from websockets.sync.client import unix_connect
 
 pytestmark = pytest.mark.anyio
 TOKENS = ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210")
@@ -96,6 +98,22 @@ WRONG_CALLS: list[list[tuple[str, str]]] = [
     [("X-Internal-Call", "true"), ("X-Internal-Service", "nobody")],
     [("X-Internal-Call", "true"), ("X-Internal-Service", "billing"), ("X-Internal-Service", "x")],
 ]
+
+
+async def test_a_stream_inside_needs_a_key(dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.sock"
+    daemon = start(dsn, tmp_path, f'mode = "socket"\nsocket = "{path}"\nuids = [{os.getuid()}]')
+    try:
+        key = {"Authorization": f"Bearer {daemon.key}"}
+        with unix_connect(str(path), "ws://inside/ws", additional_headers=key) as stream:
+            welcome = json.loads(stream.recv(timeout=10))
+        with unix_connect(str(path), "ws://inside/ws", additional_headers=CALL) as stream:
+            refused = json.loads(stream.recv(timeout=10))
+    finally:
+        daemon.stop()
+
+    assert welcome["type"] == "welcome"
+    assert refused["error"]["code"] == "AUTH_REQUIRED"
 
 
 async def test_another_user_of_the_host_is_refused(dsn: str, tmp_path: Path) -> None:
