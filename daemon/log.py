@@ -79,6 +79,8 @@ def set_up(*, level: str, text: bool, process: int | None = None) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer)
     )
+    # What clients do wrong is told by libraries too: a flood of it is no flood of lines.
+    handler.addFilter(Repeats().is_written)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

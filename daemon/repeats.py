@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,3 +52,14 @@ class Repeats:
             raise structlog.DropEvent
         seen.written += 1
         return event
+
+    def is_written(self, record: logging.LogRecord) -> bool:
+        """The same as a filter of the standard library; what repeats is the text before its values
+        are put in."""
+        try:
+            line = self.processor(None, record.levelname.lower(), {"event": record.msg})
+        except structlog.DropEvent:
+            return False
+        if "repeats_left_out" in line:
+            record.msg = f"{record.msg} ({line['repeats_left_out']} repeats were left out)"
+        return True

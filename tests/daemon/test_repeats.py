@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -49,6 +50,20 @@ def test_another_event_is_counted_for_itself(written: Written) -> None:
 
 def test_information_is_never_left_out(written: Written) -> None:
     assert all(written.say("request", "info") for _ in range(10 * WRITTEN_MAX))
+
+
+def test_lines_of_libraries_are_sampled_by_their_text(written: Written) -> None:
+    repeats = written._repeats
+
+    def is_written(value: int) -> tuple[bool, str]:
+        record = logging.LogRecord("uvicorn", logging.WARNING, "", 0, "bad %d", (value,), None)
+        return repeats.is_written(record), record.getMessage()
+
+    first = [is_written(value)[0] for value in range(WRITTEN_MAX + 3)]
+    written.now_s = WINDOW_S
+
+    assert sum(first) == WRITTEN_MAX
+    assert is_written(7) == (True, "bad 7 (3 repeats were left out)")
 
 
 def test_what_is_remembered_is_bounded(written: Written) -> None:
