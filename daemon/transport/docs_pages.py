@@ -90,6 +90,7 @@ def asset(name: str) -> Asset:
     return Asset(packed, _tag(packed), kind)
 
 
+@lru_cache(maxsize=16)
 def _tag(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
