@@ -229,7 +229,7 @@ async def test_the_command_line_says_when_to_try_again(fleet: list[DaemonProcess
 
     assert done.returncode == 75
     assert "try again in" in done.stderr
-    elsewhere = {"TELEMETRYCTL_SERVER": fleet[1].url, "TELEMETRYCTL_TOKEN": key}
+    elsewhere: dict[str, Any] = {"TELEMETRYCTL_SERVER": fleet[1].url, "TELEMETRYCTL_TOKEN": key}
     whoami = await asyncio.to_thread(fleet[1].cli, "whoami", "-o", "table", **elsewhere)
     assert re.search(r"queries left +0\b", whoami.stdout), whoami.stdout
     assert re.search(r"changes left +299\b", whoami.stdout)
