@@ -177,6 +177,21 @@ def test_the_runbook_names_every_setting_that_a_reload_takes_and_every_rule() ->
     assert {rule for rule in rules if f"`{rule}`" not in text} == set()
 
 
+def test_every_status_and_code_that_is_named_exists() -> None:
+    """Such as `422 unknown_group`, in words or in backticks."""
+    source = "\n".join(path.read_text() for path in (ROOT / "daemon").rglob("*.py"))
+    document = text_of("docs/openapi.json")
+    unknown, seen = set(), 0
+    for page in PAGES:
+        for status, code in re.findall(r"\b([45]\d\d) `([a-z]+(?:_[a-z]+)*)`", text_of(page)):
+            seen += 1
+            if f'"{code}"' not in source or f'"{status}"' not in document:
+                unknown.add((page, status, code))
+
+    assert seen > 15
+    assert unknown == set()
+
+
 def test_every_call_that_is_named_is_an_operation() -> None:
     paths = json.loads(text_of("docs/openapi.json"))["paths"]
     calls = {
