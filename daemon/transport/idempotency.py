@@ -58,7 +58,9 @@ async def respond_once(request: Request, key: str, respond: Respond) -> Response
     principal = cast(Principal, request.state.principal)
     idempotency = cast(Idempotency, request.app.state.services.idempotency)
     said = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
-    found = await idempotency.begin(principal.key_id, key, said + await request.body())
+    # Only routes that take a body have read one, with its bound; of others it means nothing.
+    body = getattr(request, "_body", b"")
+    found = await idempotency.begin(principal.key_id, key, said + body)
     if isinstance(found, Kept):
         return Response(
             found.body, found.status, {"Idempotency-Replayed": "true"}, "application/json"
@@ -69,8 +71,8 @@ async def respond_once(request: Request, key: str, respond: Respond) -> Response
     except BaseException as error:
         await found.failed(is_refused=_is_refusal(error))
         raise
-    body = bytes(response.body)
-    await found.answered(response.status_code, body, secret_of=_secret_of(body))
+    shown = bytes(response.body)
+    await found.answered(response.status_code, shown, secret_of=_secret_of(shown))
     return response
 
 

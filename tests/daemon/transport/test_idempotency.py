@@ -266,6 +266,14 @@ async def test_neither_the_key_nor_the_request_can_be_read(control: Control) -> 
 # -- reads, housekeeping ---------------------------------------------------------------------------
 
 
+async def test_a_body_that_a_route_does_not_take_is_not_read(control: Control) -> None:
+    first = await create(control, "k-1", {"a": 1}, path="/admin/retention/run")
+    again = await create(control, "k-1", {"b": 2}, path="/admin/retention/run")
+
+    assert first.status_code == again.status_code == 202
+    assert again.headers["idempotency-replayed"] == "true"
+
+
 @pytest.mark.parametrize("path", ["/alerts/rules/lint", "/query"])
 async def test_reads_are_done_each_time(control: Control, path: str) -> None:
     await create(control, "k-1", {}, path=path)
