@@ -331,7 +331,10 @@ create table telemetry.api_key (
   expires_at timestamptz,
   revoked_at timestamptz,
   last_used_at timestamptz,
-  last_used_from text
+  last_used_from text,
+  -- Whether somebody still comes with the former secret; forgotten at the next rotation.
+  former_used_at timestamptz,
+  former_used_from text
 );
 
 -- Sessions: accounts of people, and what a login gives: a session with refresh tokens that follow one another.

@@ -50,6 +50,7 @@ class Principal:
     A key that is bound to groups sees their members of the moment, as `members` knows them, and
     what its patterns of devices allow beside. `session` is there when it came with an access token.
     `ends_at` is when the key, or the secret that was shown, is good no longer; None for no end.
+    `is_former` says that it came with the secret of before the last rotation.
     """
 
     key_id: str
@@ -62,6 +63,7 @@ class Principal:
     members: GroupMembers | None = field(default=None, compare=False, repr=False)
     session: Session | None = field(default=None, compare=False)
     ends_at: datetime | None = field(default=None, compare=False)
+    is_former: bool = field(default=False, compare=False)
 
     def require(self, scope: str) -> None:
         """Raises Forbidden unless the key carries the scope; `admin` carries all."""

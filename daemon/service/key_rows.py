@@ -32,9 +32,14 @@ def accepted_for_s(row: KeyRow, digest: bytes, now: datetime) -> float:
     return (min(ends) - now).total_seconds()
 
 
+def is_former(row: KeyRow, digest: bytes) -> bool:
+    """Whether an accepted digest is of the secret before the last rotation."""
+    return not hmac.compare_digest(digest, row.secret_hash)
+
+
 def ends_at(row: KeyRow, digest: bytes | None) -> datetime | None:
     """When the secret is good no longer: with its key, or, a former one, with its overlap."""
-    if digest is None or hmac.compare_digest(digest, row.secret_hash):
+    if digest is None or not is_former(row, digest):
         return row.expires_at
     ends = [one for one in (row.expires_at, row.former_valid_until) if one is not None]
     return min(ends, default=None)

@@ -26,6 +26,8 @@ class KeyView:
     last_used_at: datetime | None = None
     last_used_from: str | None = None
     former_valid_until: datetime | None = None
+    former_used_at: datetime | None = None
+    former_used_from: str | None = None
     key: str | None = None
 
 
@@ -45,6 +47,8 @@ def view_of(row: KeyRow, *, key: str | None = None) -> KeyView:
         row.last_used_at,
         row.last_used_from,
         row.former_valid_until,
+        row.former_used_at,
+        row.former_used_from,
         key,
     )
 

@@ -36,6 +36,7 @@ from daemon.service.key_rows import (
     ends_at,
     ends_within,
     is_alive,
+    is_former,
     principal_of_row,
     row_of,
 )
@@ -103,8 +104,8 @@ class Keys:
         self._lookup_turn = asyncio.Semaphore(LOOKUPS_MAX)
         self._vain_lookups = Allowance(VAIN_LOOKUPS_PER_S, VAIN_LOOKUPS_PER_S)
         self._known: ExpiringCache[bool] = ExpiringCache(clock, entries_max=CACHE_ENTRIES_MAX)
-        self._uses: dict[str, KeyUse] = {}
-        self._noted_at_s: dict[str, float] = {}
+        self._uses: dict[tuple[str, bool], KeyUse] = {}
+        self._noted_at_s: dict[tuple[str, bool], float] = {}
         self._failures = FailureLog(clock)
         self.sessions: AccessTokens | None = None
 
@@ -145,7 +146,7 @@ class Keys:
                 principal = await self._look_up_once(digest, find)
             if principal is None:
                 raise self._refusal("unknown", key_id=key_id, address=address)
-        self._note_use(principal.key_id, address)
+        self._note_use(principal, address)
         return principal
 
     def _finder(
@@ -265,15 +266,23 @@ class Keys:
 
     def _principal(self, row: KeyRow, digest: bytes | None = None) -> Principal:
         """The holder, who sees the members of its groups as they are when it is asked."""
-        return replace(principal_of_row(row), members=self.members, ends_at=ends_at(row, digest))
+        return replace(
+            principal_of_row(row),
+            members=self.members,
+            ends_at=ends_at(row, digest),
+            is_former=digest is not None and is_former(row, digest),
+        )
 
-    def _note_use(self, key_id: str, address: str) -> None:
+    def _note_use(self, principal: Principal, address: str) -> None:
+        key_id, is_former = principal.key_id, principal.is_former
         if not key_id.startswith("key_"):
             return
         now_s = self._clock.monotonic_s()
-        if now_s - self._noted_at_s.get(key_id, -USE_NOTED_EVERY_S) >= USE_NOTED_EVERY_S:
-            self._noted_at_s[key_id] = now_s
-            self._uses[key_id] = KeyUse(key_id, as_datetime(self._clock.now_us()), address[:64])
+        of = key_id, is_former
+        if now_s - self._noted_at_s.get(of, -USE_NOTED_EVERY_S) >= USE_NOTED_EVERY_S:
+            self._noted_at_s[of] = now_s
+            now = as_datetime(self._clock.now_us())
+            self._uses[of] = KeyUse(key_id, now, address[:64], is_former)
 
     async def write_uses(self) -> None:
         """Store when keys were last used; a background turn.
@@ -375,9 +384,7 @@ class Keys:
         row = await self._visible(key_id, by=by)
         _refuse_foreign(by)
         if not ends_within(row.expires_at, by):
-            raise Forbidden(
-                "the key lasts longer than who would turn it", code="wider_key"
-            )
+            raise Forbidden("the key lasts longer than who would turn it", code="wider_key")
         await self.confirm(by)
         now_us = self._clock.now_us()
         until = as_datetime(now_us) + overlap

@@ -45,6 +45,8 @@ class KeyRow:
     expires_at: datetime | None
     last_used_at: datetime | None
     last_used_from: str | None
+    former_used_at: datetime | None = None
+    former_used_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class KeyUse:
     key_id: str
     used_at: datetime
     used_from: str
+    is_former: bool = False
 
 
 class KeyStore:
@@ -152,13 +155,22 @@ class KeyStore:
             return True
 
     async def note_uses(self, uses: Sequence[KeyUse]) -> None:
+        """One use of each key, and one of each former secret, at most."""
+        former = [use for use in uses if use.is_former]
         async with self._database.transaction("control") as connection:
-            await connection.execute(
-                SQL["note_uses"],
-                [use.key_id for use in uses],
-                [use.used_at for use in uses],
-                [use.used_from for use in uses],
-            )
+            for name, noted in (("note_uses", _newest(uses)), ("note_former_uses", former)):
+                await connection.execute(
+                    SQL[name],
+                    [use.key_id for use in noted],
+                    [use.used_at for use in noted],
+                    [use.used_from for use in noted],
+                )
+
+
+def _newest(uses: Sequence[KeyUse]) -> list[KeyUse]:
+    """Of each key the newest: two rows for one key would leave either."""
+    found = {use.key_id: use for use in sorted(uses, key=lambda use: use.used_at)}
+    return list(found.values())
 
 
 async def _insert(connection: Connection, key: NewKey) -> datetime:

@@ -1,21 +1,24 @@
 -- key_by_id --
 -- One key that was not revoked.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
-       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from
+       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
+       k.former_used_at, k.former_used_from
   from telemetry.api_key k
  where k.key_id = $1::text and k.revoked_at is null;
 
 -- keys_by_id --
 -- Those of these keys that were not revoked.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
-       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from
+       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
+       k.former_used_at, k.former_used_from
   from telemetry.api_key k
  where k.key_id = any ($1::text[]) and k.revoked_at is null;
 
 -- lock_key --
 -- One key that was not revoked, held until the transaction ends.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
-       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from
+       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
+       k.former_used_at, k.former_used_from
   from telemetry.api_key k
  where k.key_id = $1::text and k.revoked_at is null
    for update;
@@ -23,7 +26,8 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- all_keys --
 -- Every key that was not revoked, newest first, up to $1.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
-       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from
+       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
+       k.former_used_at, k.former_used_from
   from telemetry.api_key k
  where k.revoked_at is null
  order by k.created_at desc, k.key_id desc
@@ -32,7 +36,8 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- expiring_keys --
 -- Up to $2 keys that end in a week, or in the last quarter of a shorter life, of which nothing was told yet.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
-       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from
+       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
+       k.former_used_at, k.former_used_from
   from telemetry.api_key k
  where k.revoked_at is null and k.expires_at > $1::timestamptz
    and k.expires_at <= $1::timestamptz + least(interval '7 days', (k.expires_at - k.created_at) / 4)
@@ -72,7 +77,8 @@ returning k.key_id;
 -- rotate_key --
 -- Give a key a new secret; the former one stays valid until $3.
 update telemetry.api_key k
-   set former_hash = k.secret_hash, former_valid_until = $3::timestamptz, secret_hash = $2::bytea
+   set former_hash = k.secret_hash, former_valid_until = $3::timestamptz, secret_hash = $2::bytea,
+       former_used_at = null, former_used_from = null
  where k.key_id = $1::text and k.revoked_at is null
 returning k.key_id;
 
@@ -82,3 +88,11 @@ update telemetry.api_key k
    set last_used_at = u.used_at, last_used_from = u.used_from
   from unnest($1::text[], $2::timestamptz[], $3::text[]) as u (key_id, used_at, used_from)
  where k.key_id = u.key_id and (k.last_used_at is null or k.last_used_at < u.used_at);
+
+-- note_former_uses --
+-- When and from where the former secrets of these keys were last used.
+update telemetry.api_key k
+   set former_used_at = u.used_at, former_used_from = u.used_from
+  from unnest($1::text[], $2::timestamptz[], $3::text[]) as u (key_id, used_at, used_from)
+ where k.key_id = u.key_id and k.former_hash is not null
+   and (k.former_used_at is null or k.former_used_at < u.used_at);

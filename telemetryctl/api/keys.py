@@ -100,6 +100,10 @@ class Key(Answer):
     expires_at: Instant | None = None
     created_at: Instant
     last_used_at: Instant | None = None
+    last_used_from: str | None = None
+    former_valid_until: Instant | None = None
+    former_used_at: Instant | None = None
+    former_used_from: str | None = None
 
 
 class KeyCreated(Key):

@@ -32,6 +32,10 @@ ITEM_COLUMNS = (
     Column("groups"),
     Column("metrics"),
     Column("created_at", is_time=True),
+    Column("last_used_from"),
+    Column("former_valid_until", is_time=True),
+    Column("former_used_at", is_time=True),
+    Column("former_used_from"),
 )
 
 KeyId = Annotated[
