@@ -29,6 +29,36 @@ class _Ring:
         return sum(s for stamp, s in zip(self._stamps, self._sums, strict=True) if stamp > oldest)
 
 
+class _Answers:
+    """Requests, their failures and how long they took, by second over the last five minutes."""
+
+    def __init__(self) -> None:
+        self._stamps = [-1] * REQUEST_SECONDS
+        self._requests = [0] * REQUEST_SECONDS
+        self._failures = [0] * REQUEST_SECONDS
+        self._busy_s = [0.0] * REQUEST_SECONDS
+
+    def add(self, second: int, duration_s: float, *, failures: int) -> None:
+        at = second % REQUEST_SECONDS
+        if self._stamps[at] != second:
+            self._stamps[at] = second
+            self._requests[at] = self._failures[at] = 0
+            self._busy_s[at] = 0.0
+        self._requests[at] += 1
+        self._failures[at] += failures
+        self._busy_s[at] += duration_s
+
+    def totals(self, second: int) -> tuple[int, int, float]:
+        """Requests, failures and seconds."""
+        oldest = second - REQUEST_SECONDS
+        recent = [at for at, stamp in enumerate(self._stamps) if stamp > oldest]
+        return (
+            sum(self._requests[at] for at in recent),
+            sum(self._failures[at] for at in recent),
+            sum(self._busy_s[at] for at in recent),
+        )
+
+
 class _Senders:
     """Points by sender and second over the last minute; a sender costs a dict entry a second."""
 
@@ -65,9 +95,7 @@ class Traffic:
         self._clock = clock
         self._points = _Ring(POINT_SECONDS)
         self._senders = _Senders()
-        self._requests = _Ring(REQUEST_SECONDS)
-        self._failures = _Ring(REQUEST_SECONDS)
-        self._busy_s = _Ring(REQUEST_SECONDS)
+        self._answers = _Answers()
         self._started_s = clock.monotonic_s()
         self.points_total = 0
         self.requests_total = 0
@@ -79,9 +107,11 @@ class Traffic:
         self.points_total += points
         self._points.add(int(self._clock.monotonic_s()), points)
 
-    def count_sender(self, sender: str, *, label: str, points: int) -> None:
+    def count_sender(
+        self, sender: str, *, label: str, points: int, now_s: float | None = None
+    ) -> None:
         """Points that this process committed for the holder of a key."""
-        second = int(self._clock.monotonic_s())
+        second = int(self._clock.monotonic_s() if now_s is None else now_s)
         self._senders.add(second, sender, label=label, points=points)
 
     def senders(self, seconds: int) -> list[tuple[str, int, str]]:
@@ -98,14 +128,12 @@ class Traffic:
     ) -> None:
         """A request that was answered; 5xx count as failures. `now_s` saves a look at the clock,
         `call` is the template of the route and the method."""
-        self.routes.count(*call, status=status, duration_s=duration_s)
+        self.routes.count(call, status=status, duration_s=duration_s)
         second = int(self._clock.monotonic_s() if now_s is None else now_s)
+        failures = 1 if status >= 500 else 0
         self.requests_total += 1
-        self._requests.add(second, 1)
-        self._busy_s.add(second, duration_s)
-        if status >= 500:
-            self.failures_total += 1
-            self._failures.add(second, 1)
+        self.failures_total += failures
+        self._answers.add(second, duration_s, failures=failures)
 
     @property
     def uptime_s(self) -> float:
@@ -119,20 +147,13 @@ class Traffic:
         return self._points.total(int(now_s)) / seconds
 
     @property
-    def requests_recent(self) -> int:
-        """Requests of the last five minutes."""
-        return int(self._requests.total(int(self._clock.monotonic_s())))
-
-    @property
     def latency_ms_avg(self) -> float:
         """Milliseconds a request over the last five minutes; 0 without requests."""
-        requests = self.requests_recent
-        busy_s = self._busy_s.total(int(self._clock.monotonic_s()))
+        requests, _, busy_s = self._answers.totals(int(self._clock.monotonic_s()))
         return busy_s * 1000 / requests if requests else 0.0
 
     @property
     def error_rate(self) -> float:
         """Share of 5xx answers in the last five minutes, 0 to 1."""
-        requests = self.requests_recent
-        failures = self._failures.total(int(self._clock.monotonic_s()))
+        requests, failures, _ = self._answers.totals(int(self._clock.monotonic_s()))
         return failures / requests if requests else 0.0

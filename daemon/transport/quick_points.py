@@ -117,13 +117,13 @@ class QuickPoints:
     def note(self, held: Held, own_id: str, *, status: int, size_bytes: int) -> None:
         counters, principal = self.ingest.counters, held.principal
         counters.requests += 1
+        now_s, stored = self.ingest.clock.monotonic_s(), 1
         if status == _OK:
-            self.access.traffic.count_sender(principal.key_id, label=principal.name, points=1)
-            stored = 1
+            traffic = self.access.traffic
+            traffic.count_sender(principal.key_id, label=principal.name, points=1, now_s=now_s)
         else:
             counters.failed_requests += 1
             stored = 0
-        now_s = self.ingest.clock.monotonic_s()
         answered = Answered(status, now_s - held.began_s, size_bytes, now_s, stored, stored)
         trace_id = trace_id_of(own_id) if held.sender.names_request else own_trace_id(own_id)
         self.access.note(held.about, answered, request_id=own_id, trace_id=trace_id)
