@@ -5,6 +5,7 @@ What is decided is service/evaluation's; when is decided in workers/evaluator.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -35,7 +36,7 @@ from daemon.service.rule_index import BoundRule
 from daemon.service.silence import Heard, Moment, Quiet, SilenceWatch, watches
 from daemon.service.silence_past import SilencePast
 from daemon.service.tail import Tail
-from daemon.service.turns import Need, Pair, Turn
+from daemon.service.turns import Need, Pair, Plan, Turn
 from daemon.store.evaluation import EvaluationStore, Known, Versions, Writes
 from daemon.store.leases import Grant
 
@@ -43,6 +44,8 @@ EVALUATOR = "evaluator"
 POSITION_EVERY = 1_000
 """A turn that writes nothing moves the stored position after so many numbers only."""
 POSITION_EVERY_US = 1_000_000
+SAMPLES_ON_LOOP_MAX = 20_000
+"""More stored samples than these are made and judged in a thread: that takes a second and more."""
 LOOK_BACK_US = 7 * 86_400_000_000
 """How far back single samples before a range are looked for."""
 
@@ -181,7 +184,7 @@ class Evaluating:
             plan = self._evaluation.plan(block, arrived_us=page.arrived_us, position=page.to)
             heard = self._silence.hear(block, arrived_us=page.arrived_us)
             histories = await self._read(plan.needs)
-            turn = self._evaluation.judge(plan, histories)
+            turn = await self._judge(plan, histories)
             turn.decisions[:0] = self._silence.returned(heard)
             await self._write(grant, turn, to=page.to, heard=heard)
             self.judged_points += len(block)
@@ -190,6 +193,16 @@ class Evaluating:
             await self._write(grant, Turn(), to=page.to)
         self.turns += 1
         return True
+
+    async def _judge(self, plan: Plan, histories: Mapping[Pair, Sequence[Sample]]) -> Turn:
+        """The turn of a plan; of a large one made beside the loop, which serves requests.
+
+        Nothing is changed by it, and nobody else changes what it reads before it is accepted.
+        """
+        samples = sum(map(len, histories.values()))
+        if samples <= SAMPLES_ON_LOOP_MAX:
+            return self._evaluation.judge(plan, histories)
+        return await asyncio.to_thread(self._evaluation.judge, plan, histories)
 
     async def tick(self, grant: Grant, *, level_us: int) -> None:
         """Let the wall clock decide for devices that fell silent.
@@ -238,9 +251,14 @@ class Evaluating:
     # -- stored samples -------------------------------------------------------------------------
 
     async def _read(self, needs: Sequence[Need]) -> dict[Pair, list[Sample]]:
+        """Samples by pair; rules that look back equally far share those of a series."""
         found: dict[Pair, list[Sample]] = {}
+        read: dict[tuple[int, int, int, int], list[Sample]] = {}
         for need in needs:
-            found[need.pair] = await self._samples(need)
+            asked = (need.pair[1], need.from_us, need.to_us, need.before)
+            if asked not in read:
+                read[asked] = await self._samples(need)
+            found[need.pair] = read[asked]
         return found
 
     async def _samples(self, need: Need) -> list[Sample]:
@@ -251,7 +269,10 @@ class Evaluating:
         block = await snapshot.points()
         first = int(np.searchsorted(block.times_us, need.from_us)) - need.before
         is_boolean = bool(self._tail.registry.kinds[series_id] == Kind.BOOLEAN)
-        return list(samples_of(block, max(0, first), is_boolean=is_boolean))
+        samples = samples_of(block, max(0, first), is_boolean=is_boolean)
+        if len(block) <= SAMPLES_ON_LOOP_MAX:
+            return list(samples)
+        return await asyncio.to_thread(list, samples)
 
 
 def _pass(point: faults.Point, writes: Writes) -> None:
