@@ -111,8 +111,8 @@ class Http(Section):
     body_timeout: Duration = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     write_timeout: Duration = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     bytes_per_s_min: int = Field(default=1024, ge=0)
-    connections_max: int = Field(default=20_000, ge=0)
-    connections_per_address: int = Field(default=12_000, ge=0)
+    connections_max: int = Field(default=40_000, ge=0)
+    connections_per_address: int = Field(default=25_000, ge=0)
 
 
 HourlyNumber = Annotated[int, Field(ge=0, le=1_000_000_000)]

@@ -44,8 +44,8 @@ class ConnectionBounds:
     write_s: float = 30.0
     idle_s: float = 80.0
     bytes_per_s_min: int = 1024
-    connections_max: int = 20_000
-    connections_per_address: int = 12_000
+    connections_max: int = 40_000
+    connections_per_address: int = 25_000
 
 
 class Walked(Protocol):

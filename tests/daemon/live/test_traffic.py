@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.clock import ManualClock
+from daemon.domain.figures import COUNTED_AT_ONCE
 from daemon.live.traffic import Traffic
 
 
@@ -42,3 +43,17 @@ def test_without_requests_all_is_zero() -> None:
     traffic = Traffic(ManualClock(1_000_000_000))
 
     assert (traffic.error_rate, traffic.latency_ms_avg, traffic.points_per_second) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("requests", [1, COUNTED_AT_ONCE - 1, COUNTED_AT_ONCE, 1_000])
+def test_routes_know_of_every_request_when_they_are_asked(requests: int) -> None:
+    traffic = Traffic(ManualClock(1_000_000_000))
+    write, read = ("/write", "POST"), ("/read", "GET")
+    for _ in range(requests):
+        traffic.count_request(status=200, duration_s=0.5, call=write)
+        traffic.count_request(status=404, duration_s=2.0, call=read)
+
+    for _ in range(2):
+        assert traffic.routes.requests == {(*write, 200): requests, (*read, 404): requests}
+        sums = {call: took.sum for call, took in traffic.routes.durations.items()}
+        assert sums == {write: requests * 0.5, read: requests * 2.0}
