@@ -19,6 +19,7 @@ HOUR_US = 3_600 * SECOND_US
 DAY_S = 86_400
 DAY_US = DAY_S * SECOND_US
 BUCKETS_MAX = 1_000_000
+_HOURS = range(25)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -110,6 +111,10 @@ def _local_day(time_us: int, zone: ZoneInfo) -> int:
 
 def _day_starts(day: int, offsets_s: range, zone: ZoneInfo) -> set[int]:
     midnight = datetime.combine(date.fromordinal(day + _EPOCH_DAY), time.min)
+    if len(offsets_s) > len(_HOURS) and _is_even(midnight, zone):
+        first = midnight.replace(tzinfo=zone).astimezone(UTC)
+        first_us = (first - _EPOCH) // timedelta(microseconds=1)
+        return {first_us + offset_s * SECOND_US for offset_s in offsets_s}
     starts = set()
     for offset_s in offsets_s:
         shown = midnight + timedelta(seconds=offset_s)
@@ -120,6 +125,14 @@ def _day_starts(day: int, offsets_s: range, zone: ZoneInfo) -> set[int]:
             if at.astimezone(zone).replace(tzinfo=None) == shown or fold == 0:
                 starts.add((at - _EPOCH) // timedelta(microseconds=1))
     return starts
+
+
+def _is_even(midnight: datetime, zone: ZoneInfo) -> bool:
+    """Whether the clock of the zone runs through this day without a change; no zone has two that
+    undo each other within an hour."""
+    shown = (midnight + timedelta(hours=hour) for hour in _HOURS)
+    offsets = {at.replace(tzinfo=zone, fold=fold).utcoffset() for at in shown for fold in (0, 1)}
+    return len(offsets) == 1
 
 
 def _check_count(count: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from daemon.domain.access import Principal
 from daemon.domain.aggregates import Aggregated, Aggregation
 from daemon.domain.block import Block, Int64s, concat
-from daemon.domain.buckets import BUCKETS_MAX, Grid, epoch_grid, local_grid, whole
+from daemon.domain.buckets import BUCKETS_MAX, SECOND_US, Grid, epoch_grid, local_grid, whole
 from daemon.domain.errors import Invalid
 from daemon.domain.kinds import Kind
 from daemon.domain.merge import EMPTY
@@ -156,12 +156,7 @@ class Series:
             selection.series_ids, start_us=query.start_us, end_us=query.end_us
         )
         grid = _pooled_grid(query, snapshot)
-        if len(grid) > POOLED_BUCKETS_MAX:
-            raise Invalid(
-                f"{len(grid)} buckets are more than {POOLED_BUCKETS_MAX}; "
-                "take a longer interval or a shorter range",
-                code="too_many_buckets",
-            )
+        _check_pooled(len(grid))
         wanted = Buckets(grid, query.aggregation, is_pooled=True)
         found = await aggregate_snapshot(snapshot, wanted)
         return PooledBuckets(query, grid.starts_us[found.buckets], found)
@@ -329,7 +324,18 @@ def _pooled_grid(query: PooledQuery, snapshot: Snapshot) -> Grid:
     start_us, end_us, interval_s = snapshot.start_us, snapshot.end_us, query.interval_s
     if query.zone is None or start_us >= end_us:
         return epoch_grid(start_us, end_us, interval_s=interval_s)
+    # Each bucket of a zone is looked up in its calendar, so they are counted before.
+    _check_pooled((end_us - start_us) // (interval_s * SECOND_US))
     return local_grid(start_us, end_us, interval_s=interval_s, zone=query.zone)
+
+
+def _check_pooled(count: int) -> None:
+    if count > POOLED_BUCKETS_MAX:
+        raise Invalid(
+            f"{count} buckets are more than {POOLED_BUCKETS_MAX}; "
+            "take a longer interval or a shorter range",
+            code="too_many_buckets",
+        )
 
 
 def _check_range(start_us: int, end_us: int) -> None:

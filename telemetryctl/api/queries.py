@@ -49,6 +49,7 @@ PageCursorText = Annotated[
         description="`next_cursor` of the page before", json_schema_extra={"format": "page-cursor"}
     ),
 ]
+QueryGroup = Annotated[str, Field(max_length=128)]
 QueryLimit = Annotated[int, Field(ge=1, le=QUERY_POINTS_MAX)]
 
 
@@ -68,7 +69,7 @@ class Query(Input):
     start_time: Instant
     end_time: Instant
     devices: Annotated[list[DeviceId], Field(max_length=1_000)] | None = None
-    groups: Annotated[list[str], Field(max_length=100)] | None = None
+    groups: Annotated[list[QueryGroup], Field(max_length=100)] | None = None
     aggregation: Aggregation | None = None
     interval: Interval | None = None
     filters: QueryFilters | None = None

@@ -56,7 +56,12 @@ State = StrictBool | StrictInt | Number | Annotated[str, Field(max_length=1_024,
 """A value as a metric may have it: a number, a text or a truth value."""
 Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX, allow_inf_nan=False, description="seconds")]
 Interval = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
-RuleTags = list[Annotated[str, Field(min_length=1, max_length=64)]] | Tags
+RuleTags = (
+    Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=32)] | Tags
+)
+
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 class QuietHours(Input):
@@ -64,7 +69,7 @@ class QuietHours(Input):
 
     start: StrictInt | Annotated[str, Field(max_length=5)] = 22
     end: StrictInt | Annotated[str, Field(max_length=5)] = 7
-    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] | None = None
+    days: Annotated[list[Day], Field(max_length=7)] | None = None
     timezone: Annotated[str, Field(max_length=64)] | None = None
     include_critical: bool = False
 

@@ -75,3 +75,24 @@ async def test_the_committed_document_is_the_served_one(document: dict[str, Any]
     committed = json.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_text())
 
     assert committed == document, "make openapi renews docs/openapi.json"
+
+
+async def test_every_list_that_a_body_may_hold_has_a_bound(document: dict[str, Any]) -> None:
+    """But for points, which are counted together (contract 1)."""
+    schemas = document["components"]["schemas"]
+    names = {r.rpartition("/")[2] for r in references([
+        o["requestBody"] for m in document["paths"].values() for o in m.values()
+        if "requestBody" in o
+    ])}  # fmt: skip
+    while more := {r.rpartition("/")[2] for n in names for r in references(schemas[n])} - names:
+        names |= more
+    unbounded = [
+        f"{name}.{field}"
+        for name in sorted(names - {"Columns", "SeriesColumns", "Bulk"})
+        for field, schema in schemas[name].get("properties", {}).items()
+        for option in [schema, *schema.get("anyOf", [])]
+        if option.get("type") == "array" and "maxItems" not in option
+    ]
+
+    assert len(names) > 25
+    assert unbounded == []
