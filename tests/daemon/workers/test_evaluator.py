@@ -13,6 +13,7 @@ from stacks import NOW_US
 from daemon.clock import as_datetime, as_us
 from daemon.domain.errors import LeaseLost
 from daemon.live.ring import Ring
+from daemon.service import evaluating
 from daemon.store.evaluation import JudgedByOldRules
 from daemon.store.named_sql import load
 from daemon.store.pool import Database
@@ -98,7 +99,12 @@ async def test_an_evaluator_that_begins_anew_goes_on_where_the_other_was(bench: 
     assert await bench.alerts() == [("oven", "active", None)]
 
 
-async def test_a_late_point_completes_the_count(bench: Bench) -> None:
+@pytest.mark.parametrize("on_loop", [20_000, 0])
+async def test_a_late_point_completes_the_count(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, on_loop: int
+) -> None:
+    """Also when there is so much to look back on that it is judged in a thread."""
+    monkeypatch.setattr(evaluating, "SAMPLES_ON_LOOP_MAX", on_loop)
     await bench.rule(evaluation_window=60, trigger_count=3, cooldown_minutes=0)
     await bench.send(95, at_s=0)
     await bench.send(95, at_s=10)
