@@ -3,6 +3,9 @@ registered here."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,6 +15,7 @@ from daemon import faults
 from daemon.domain import admission
 from daemon.domain.admission import Limits, Window
 from daemon.domain.catalog import SeriesRow
+from daemon.domain.errors import Busy
 from daemon.domain.kinds import Kind
 from daemon.domain.points import UNDECODED, Draft, is_name
 from daemon.live.registry import DAY_US, RETENTION_DAYS_DEFAULT, Registry
@@ -22,6 +26,10 @@ Names = tuple[str, str]
 _NUMERIC = int(Kind.NUMERIC)
 KNOWN_LIMITS_MAX = 8_192
 """Over it they are looked up anew."""
+REGISTER_AT_ONCE = 2
+"""Requests whose new series are registered at a time."""
+REGISTER_WAIT_S = 10.0
+"""How long others wait for their turn; then they are answered 503."""
 
 
 @dataclass(slots=True)
@@ -43,6 +51,9 @@ class Catalog:
     metrics_per_device_max: int = 1_000
     _known: dict[tuple[tuple[str, ...], tuple[str, ...]], Limits] = field(default_factory=dict)
     _known_version: int = -1
+    _register_turns: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(REGISTER_AT_ONCE)
+    )
 
     async def limits_of(self, draft: Draft, window: Window, *, dry_run: bool = False) -> Limits:
         """The limits of the draft's keys. Raises StoreUnavailable when a series has to be
@@ -113,7 +124,8 @@ class Catalog:
         if wanted and dry_run:
             registry = _scratch(self.registry, draft, wanted)
         elif wanted:
-            rows_made = await self.series.register([(*n, kind) for n, kind in wanted.items()])
+            async with self._register_turn():
+                rows_made = await self.series.register([(*n, kind) for n, kind in wanted.items()])
             faults.point(faults.Point.SERIES_REGISTERED)
             self.registry.add(
                 SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows_made
@@ -122,6 +134,20 @@ class Catalog:
             registry.find(*names) or 0 for names in zip(draft.devices, draft.metrics, strict=True)
         ]
         return _limits_of(registry, draft, series_ids, refused=refused)
+
+    @asynccontextmanager
+    async def _register_turn(self) -> AsyncIterator[None]:
+        """Wait here while others register: a thousand new devices would take every connection
+        from other work, and give up waiting for one. Raises Busy."""
+        try:
+            async with asyncio.timeout(REGISTER_WAIT_S):
+                await self._register_turns.acquire()
+        except TimeoutError:
+            raise Busy("too many new series are being registered") from None
+        try:
+            yield
+        finally:
+            self._register_turns.release()
 
     def _first_viable_rows(self, draft: Draft, window: Window) -> list[int]:
         """For each key its first point that only a limit of values could refuse, else -1: a series
