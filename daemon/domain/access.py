@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Protocol
 
 from daemon.domain.errors import Forbidden
@@ -21,6 +22,12 @@ SCOPES = (
     "admin",
 )
 TIERS = ("free", "pro", "enterprise")
+
+
+@lru_cache(maxsize=32_768)
+def _fits_any(name: str, patterns: tuple[str, ...]) -> bool:
+    """Remembered: reads ask it of every series, and a key may have a hundred patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 class GroupMembers(Protocol):
@@ -87,7 +94,7 @@ class Principal:
     def sees_device(self, device_id: str) -> bool:
         if not self.is_bound:
             return True
-        if self.devices is not None and any(fnmatchcase(device_id, p) for p in self.devices):
+        if self.devices is not None and _fits_any(device_id, self.devices):
             return True
         return device_id in self.member_ids
 
@@ -99,4 +106,4 @@ class Principal:
         return self.members.devices_named(self.groups)
 
     def sees_metric(self, metric_name: str) -> bool:
-        return self.metrics is None or any(fnmatchcase(metric_name, p) for p in self.metrics)
+        return self.metrics is None or _fits_any(metric_name, self.metrics)
