@@ -41,6 +41,7 @@ from daemon.transport.compression import BYTES_MIN, pack
 from daemon.transport.errors import answer_of
 from daemon.transport.idempotency import key_in
 from daemon.transport.limits import Gate
+from daemon.transport.pace import Pace
 from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.request_id import cause_of, id_headers
 from daemon.transport.security_headers import NO_STORE
@@ -94,6 +95,7 @@ class IngestRoutes:
         self.ingest = ingest
         self.gate = gate
         self.traffic = traffic
+        self._pace = Pace()
         self.access = access or AccessLog(traffic, ingest.clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,6 +156,8 @@ class IngestRoutes:
         principal = noted.principal = await self.gate.enter(scope, RateClass.INGEST)
         principal.require("ingest")
         body = await read_body(receive, content_length=length)
+        if route is not IngestRoutes.single:
+            await self._pace.turn()
         encoding = None if encoding in (None, "", "identity") else encoding
         if encoding is not None:
             body = decompress(body, encoding)
