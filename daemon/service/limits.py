@@ -248,7 +248,7 @@ class Limits:
         now_s = self._clock.monotonic_s()
         due: list[tuple[Budget, Taking]] = []
         for budget in list(self._unsettled):
-            if budget.turn is not None or len(due) >= SETTLED_AT_ONCE_MAX:
+            if budget.turn is not None or (len(due) >= SETTLED_AT_ONCE_MAX and not is_last):
                 continue
             if is_last or now_s - budget.taken_at_s >= IDLE_S:
                 budget.hand_back()

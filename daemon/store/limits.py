@@ -48,15 +48,24 @@ class LimitStore:
         return Grant(row["granted"], row["left_over"], row["wait_s"])
 
     async def settle(self, takings: Sequence[Taking]) -> None:
-        """Take many, of which nobody wants to know. Raises as `take`."""
-        async with self._database.connection("control", writing=True) as connection:
-            for taking in takings:
-                await connection.fetchrow(*_call(taking))
+        """Take many, all or none, of which nobody wants to know. Raises as `take`."""
+        calls: dict[str, list[tuple[object, ...]]] = {}
+        for taking in sorted(takings, key=_name):
+            query, *arguments = _call(taking)
+            calls.setdefault(query, []).append(tuple(arguments))
+        async with self._database.transaction("control") as connection:
+            # Always in this order, so that no two processes wait for each other.
+            for query in sorted(calls):
+                await connection.executemany(query, calls[query])
+
+
+def _name(taking: Taking) -> tuple[str, str]:
+    return taking.subject, taking.policy.rate_class.value
 
 
 def _call(taking: Taking) -> tuple[str, *tuple[object, ...]]:
     policy = taking.policy
-    name = (taking.subject, policy.rate_class.value)
+    name = _name(taking)
     if not policy.per_s:
         return (SQL["take_requests"], *name, taking.want, policy.limit, taking.owed)
     amounts = (taking.need, taking.want, float(policy.per_s), float(policy.limit), taking.owed)
