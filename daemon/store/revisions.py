@@ -12,16 +12,10 @@ from daemon.store.pool import Connection
 Noun = Literal["metric", "device", "group", "rule", "channel", "silence", "watch", "alert"]
 
 SQL = load("revisions")
-_QUERIES = {
-    "metric": SQL["metric"],
-    "device": SQL["device"],
-    "group": SQL["group"],
-    "rule": SQL["rule"],
-    "channel": SQL["channel"],
-    "silence": SQL["silence"],
-    "watch": SQL["watch"],
-    "alert": SQL["alert"],
-}
+_TURNS: dict[Noun, str] = {
+    "group": "hold_groups", "rule": "hold_rules", "watch": "hold_rules", "alert": "hold_rules",
+}  # fmt: skip
+"""What every change of such a row takes before the row, and this has to in the same order."""
 
 
 class Precondition:
@@ -29,7 +23,7 @@ class Precondition:
     (store/pool)."""
 
     def __init__(self, noun: Noun, row_id: str, *, revisions: Collection[str]) -> None:
-        self._query = _QUERIES[noun]
+        self._noun: Noun = noun
         self._row_id = row_id
         self._revisions = revisions
         self._is_done = False
@@ -39,7 +33,9 @@ class Precondition:
         """Hold the row, so that nobody changes it before this does."""
         if self._is_done:
             return
-        found = await connection.fetchval(self._query, self._row_id)
+        if self._noun in _TURNS:
+            await connection.execute(SQL[_TURNS[self._noun]])
+        found = await connection.fetchval(SQL[self._noun], self._row_id)
         self._is_stale = found is not None and found not in self._revisions
 
     def end(self) -> None:

@@ -1,3 +1,11 @@
+-- hold_rules --
+-- Wait for the changes of rules and the evaluator, and keep them waiting, as each of them does before it takes a row.
+select v.rules_version from telemetry.alert_version v for update;
+
+-- hold_groups --
+-- Wait for the changes of groups, and keep them waiting.
+select v.version from telemetry.group_version v for update;
+
 -- metric --
 -- When a definition was last changed, in microseconds since 1970; it is held until the transaction ends.
 select telemetry.to_us(d.updated_at)::text from telemetry.metric_definition d where d.name = $1::text for update;

@@ -167,3 +167,39 @@ async def test_an_alert_is_acknowledged_as_it_was_seen(control: Control) -> None
     ended = await control.client.put(path + "/resolve", headers={"If-Match": seen})
 
     assert [first.status_code, late.status_code, ended.status_code] == [200, 412, 200]
+
+
+TURNS = {
+    "rule": ("alert_version", "update telemetry.alert_rule set tags = tags"),
+    "watch": ("alert_version", "update telemetry.watch set owner = owner"),
+    "group": ("group_version", "update telemetry.device_group set name = name"),
+}
+"""What the evaluator, or another change, holds before it writes to such a row."""
+
+
+@pytest.mark.parametrize("name", TURNS)
+async def test_a_change_of_what_was_seen_waits_for_its_turn_before_it_holds_the_row(
+    control: Control, name: str
+) -> None:
+    path, change = await made(control, name), THINGS[name].change
+    tag = (await control.client.get(path)).headers["etag"]
+    turn, write = TURNS[name]
+
+    async with asyncio.TaskGroup() as tasks, control.database.transaction("ingest") as other:
+        await other.execute(f"select from telemetry.{turn} for share")
+        mine = tasks.create_task(control.client.patch(path, json=change, headers={"If-Match": tag}))
+        await waits(control)
+        await other.execute(write)
+
+    assert mine.result().status_code == 200, mine.result().text
+
+
+async def waits(control: Control) -> None:
+    """Until a statement waits for a lock of this database."""
+    asked = """select exists (select from pg_locks l join pg_stat_activity a using (pid)
+                               where not l.granted and a.datname = current_database())"""
+    while True:
+        async with control.database.connection("control") as connection:
+            if await connection.fetchval(asked):
+                return
+        await asyncio.sleep(0.02)
