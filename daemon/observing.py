@@ -75,7 +75,7 @@ def _own_health(parts: Parts, watch: Watch) -> list[Coroutine[Any, Any, None]]:
     if not every_s:
         return []
 
-    requests = RecentRequests(parts.traffic.routes, parts.clock)
+    requests = RecentRequests(parts.traffic, parts.clock)
 
     def read() -> dict[str, float]:
         requests.look()

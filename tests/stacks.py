@@ -27,6 +27,7 @@ from daemon.store.keys import KeyStore
 from daemon.store.limits import LimitStore
 from daemon.store.pool import Database
 from daemon.store.series import SeriesStore
+from daemon.transport.access_log import AccessLog
 from daemon.transport.ingest import IngestRoutes
 from daemon.transport.limits import Gate
 
@@ -85,7 +86,7 @@ async def a_stack(
     await tail.load()
     token = await keys.bootstrap() or ""
     gate = Gate(keys, Limits(LimitStore(database), clock=clock), clock=clock)
-    app = IngestRoutes(_nothing, ingest=ingest, gate=gate, traffic=Traffic(clock))
+    app = IngestRoutes(_nothing, ingest=ingest, gate=gate, access=AccessLog(Traffic(clock), clock))
     headers = {"Authorization": f"Bearer {token}"}
     transport = httpx.ASGITransport(app=app)
     async with (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +14,6 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 DELAY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0)
 """Of what is wanted at once, and may be minutes behind after an outage."""
 LATENESS_SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3600.0, 86400.0)
-COUNTED_AT_ONCE = 256
 COUNTS = (1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
 
 
@@ -33,6 +31,16 @@ class Histogram:
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def observe_all(self, values: list[float]) -> None:
+        """As `observe` of each; of many, the bounds are looked up among the values."""
+        ordered, below = sorted(values), 0
+        for at, bound in enumerate(self.bounds):
+            upto = bisect_right(ordered, bound, below)
+            self.counts[at] += upto - below
+            below = upto
+        self.counts[-1] += len(ordered) - below
+        self.sum += sum(values)
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Bound and how many observations are not above it; the last bound is `+Inf`."""
@@ -95,42 +103,18 @@ def histogram(name: str, said: str, value: Histogram) -> Figure:
 class RouteFigures:
     """Requests by route, method and status, and how long they took by route and method.
 
-    `route` is a template, so that there are few. Requests are kept as they are told, and counted
-    many at a time, when somebody reads or COUNTED_AT_ONCE are there: that takes half as long.
+    `route` is a template, so that there are few.
     """
 
     def __init__(self) -> None:
-        self.in_flight = 0
-        self._told: list[tuple[tuple[str, str], int, float]] = []
-        self._requests: dict[tuple[str, str, int], int] = {}
-        self._durations: dict[tuple[str, str], Histogram] = {}
+        self.requests: dict[tuple[str, str, int], int] = {}
+        self.durations: dict[tuple[str, str], Histogram] = {}
 
-    def count(self, call: tuple[str, str], *, status: int, duration_s: float) -> None:
-        """`call` is route and method."""
-        self._told.append((call, status, duration_s))
-        if len(self._told) >= COUNTED_AT_ONCE:
-            self._settle()
-
-    @property
-    def requests(self) -> dict[tuple[str, str, int], int]:
-        self._settle()
-        return self._requests
-
-    @property
-    def durations(self) -> dict[tuple[str, str], Histogram]:
-        self._settle()
-        return self._durations
-
-    def _settle(self) -> None:
-        told, self._told = self._told, []
-        requests, durations = self._requests, self._durations
-        for (call, status), count in Counter((call, status) for call, status, _ in told).items():
-            key = (*call, status)
-            requests[key] = requests.get(key, 0) + count
-        last: tuple[str, str] | None = None
-        took = Histogram(SECONDS)
-        for call, _, duration_s in told:
-            if call is not last:
-                took = durations.setdefault(call, Histogram(SECONDS))
-                last = call
-            took.observe(duration_s)
+    def count(self, call: tuple[str, str], *, status: int, durations_s: list[float]) -> None:
+        """Requests of one kind; `call` is route and method."""
+        key = (*call, status)
+        self.requests[key] = self.requests.get(key, 0) + len(durations_s)
+        took = self.durations.get(call)
+        if took is None:
+            took = self.durations[call] = Histogram(SECONDS)
+        took.observe_all(durations_s)

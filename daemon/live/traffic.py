@@ -7,7 +7,13 @@ from daemon.domain.figures import RouteFigures
 
 POINT_SECONDS = 60
 REQUEST_SECONDS = 300
+COUNTED_AT_ONCE = 256
 OTHER = ("other", "GET")
+
+Sender = tuple[str, str]
+"""The id of a key, and its name."""
+_Kind = tuple[tuple[str, str], int, int, Sender | None, int]
+"""Call, status and second of a request, who sent its points and how many."""
 
 
 class _Ring:
@@ -38,15 +44,15 @@ class _Answers:
         self._failures = [0] * REQUEST_SECONDS
         self._busy_s = [0.0] * REQUEST_SECONDS
 
-    def add(self, second: int, duration_s: float, *, failures: int) -> None:
+    def add(self, second: int, busy_s: float, *, requests: int, failures: int) -> None:
         at = second % REQUEST_SECONDS
         if self._stamps[at] != second:
             self._stamps[at] = second
             self._requests[at] = self._failures[at] = 0
             self._busy_s[at] = 0.0
-        self._requests[at] += 1
+        self._requests[at] += requests
         self._failures[at] += failures
-        self._busy_s[at] += duration_s
+        self._busy_s[at] += busy_s
 
     def totals(self, second: int) -> tuple[int, int, float]:
         """Requests, failures and seconds."""
@@ -88,7 +94,8 @@ class _Senders:
 class Traffic:
     """Counters since the start and over the last minutes.
 
-    All calls are cheap enough for hot routes.
+    All calls are cheap enough for hot routes: requests are kept as they are told, and counted many
+    at a time, when somebody reads or COUNTED_AT_ONCE are there. `in_flight` are those under way.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -97,25 +104,20 @@ class Traffic:
         self._senders = _Senders()
         self._answers = _Answers()
         self._started_s = clock.monotonic_s()
+        self._told: list[tuple[_Kind, float]] = []
+        self._requests = self._failures = 0
+        self._routes = RouteFigures()
         self.points_total = 0
-        self.requests_total = 0
-        self.failures_total = 0
-        self.routes = RouteFigures()
+        self.in_flight = 0
 
     def count_points(self, points: int) -> None:
         """Points that were committed, by this process or one that it follows."""
         self.points_total += points
         self._points.add(int(self._clock.monotonic_s()), points)
 
-    def count_sender(
-        self, sender: str, *, label: str, points: int, now_s: float | None = None
-    ) -> None:
-        """Points that this process committed for the holder of a key."""
-        second = int(self._clock.monotonic_s() if now_s is None else now_s)
-        self._senders.add(second, sender, label=label, points=points)
-
     def senders(self, seconds: int) -> list[tuple[str, int, str]]:
         """Key, points and the key's name in the last so many whole seconds, at most 59."""
+        self._settle()
         return self._senders.sums(int(self._clock.monotonic_s()), seconds)
 
     def count_request(
@@ -125,15 +127,49 @@ class Traffic:
         duration_s: float,
         now_s: float | None = None,
         call: tuple[str, str] = OTHER,
+        sender: Sender | None = None,
+        points: int = 0,
     ) -> None:
         """A request that was answered; 5xx count as failures. `now_s` saves a look at the clock,
-        `call` is the template of the route and the method."""
-        self.routes.count(call, status=status, duration_s=duration_s)
+        `call` is the template of the route and the method. With `sender`, its points count too."""
         second = int(self._clock.monotonic_s() if now_s is None else now_s)
-        failures = 1 if status >= 500 else 0
-        self.requests_total += 1
-        self.failures_total += failures
-        self._answers.add(second, duration_s, failures=failures)
+        self._told.append(((call, status, second, sender, points), duration_s))
+        if len(self._told) >= COUNTED_AT_ONCE:
+            self._settle()
+
+    def _settle(self) -> None:
+        told, self._told = self._told, []
+        durations: dict[_Kind, list[float]] = {}
+        for kind, duration_s in told:
+            known = durations.get(kind)
+            if known is None:
+                durations[kind] = [duration_s]
+            else:
+                known.append(duration_s)
+        for (call, status, second, sender, points), took_s in durations.items():
+            requests = len(took_s)
+            failures = requests if status >= 500 else 0
+            self._requests += requests
+            self._failures += failures
+            self._routes.count(call, status=status, durations_s=took_s)
+            self._answers.add(second, sum(took_s), requests=requests, failures=failures)
+            if sender is not None:
+                self._senders.add(second, sender[0], label=sender[1], points=points * requests)
+
+    @property
+    def routes(self) -> RouteFigures:
+        self._settle()
+        return self._routes
+
+    @property
+    def requests_total(self) -> int:
+        self._settle()
+        return self._requests
+
+    @property
+    def failures_total(self) -> int:
+        self._settle()
+        return self._failures
 
     @property
     def uptime_s(self) -> float:
@@ -149,11 +185,13 @@ class Traffic:
     @property
     def latency_ms_avg(self) -> float:
         """Milliseconds a request over the last five minutes; 0 without requests."""
+        self._settle()
         requests, _, busy_s = self._answers.totals(int(self._clock.monotonic_s()))
         return busy_s * 1000 / requests if requests else 0.0
 
     @property
     def error_rate(self) -> float:
         """Share of 5xx answers in the last five minutes, 0 to 1."""
+        self._settle()
         requests, failures, _ = self._answers.totals(int(self._clock.monotonic_s()))
         return failures / requests if requests else 0.0

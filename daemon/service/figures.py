@@ -84,7 +84,7 @@ def of_http(traffic: Traffic) -> Source:
         yield gauge(
             "telemetry_http_requests_in_flight",
             "Requests under way; points that wait are in the queue of ingest.",
-            routes.in_flight,
+            traffic.in_flight,
         )
 
     return read

@@ -9,8 +9,9 @@ import numpy as np
 
 from daemon.clock import Clock
 from daemon.domain.errors import CatalogStale
-from daemon.domain.figures import SECONDS, RouteFigures, quantile
+from daemon.domain.figures import SECONDS, quantile
 from daemon.domain.points import Draft
+from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest
 
 DEVICE = "telemetryd"
@@ -19,8 +20,8 @@ DEVICE = "telemetryd"
 class RecentRequests:
     """What requests did between the last two looks, from figures that only grow."""
 
-    def __init__(self, routes: RouteFigures, clock: Clock) -> None:
-        self._routes = routes
+    def __init__(self, traffic: Traffic, clock: Clock) -> None:
+        self._traffic = traffic
         self._clock = clock
         self._before = self._now = self._read()
 
@@ -39,10 +40,11 @@ class RecentRequests:
 
     def _read(self) -> tuple[list[int], int, float]:
         """Requests by bucket, those that were limited, and when."""
+        routes = self._traffic.routes
         counts = [0] * (len(SECONDS) + 1)
-        for took in self._routes.durations.values():
+        for took in routes.durations.values():
             counts = [a + b for a, b in zip(counts, took.counts, strict=True)]
-        limited = sum(n for (_, _, status), n in self._routes.requests.items() if status == 429)
+        limited = sum(n for (_, _, status), n in routes.requests.items() if status == 429)
         return counts, limited, self._clock.monotonic_s()
 
 

@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.clock import Clock, as_datetime
+from daemon.domain.access import Principal
 from daemon.lines import STDERR, Lines
-from daemon.live.traffic import Traffic
-from daemon.log import bounded, get_logger
+from daemon.live.traffic import Sender, Traffic
+from daemon.log import FIELD_CHARACTERS_MAX, bounded, get_logger
 from daemon.transport.auth import address_of
 from daemon.transport.openapi import PREFIX
 from daemon.transport.request_id import cause_of
@@ -49,11 +50,15 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is the same for many requests of one sender: the call, and its part of the line."""
+    """What is the same for many requests of one sender: the call, and its part of the line.
+
+    With `sender`, the points of a request are counted for it.
+    """
 
     call: tuple[str, str]
-    members: bytes
+    members: str
     is_quiet: bool = False
+    sender: Sender | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,6 @@ class LogWish:
 _Noted = tuple[int, About, Answered, str, str]
 """When, in microseconds, and what `note` was told."""
 _WAITING_MAX = 256
-_LINE = (
-    b'{"ts":"%b","level":"%b","event":"request","request_id":"%b","trace_id":"%b",%b'
-    b',"status":%d,"ms":%.2f,"bytes":%d'
-)
 
 
 class AccessLog:
@@ -83,7 +84,7 @@ class AccessLog:
         self.traffic = traffic
         self._clock = clock
         self.lines = lines
-        self._second, self._second_text = -1, b""
+        self._second, self._second_text = -1, ""
         self._waiting: list[_Noted] = []
         self.configure(LogWish())
 
@@ -96,7 +97,7 @@ class AccessLog:
         self._quiet = is_said and wish.level == "debug"
         self._slow_s = wish.slow_s if has_info else float("inf")
         self._status_min = (400 if has_info else 500) if is_said else _NEVER
-        self._end = b"}\n" if wish.process is None else b',"process":%d}\n' % wish.process
+        self._end = "}\n" if wish.process is None else f',"process":{wish.process}}}\n'
 
     def note(self, about: About, answered: Answered, *, request_id: str, trace_id: str) -> None:
         """Count the request, and write its line if it is wanted."""
@@ -104,10 +105,11 @@ class AccessLog:
             if self._quiet:
                 self._write(about, answered, request_id, trace_id)
             return
-        status, duration_s, _, now_s, _, _ = answered
+        status, duration_s, _, now_s, points, _ = answered
         self.traffic.count_request(
-            status=status, duration_s=duration_s, now_s=now_s, call=about.call
-        )
+            status=status, duration_s=duration_s, now_s=now_s, call=about.call,
+            sender=about.sender, points=points,
+        )  # fmt: skip
         if self._all or status >= self._status_min or duration_s >= self._slow_s:
             self._write(about, answered, request_id, trace_id)
 
@@ -132,29 +134,25 @@ class AccessLog:
     def _line(self, noted: _Noted) -> bytes:
         now_us, about, answered, request_id, trace_id = noted
         status, duration_s, size_bytes, _, points, devices = answered
-        level = b"debug" if about.is_quiet else b"info" if status < 500 else b"warning"
-        line = _LINE % (
-            self._stamp(now_us),
-            level,
-            request_id.encode() if _is_plain(request_id) else _json(request_id)[1:-1],
-            trace_id.encode(),
-            about.members,
-            status,
-            duration_s * 1000,
-            size_bytes,
+        level = "debug" if about.is_quiet else "info" if status < 500 else "warning"
+        said_id = request_id if _is_plain(request_id) else _json(request_id)
+        stored = f',"device_count":{devices},"point_count":{points}' if points else ""
+        line = (
+            f'{{"ts":"{self._stamp(now_us)}","level":"{level}","event":"request",'
+            f'"request_id":"{said_id}","trace_id":"{trace_id}",{about.members},'
+            f'"status":{status},"ms":{duration_s * 1000:.2f},"bytes":{size_bytes}{stored}'
+            f"{self._end}"
         )
-        if points:
-            line += b',"device_count":%d,"point_count":%d' % (devices, points)
-        return line + self._end
+        return line.encode()
 
-    def _stamp(self, now_us: int) -> bytes:
+    def _stamp(self, now_us: int) -> str:
         """The time as ISO 8601; the second is formatted once."""
         second, micros = divmod(now_us, 1_000_000)
         if second != self._second:
             self._second = second
-            text = as_datetime(second * 1_000_000).strftime("%Y-%m-%dT%H:%M:%S.")
-            self._second_text = text.encode()
-        return b"%b%06dZ" % (self._second_text, micros)
+            at = as_datetime(second * 1_000_000)
+            self._second_text = at.strftime("%Y-%m-%dT%H:%M:%S.")
+        return f"{self._second_text}{micros:06}Z"
 
     @staticmethod
     def _say(line: bytes) -> None:
@@ -164,20 +162,28 @@ class AccessLog:
         getattr(log, said.pop("level"))(said.pop("event"), **said)
 
 
-@lru_cache(maxsize=_ABOUTS_MAX)
-def about(call: tuple[str, str], path: str, principal: str | None, remote: str) -> About:
+def about(
+    call: tuple[str, str], path: str, principal: Principal | None, remote: str
+) -> About:
     """The part of a line that says who asks for what; `call` is the template and the method."""
+    sender = None if principal is None else (principal.key_id, principal.name)
+    # No more of a path is told, so no more of it is remembered.
+    return _about(call, path[: 4 * FIELD_CHARACTERS_MAX], sender, remote)
+
+
+@lru_cache(maxsize=_ABOUTS_MAX)
+def _about(call: tuple[str, str], path: str, sender: Sender | None, remote: str) -> About:
     route, method = call
     members = {
         "logger": "access",
-        "principal": bounded(principal),
+        "principal": bounded(None if sender is None else sender[0]),
         "method": method if method in _METHODS else "other",
         "route": route,
         "path": bounded(path),
         "remote": bounded(remote),
     }
     text = json.dumps(members, separators=(",", ":"))[1:-1]
-    return About((route, members["method"]), text.encode(), path.startswith(_QUIET_PREFIXES))
+    return About((route, members["method"]), text, path.startswith(_QUIET_PREFIXES), sender)
 
 
 def _is_plain(text: str) -> bool:
@@ -185,8 +191,8 @@ def _is_plain(text: str) -> bool:
     return len(text) <= _PLAIN_MAX and text.isascii() and text.replace("_", "").isalnum()
 
 
-def _json(text: str) -> bytes:
-    return json.dumps(bounded(text)).encode()
+def _json(text: str) -> str:
+    return json.dumps(bounded(text))[1:-1]
 
 
 class AccessLogMiddleware:
@@ -202,8 +208,8 @@ class AccessLogMiddleware:
             await self._app(scope, receive, send)
             return
         began_s = self._clock.monotonic_s()
-        routes = self._access.traffic.routes
-        routes.in_flight += 1
+        traffic = self._access.traffic
+        traffic.in_flight += 1
         status = 499  # What nginx writes when the client went away before the answer.
         size_bytes = 0
 
@@ -221,12 +227,12 @@ class AccessLogMiddleware:
             status = 500
             raise
         finally:
-            routes.in_flight -= 1
+            traffic.in_flight -= 1
             now_s = self._clock.monotonic_s()
             self._note(scope, Answered(status, now_s - began_s, size_bytes, now_s))
 
     def _note(self, scope: Scope, answered: Answered) -> None:
-        principal = getattr(scope.get("state", {}).get("principal"), "key_id", None)
+        principal = scope.get("state", {}).get("principal")
         call, cause = (_template(scope), scope["method"]), cause_of(scope)
         self._access.note(
             about(call, scope["path"], principal, address_of(scope)),

@@ -69,7 +69,7 @@ class HotReads:
         await send({"type": "http.response.body", "body": body})
         now_s, cause = self._clock.monotonic_s(), cause_of(scope)
         self._access.note(
-            about(_CALL, scope["path"], principal.key_id, address_of(scope)),
+            about(_CALL, scope["path"], principal, address_of(scope)),
             Answered(status, now_s - began_s, len(body), now_s),
             request_id=cause.request_id,
             trace_id=cause.trace.trace_id,

@@ -145,9 +145,10 @@ def build_api(
 ) -> ASGIApp:
     """The routes behind their middleware: the last line sees a request first."""
     app: ASGIApp = build_fastapi(services, routers=routers, docs=docs)
+    app = Compression(app)
+    # Around what holds heads back: an answer that failed before its head went out is a problem.
     app = LastResort(app)
     app = EncodedSlashMiddleware(app)
-    app = Compression(app)
     app = NothingStored(app)
     app = AccessLogMiddleware(app, access=services.access, clock=services.clock)
     app = RequestIdMiddleware(app)
@@ -172,7 +173,6 @@ def build_app(
         app,
         ingest=ingest,
         gate=services.gate,
-        traffic=services.traffic,
         access=services.access,
     )
     app = StreamDoors(app, parts=streams)
@@ -211,7 +211,13 @@ class LastResort:
             # Starlette raises again what it has answered; that answer is complete.
             if is_started:
                 raise
-            answer = answer_of(error, request_id=request_id_of(scope))
+            answer = answer_of(_within(error), request_id=request_id_of(scope))
             start = {"type": "http.response.start", "status": answer.status}
             await send(start | {"headers": answer.raw_headers()})
             await send({"type": "http.response.body", "body": answer.body})
+
+
+def _within(error: Exception) -> BaseException:
+    """What Starlette wraps when an answer had begun: a domain error has a status of its own."""
+    cause = error.__cause__
+    return cause if isinstance(error, RuntimeError) and isinstance(cause, DomainError) else error

@@ -30,7 +30,6 @@ from daemon.domain.errors import (
     StoreUnavailable,
 )
 from daemon.domain.points import Draft, Refusal
-from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest
 from daemon.tracing import CAUSE
 from daemon.transport import columns, decode
@@ -88,15 +87,13 @@ class IngestRoutes:
         *,
         ingest: Ingest,
         gate: Gate,
-        traffic: Traffic,
-        access: AccessLog | None = None,
+        access: AccessLog,
     ) -> None:
         self._app = app
         self.ingest = ingest
         self.gate = gate
-        self.traffic = traffic
         self._pace = Pace()
-        self.access = access or AccessLog(traffic, ingest.clock)
+        self.access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -133,10 +130,9 @@ class IngestRoutes:
         return self.ingest.clock.monotonic_s() - began_s
 
     def _note(self, route: Route, scope: Scope, noted: Noted, answered: Answered) -> None:
-        principal = None if noted.principal is None else noted.principal.key_id
         cause = cause_of(scope)
         self.access.note(
-            about(CALLS[route], scope["path"], principal, address_of(scope)),
+            about(CALLS[route], scope["path"], noted.principal, address_of(scope)),
             answered._replace(points=noted.points, devices=noted.devices),
             request_id=cause.request_id,
             trace_id=cause.trace.trace_id,
@@ -354,9 +350,7 @@ class IngestRoutes:
             await self.gate.charge(call.scope, call.principal, RateClass.INGEST, amount=points - 1)
 
     def _count(self, call: Call, points: int, *, devices: int) -> None:
-        principal = call.principal
         call.noted.points, call.noted.devices = points, devices
-        self.traffic.count_sender(principal.key_id, label=principal.name, points=points)
 
 
 _DEVICE = "/api/v1/telemetry/devices/{device_id}/telemetry"

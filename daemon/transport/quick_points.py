@@ -115,13 +115,10 @@ class QuickPoints:
         self.gate.limits.give_back(held.principal, RateClass.INGEST)
 
     def note(self, held: Held, own_id: str, *, status: int, size_bytes: int) -> None:
-        counters, principal = self.ingest.counters, held.principal
+        counters = self.ingest.counters
         counters.requests += 1
         now_s, stored = self.ingest.clock.monotonic_s(), 1
-        if status == _OK:
-            traffic = self.access.traffic
-            traffic.count_sender(principal.key_id, label=principal.name, points=1, now_s=now_s)
-        else:
+        if status != _OK:
             counters.failed_requests += 1
             stored = 0
         answered = Answered(status, now_s - held.began_s, size_bytes, now_s, stored, stored)
@@ -206,7 +203,7 @@ class QuickConnection(HttpToolsProtocol):
     def _about_of(self, cycle: RequestResponseCycle, principal: Principal) -> About:
         if self._about is None:
             path, address = cycle.scope["path"], address_of(cycle.scope)
-            self._about = about(_CALL, path, principal.key_id, address)
+            self._about = about(_CALL, path, principal, address)
         return self._about
 
     def on_message_complete(self) -> None:

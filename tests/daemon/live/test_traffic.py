@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.clock import ManualClock
-from daemon.domain.figures import COUNTED_AT_ONCE
-from daemon.live.traffic import Traffic
+from daemon.live.traffic import COUNTED_AT_ONCE, Traffic
 
 
 def test_points_a_second_are_the_mean_of_the_last_minute() -> None:

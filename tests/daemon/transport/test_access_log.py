@@ -13,11 +13,13 @@ from control import API, Control
 from structlog.testing import capture_logs
 
 from daemon.clock import ManualClock
+from daemon.domain.access import Principal
 from daemon.lines import Lines
 from daemon.live.traffic import Traffic
 from daemon.transport.access_log import AccessLog, Answered, LogWish, about
 
 CALL = ("/things/{id}", "GET")
+A_KEY = Principal("key_1", "gateway", frozenset({"read"}), "pro")
 
 
 @dataclass
@@ -29,7 +31,7 @@ class Written:
     reader: int
 
     def note(self, status: int = 200, duration_s: float = 0.0123, **more: Any) -> None:
-        about_it = about(CALL, more.pop("path", "/things/7"), "key_1", "10.0.0.1")
+        about_it = about(CALL, more.pop("path", "/things/7"), A_KEY, "10.0.0.1")
         ids = {"request_id": "r-7", "trace_id": "a" * 32} | more.pop("ids", {})
         self.log.note(about_it, Answered(status, duration_s, 17, **more), **ids)
 

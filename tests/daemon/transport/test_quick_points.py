@@ -88,10 +88,10 @@ class Wire:
 async def a_wire(database: Database, *, limits: IngestLimits | None = None) -> AsyncIterator[Wire]:
     """A wire whose first point, which registers its series, was stored."""
     async with a_stack(database, limits=limits) as stack:
-        traffic = Traffic(stack.clock)
-        routes = CountingRoutes(stack.http, ingest=stack.ingest, gate=stack.gate, traffic=traffic)  # type: ignore[arg-type]
+        access = AccessLog(Traffic(stack.clock), stack.clock)
+        routes = CountingRoutes(stack.http, ingest=stack.ingest, gate=stack.gate, access=access)  # type: ignore[arg-type]
         listening = bind("127.0.0.1", 0)
-        points = QuickPoints(stack.ingest, stack.gate, AccessLog(traffic, stack.clock))
+        points = QuickPoints(stack.ingest, stack.gate, access)
         server = make_server(routes, drain_timeout_s=5, points=points)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listening]))

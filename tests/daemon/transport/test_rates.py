@@ -69,7 +69,9 @@ async def test_rates_by_key_need_more_than_reading(control: Control) -> None:
 
 
 async def test_a_key_is_counted_with_its_name(control: Control) -> None:
-    control.services.traffic.count_sender("key_1", label="gateway", points=50)
+    control.services.traffic.count_request(
+        status=200, duration_s=0.1, sender=("key_1", "gateway"), points=50
+    )
     control.clock.advance_s(10)
 
     found = await rates(control, by="key")
