@@ -13,7 +13,7 @@ import pytest
 from daemon.clock import ManualClock, SystemClock
 from daemon.domain.access import Principal
 from daemon.domain.budgets import UNLIMITED, RateClass, TierNumbers, policies_of
-from daemon.domain.errors import RateLimited, Unstorable
+from daemon.domain.errors import RateLimited
 from daemon.service import limits as limits_module
 from daemon.service.limits import Limits, LimitSettings
 from daemon.store.limits import Grant, LimitStore, Taking
@@ -258,27 +258,6 @@ async def test_a_million_addresses_need_neither_memory_nor_the_database(
     assert size * 10 < 20_000_000
     assert asked(limits) - before <= limits_module.ADDRESSES_ASKED_PER_S
     clock.advance_s(1)
-
-
-async def test_what_could_not_be_told_whole_is_told_again_and_counted_once(
-    database: Database,
-) -> None:
-    (limits, _), (other, _) = a_process(database), a_process(database)
-    first = Principal("key_1", "first", frozenset({"read"}), "pro")
-    for principal in (first, PRO):
-        await limits.take(principal, RateClass.QUERY, address=HERE)
-    async with database.connection("control") as connection:
-        await connection.execute(
-            "alter table telemetry.budget add constraint fails check (subject <> 'key_2') not valid"
-        )
-    with pytest.raises(Unstorable):
-        await limits.settle(is_last=True)
-    async with database.connection("control") as connection:
-        await connection.execute("alter table telemetry.budget drop constraint fails")
-
-    await limits.settle(is_last=True)
-    for principal in (first, PRO):
-        assert await accepted(other, principal, 1_200) == 999
 
 
 async def test_a_process_that_ends_gives_back_everything(

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from daemon.domain.budgets import Policy, RateClass
+from daemon.domain.errors import Unstorable
 from daemon.domain.sliding_window import SLOT_S, SlidingWindow
 from daemon.store.limits import LimitStore, Taking
 from daemon.store.pool import Database
@@ -119,3 +120,21 @@ async def test_more_than_the_bucket_holds_is_taken_from_a_full_one_and_paid_for_
     assert grant.granted == 0
     assert grant.wait_s == pytest.approx(0.1, abs=0.2)
     assert (await store.take(large)).granted == 0
+
+
+async def test_many_are_settled_all_or_none(database: Database, store: LimitStore) -> None:
+    takings = [Taking(f"key_{n}", policy, owed=7) for n in (1, 2) for policy in (HOURLY, POINTS)]
+    async with database.connection("control") as connection:
+        await connection.execute(
+            "alter table telemetry.budget add constraint fails check (subject <> 'key_2')"
+        )
+    with pytest.raises(Unstorable):
+        await store.settle(takings)
+    async with database.connection("control") as connection:
+        await connection.execute("alter table telemetry.budget drop constraint fails")
+
+    assert (await store.take(Taking("key_1", HOURLY))).left_over == 20
+    assert (await store.take(Taking("key_1", POINTS))).left_over == 100
+    await store.settle(takings)
+    assert (await store.take(Taking("key_1", HOURLY))).left_over == 13
+    assert (await store.take(Taking("key_2", POINTS))).left_over == 93
