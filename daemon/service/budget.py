@@ -80,12 +80,12 @@ class Budget:
         owed, self.owed = min(self.owed, most), 0
         return owed
 
-    def receive(self, grant: Grant, amount: int, now_s: float) -> None:
-        """Hold what was granted; refuse for a while when it is not enough."""
+    def receive(self, grant: Grant, amount: int, *, now_s: float, is_enough: bool) -> None:
+        """Hold what was granted; refuse for a while when it is not what was needed."""
         self.left += grant.granted
         self.left_over = grant.left_over
         self.taken_at_s = now_s
-        self._note(amount, grant.wait_s, now_s)
+        self._note(amount, grant.wait_s, now_s=now_s, is_enough=is_enough)
 
     def decide_alone(self, amount: int, now_s: float) -> None:
         """Let in as many as this process would if it was the only one: the database is not
@@ -103,11 +103,11 @@ class Budget:
         if is_allowed:
             self.left += need
             self.owed += need
-        self._note(amount, wait_s, now_s)
+        self._note(amount, wait_s, now_s=now_s, is_enough=is_allowed)
 
-    def _note(self, amount: int, wait_s: float, now_s: float) -> None:
+    def _note(self, amount: int, wait_s: float, *, now_s: float, is_enough: bool) -> None:
         self.more_at_s = now_s + wait_s
-        if self.left < amount:
+        if not is_enough:
             self.refused_amount = amount
             self.refused_until_s = now_s + min(max(wait_s, 0.05), ASKED_AGAIN_S)
         else:

@@ -192,9 +192,11 @@ class Limits:
             async with budget.turn:
                 now_s = self._clock.monotonic_s()
                 standing = budget.take(amount, now_s)
-                if standing is None and not budget.is_used_up(amount, now_s):
+                # Who takes what is held does not wait here: it may be gone when more comes.
+                while standing is None and not budget.is_used_up(amount, now_s):
                     await self._replenish(budget, amount)
-                    standing = budget.take(amount, self._clock.monotonic_s())
+                    now_s = self._clock.monotonic_s()
+                    standing = budget.take(amount, now_s)
                 return standing
         finally:
             budget.waiting -= amount
@@ -233,7 +235,9 @@ class Limits:
             budget.owed += taking.owed
             raise
         else:
-            budget.receive(grant, amount, self._clock.monotonic_s())
+            is_enough = grant.granted >= taking.need
+            now_s = self._clock.monotonic_s()
+            budget.receive(grant, amount, now_s=now_s, is_enough=is_enough)
 
     def _away(self, error: Exception) -> None:
         now_s = self._clock.monotonic_s()

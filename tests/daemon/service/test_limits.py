@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 
 import pytest
@@ -48,6 +48,17 @@ class CountingStore(LimitStore):
     async def settle(self, takings: Sequence[Taking]) -> None:
         self.asked += len(takings)
         await super().settle(takings)
+
+
+class BusyStore(LimitStore):
+    """The real one; while it is asked, single points take what is held."""
+
+    meanwhile: Callable[[], object]
+
+    async def take(self, taking: Taking) -> Grant:
+        grant = await super().take(taking)
+        self.meanwhile()
+        return grant
 
 
 def a_process(database: Database, settings: LimitSettings = SETTINGS) -> tuple[Limits, ManualClock]:
@@ -272,3 +283,20 @@ async def test_a_process_that_ends_gives_back_everything(
 
     for principal in others:
         assert await accepted(busy, principal, 1_200) == 999
+
+
+async def test_a_batch_gets_its_points_though_single_ones_take_what_is_held(
+    database: Database,
+) -> None:
+    store = BusyStore(database)
+    store.meanwhile = lambda: None
+    limits = Limits(store, clock=ManualClock(SystemClock().now_us()), settings=SETTINGS)
+    await limits.take(PRO, RateClass.INGEST, address=HERE)
+    taken = []
+    store.meanwhile = lambda: taken.extend(
+        limits.take_now(PRO, RateClass.INGEST) for _ in range(50)
+    )
+    await limits.take(PRO, RateClass.INGEST, address=HERE, amount=2_000)
+
+    assert len(taken) >= 50
+    assert None not in taken

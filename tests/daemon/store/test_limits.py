@@ -137,4 +137,4 @@ async def test_many_are_settled_all_or_none(database: Database, store: LimitStor
     assert (await store.take(Taking("key_1", POINTS))).left_over == 100
     await store.settle(takings)
     assert (await store.take(Taking("key_1", HOURLY))).left_over == 13
-    assert (await store.take(Taking("key_2", POINTS))).left_over == 93
+    assert 93 <= (await store.take(Taking("key_2", POINTS))).left_over < 100
