@@ -284,7 +284,11 @@ class QuickConnection(HttpToolsProtocol):
         cycle.response_started = cycle.response_complete = True
         if closes:
             self.transport.close()
-        cycle.on_response()
+        if self.pipeline:
+            # Not from within: each would nest in the answer before it.
+            self.loop.call_soon(cycle.on_response)
+        else:
+            cycle.on_response()
 
 
 def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:

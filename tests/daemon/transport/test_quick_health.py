@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 from urllib.parse import urlsplit
 
@@ -63,3 +64,22 @@ def test_probes_leave_no_line_and_no_count(daemon: DaemonProcess) -> None:
     assert not [line for line in daemon.log if line.get("route") == "/health"]
     with daemon.http() as kept:
         assert 'route="/health"' not in kept.get(f"{daemon.url}/metrics").text
+
+
+def test_a_thousand_at_once_are_answered_in_their_order(daemon: DaemonProcess) -> None:
+    url = urlsplit(daemon.url)
+    plain, long_way = "", "X-Request-ID: at-{}\r\n"
+    request = "GET /health HTTP/1.1\r\nHost: here\r\n{}\r\n"
+    asked = "".join(
+        request.format(long_way.format(n) if n % 400 == 399 else plain) for n in range(1_000)
+    )
+    last = request.format("Connection: close\r\n")
+    with socket.create_connection((str(url.hostname), url.port), timeout=20) as connection:
+        # The first is answered by a task, so that the others wait in a row behind it.
+        connection.sendall((request.format(long_way.format("first")) + asked + last).encode())
+        answered = b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    answers = answered.split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200"] * 1_002
+    named = [n for n, answer in enumerate(answers) if b"x-request-id: at-" in answer]
+    assert named == [0, 400, 800]
