@@ -169,7 +169,7 @@ class NotificationStore:
 
     async def insert_test(self, notification_id: str, *, channel: str, payload: Row) -> None:
         """A test message, claimed by this process."""
-        async with self._database.connection("control", writing=True) as connection:
+        async with self._database.transaction("control") as connection:
             await connection.execute(
                 SQL["insert_message"],
                 notification_id, "info", channel, "test", _json(payload), self._holder,

@@ -19,6 +19,7 @@ from daemon.service.idempotency import Idempotency, Kept, Turn
 from daemon.service.retention import Retention
 from daemon.store.idempotency import IdempotencyStore
 from daemon.store.leases import take
+from daemon.store.notifications import NotificationStore
 from daemon.store.pool import Database
 
 pytestmark = pytest.mark.anyio
@@ -202,6 +203,21 @@ async def test_a_failure_that_changed_something_is_not_forgotten(database: Datab
 
     with pytest.raises(Conflict, match="done already"):
         await idempotency.begin("key_a", "k", b"request")
+
+
+async def test_a_test_message_is_marked_before_it_is_sent(control: Control) -> None:
+    channel = {"name": "ops", "kind": "webhook", "url": "https://example.com/h"}
+    await create(control, "k-1", channel, path="/channels")
+    turn = await control.services.idempotency.begin("key_a", "k", b"request")
+    assert isinstance(turn, Turn)
+
+    with turn.marking():
+        store = NotificationStore(control.database, holder=uuid4(), mark=b"")
+        await store.insert_test("ntf_1", channel="ops", payload={})
+    await turn.failed(is_refused=False)
+
+    with pytest.raises(Conflict, match="done already"):
+        await control.services.idempotency.begin("key_a", "k", b"request")
 
 
 async def test_a_lost_database_is_said_and_nothing_is_done(control: Control) -> None:
