@@ -9,11 +9,18 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from daemon.domain.errors import DomainError, StoreUnavailable
+from daemon.transport.compression import Compression
 from daemon.transport.http import LastResort
 from daemon.transport.request_id import RequestIdMiddleware
 from daemon.transport.routes.export import CsvResponse
+from daemon.transport.routing import on_error
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +39,38 @@ class Source:
                 raise RuntimeError("the database went away")
         finally:
             self.is_closed = True
+
+
+async def answered(error: Exception) -> httpx.Response:
+    """What a client gets of a small export that fails with this behind the daemon's middleware."""
+
+    async def rows() -> AsyncIterator[bytes]:
+        yield b"row\r\n"
+        raise error
+
+    async def export(request: Request) -> Response:
+        return CsvResponse(rows(), {})
+
+    routes = Starlette(
+        routes=[Route("/", export)], exception_handlers={DomainError: on_error, Exception: on_error}
+    )
+    app = RequestIdMiddleware(LastResort(Compression(routes)))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://daemon") as client:
+        return await client.get("/", headers={"Accept-Encoding": "gzip"})
+
+
+@pytest.mark.parametrize(("error", "status", "code"), [
+    (RuntimeError("a bug"), 500, "internal_error"),
+    (StoreUnavailable(), 503, "database_unavailable"),
+])  # fmt: skip
+async def test_one_that_failed_before_its_head_went_out_is_a_problem(
+    error: Exception, status: int, code: str
+) -> None:
+    answer = await answered(error)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
 async def served(source: Source, *, fails: bool) -> str:
