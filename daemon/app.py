@@ -184,8 +184,7 @@ def _stop_on_signal(stop: Stop, embedded: EmbeddedPostgres | None) -> None:
         nonlocal first_s
         if first_s is None:
             first_s = loop.time()
-            stop.begins_anew = False
-            stop.event.set()
+            stop.end()
         elif loop.time() - first_s > SIGNALS_TOGETHER_S:
             if embedded is not None:
                 embedded.abandon()
@@ -200,6 +199,8 @@ def _ignore_signals() -> None:
     loop = asyncio.get_running_loop()
     for number in (*_ENDING, signal.SIGHUP):
         loop.remove_signal_handler(number)
+    # By itself it would kill who begins anew, and has no handler yet.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _reload_on_signal(
@@ -210,7 +211,7 @@ def _reload_on_signal(
 
     def on_signal() -> None:
         if had_terminal and not is_terminal():
-            stop.event.set()
+            stop.end()
         else:
             reload(parts, reread, manager)
 

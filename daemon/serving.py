@@ -94,6 +94,11 @@ class Stop:
             self.begins_anew = True
             self.event.set()
 
+    def end(self) -> None:
+        """Drain, and end; also when it was to begin anew."""
+        self.begins_anew = False
+        self.event.set()
+
 
 async def run(
     parts: Parts, listening: socket.socket, stop: Stop, *, company: Company | None = None
