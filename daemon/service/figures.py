@@ -23,7 +23,7 @@ from daemon.store.figures import FigureStore, StoreFigures
 Source = Callable[[], Iterable[Figure]]
 Numbers = Callable[[], Mapping[str, Any]]
 
-CONNECTION_ENDS = ("connect", "header", "body", "write", "idle", "full", "address")
+CONNECTION_ENDS = ("connect", "header", "head", "body", "write", "idle", "full", "address")
 LOOK_EVERY_S = 30.0
 WATCH_EVERY_S = 1.0
 

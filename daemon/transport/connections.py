@@ -168,6 +168,7 @@ class TurnedAway(asyncio.Protocol):
 
 _SAID = {
     408: (b"Request Timeout", "request_timeout", "The request did not come in time."),
+    431: (b"Request Header Fields Too Large", "head_too_large", "The headers are too large."),
     503: (b"Service Unavailable", "busy", "There are too many connections."),
 }
 

@@ -33,6 +33,8 @@ from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+HEAD_BYTES_MAX = 64 * 1024
+"""What a request may have before its body, not counting the read in which it begins."""
 _CLOSE = (b"connection", b"close")
 _FIRST_GIVEN = 3
 _SO_ATTACH_FILTER = 26
@@ -52,6 +54,8 @@ class HttpProtocol(Leaving, QuickConnection):
         self._walks = walks
         self._patience = Patience()
         self._address = ""
+        self._head: Any = None
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -82,20 +86,44 @@ class HttpProtocol(Leaving, QuickConnection):
         return self._patience.overdue(self, now_s, bounds)
 
     def end(self, reason: str) -> None:
-        """408 where an answer is still owed for a request that did not come; else just the end."""
+        """408 or 431 where an answer is still owed for a request that did not come whole; else just
+        the end."""
         self._held = None
         cycle, transport = self.cycle, self.transport
         if reason == "write":
             _reset(transport)
             return
         is_unanswered = reason == "header" or (reason == "body" and not cycle.response_started)
+        if reason == "head":
+            is_unanswered = cycle is None or cycle.response_complete
         if is_unanswered and not transport.is_closing():
-            transport.write(refusal(408, headers=self.server_state.default_headers))
+            status = 431 if reason == "head" else 408
+            transport.write(refusal(status, headers=self.server_state.default_headers))
         if reason == "body" and not cycle.response_complete:
             # Whoever waits for the body hears that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
         transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        scope, cycle = self.scope, self.cycle
+        if scope is not None and (cycle is None or cycle.scope is not scope):
+            self._bound_head(len(data))
+
+    def _bound_head(self, read_bytes: int) -> None:
+        """Count what comes of a head that is not whole. How much of the read that it began in is
+        of the request before it, nobody knows."""
+        if self._head is not self.scope:
+            self._head, self._head_bytes = self.scope, 0
+            return
+        self._head_bytes += read_bytes
+        # A connection that is another protocol's now has no parser any more.
+        is_ours = self.parser is not None and not self.transport.is_closing()
+        if self._head_bytes > HEAD_BYTES_MAX and is_ours:
+            if self._walks is not None:
+                self._walks.ended["head"] += 1
+            self.end("head")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

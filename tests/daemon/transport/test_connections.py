@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from daemon.transport.connections import ConnectionBounds, Connections
-from daemon.transport.server import Server, bind, make_server
+from daemon.transport.server import HEAD_BYTES_MAX, Server, bind, make_server
 
 pytestmark = pytest.mark.anyio
 
@@ -167,6 +167,33 @@ async def test_a_header_that_does_not_end_is_answered_408() -> None:
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert problem_of(answer)["code"] == "request_timeout"
         assert site.server.walks.ended == {"header": 1}
+
+
+@pytest.mark.parametrize("before", [b"", GET], ids=["first", "further"])
+async def test_a_header_without_end_is_answered_431(before: bytes) -> None:
+    async with served() as site:
+        client = await site.connect(before + b"GET / HTTP/1.1\r\nhost: x\r\nx-long: ")
+        await client.send(b"x" * HEAD_BYTES_MAX)
+        await asyncio.sleep(0.1)
+        assert client.is_open
+        await client.send(b"x")
+
+        assert (await client.answer()).startswith(b"HTTP/1.1 431 ")
+        assert site.server.walks.ended == {"head": 1}
+
+
+async def test_long_headers_are_read_after_any_body() -> None:
+    async with served() as site:
+        body = b"x" * 200_000
+        post = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n" + body
+        begin, long = b"GET / HTTP/1.1\r\nhost: x\r\n", b"x-long: " + b"x" * 60_000
+        client = await site.connect(post + begin)
+        await client.send(long)
+        await asyncio.sleep(0.05)
+        await client.send(b"\r\nconnection: close\r\n\r\n")
+
+        assert (await client.answer()).count(b"HTTP/1.1 200 ") == 2
+        assert site.bodies == [body, b""]
 
 
 async def test_who_connects_and_says_nothing_is_closed_without_a_word() -> None:
