@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 
 from daemon.clock import Clock
 from daemon.domain.access import Principal
@@ -85,23 +86,23 @@ class Limits:
         self.settings = settings
         self._policies = policies_of(settings.tiers)
         self._anonymous = Policy(RateClass.ANONYMOUS, NOBODY, settings.anonymous_per_hour)
+        self._is_within = lru_cache(maxsize=ENTRIES_MAX)(
+            partial(is_within, networks=settings.exempt)
+        )
         self._wrong = Policy(RateClass.REFUSED, NOBODY, settings.refused_per_hour)
 
     def is_exempt(self, address: str) -> bool:
         """Whether nobody at this address is limited."""
-        return bool(self.settings.exempt) and is_within(address, self.settings.exempt)
+        return bool(self.settings.exempt) and self._is_within(address)
 
     def take_now(
-        self, principal: Principal, rate_class: RateClass, *, amount: int = 1
+        self, principal: Principal, rate_class: RateClass, *, address: str, amount: int = 1
     ) -> Standing | None:
         """As `take`, of what is held; None where the database has to be asked, or nothing is
         left."""
         policy = self._policy(principal.tier, rate_class)
-        if policy is None:
+        if policy is None or self.is_exempt(address):
             return UNLIMITED
-        if self.settings.exempt:
-            # Who is exempt is known by the address, which is looked at on the long way.
-            return None
         budget = self._budget(self._keys, principal.key_id, policy)
         return budget.take(amount, self._clock.monotonic_s())
 
@@ -144,8 +145,10 @@ class Limits:
                 found.append(budget.standing(self._clock.monotonic_s()))
         return found
 
-    def give_back(self, principal: Principal, rate_class: RateClass) -> None:
-        """What `take_now` counted last will be counted again."""
+    def give_back(self, principal: Principal, rate_class: RateClass, *, address: str) -> None:
+        """What was counted last will be counted again, or did not happen."""
+        if self.is_exempt(address):
+            return
         budget = self._keys.get((principal.key_id, rate_class))
         if budget is not None:
             budget.left += 1

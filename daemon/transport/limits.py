@@ -69,7 +69,8 @@ class Gate:
     ) -> bool:
         """As `enter` for a credential that is known; False where the database has to be asked,
         or nothing is left."""
-        standing = self.limits.take_now(principal, rate_class, amount=amount)
+        address = address_of(scope)
+        standing = self.limits.take_now(principal, rate_class, address=address, amount=amount)
         if standing is None:
             return False
         _state(scope)[_STANDING] = standing

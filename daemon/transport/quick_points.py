@@ -106,13 +106,15 @@ class QuickPoints:
 
     def count(self, held: Held) -> bool:
         """Count the point against the limit of its key; False where the long way has to."""
-        standing = self.gate.limits.take_now(held.principal, RateClass.INGEST)
+        limits, address = self.gate.limits, address_of(held.cycle.scope)
+        standing = limits.take_now(held.principal, RateClass.INGEST, address=address)
         held.standing = standing or UNLIMITED
         return standing is not None
 
     def give_back(self, held: Held) -> None:
         """The long way counts it again."""
-        self.gate.limits.give_back(held.principal, RateClass.INGEST)
+        limits, address = self.gate.limits, address_of(held.cycle.scope)
+        limits.give_back(held.principal, RateClass.INGEST, address=address)
 
     def note(self, held: Held, own_id: str, *, status: int, size_bytes: int) -> None:
         counters = self.ingest.counters
@@ -267,9 +269,7 @@ class QuickConnection(HttpToolsProtocol):
         self._write(held.cycle, b"200 OK", lines, body)
         held.points.note(held, own_id, status=_OK, size_bytes=len(body))
 
-    def _write(
-        self, cycle: RequestResponseCycle, status: bytes, lines: bytes, body: bytes
-    ) -> None:
+    def _write(self, cycle: RequestResponseCycle, status: bytes, lines: bytes, body: bytes) -> None:
         """Answer as the server's own cycle would, and let the connection go on."""
         if cycle.disconnected:
             return

@@ -80,7 +80,9 @@ class Reception:
             except BaseException:
                 slot.take_back()
                 raise
-            slot.uncount = partial(gate.limits.give_back, principal, RateClass.STREAM)
+            slot.uncount = partial(
+                gate.limits.give_back, principal, RateClass.STREAM, address=address_of(scope)
+            )
         return slot
 
     async def wanted(

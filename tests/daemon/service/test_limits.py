@@ -111,7 +111,8 @@ async def test_the_database_is_asked_for_a_hundredth_at_a_time(database: Databas
 async def test_who_has_no_limit_is_never_asked_for(database: Database) -> None:
     limits, _ = a_process(database)
 
-    assert limits.take_now(ENTERPRISE, RateClass.INGEST, amount=100_000) is UNLIMITED
+    everything = limits.take_now(ENTERPRISE, RateClass.INGEST, address=HERE, amount=100_000)
+    assert everything is UNLIMITED
     assert await limits.take(ENTERPRISE, RateClass.QUERY, address=HERE) is UNLIMITED
     assert asked(limits) == len(limits) == 0
 
@@ -248,6 +249,21 @@ async def test_nobody_in_an_exempt_network_is_limited(database: Database) -> Non
         assert await limits.refuse_credential("192.0.2.77") is UNLIMITED
 
 
+async def test_exempt_networks_make_nobody_else_slower(database: Database) -> None:
+    settings = LimitSettings(SETTINGS.tiers, 3, 5, (ip_network("198.51.100.0/24"),))
+    limits, _ = a_process(database, settings)
+    await limits.take(PRO, RateClass.QUERY, address=HERE)
+
+    others = limits.take_now(PRO, RateClass.QUERY, address=HERE)
+    assert others is not None
+    assert limits.take_now(PRO, RateClass.QUERY, address="198.51.100.7") is UNLIMITED
+    limits.give_back(PRO, RateClass.QUERY, address="198.51.100.7")
+    limits.configure(SETTINGS)
+    then = limits.take_now(PRO, RateClass.QUERY, address="198.51.100.7")
+    assert then is not None
+    assert then.remaining == others.remaining - 1
+
+
 async def test_a_million_addresses_need_neither_memory_nor_the_database(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,7 +310,7 @@ async def test_a_batch_gets_its_points_though_single_ones_take_what_is_held(
     await limits.take(PRO, RateClass.INGEST, address=HERE)
     taken = []
     store.meanwhile = lambda: taken.extend(
-        limits.take_now(PRO, RateClass.INGEST) for _ in range(50)
+        limits.take_now(PRO, RateClass.INGEST, address=HERE) for _ in range(50)
     )
     await limits.take(PRO, RateClass.INGEST, address=HERE, amount=2_000)
 
