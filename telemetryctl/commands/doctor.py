@@ -240,11 +240,11 @@ def _other_keys(found: Any) -> Iterator[Finding]:
     """Who sees the keys is told of those that end soon."""
     if isinstance(found, Failure):
         return
-    until = times.now() + KEY_WARN
+    now = times.now()
     ending = [
         str(one.get("name"))
         for one in found.get("keys") or []
-        if one.get("expires_at") and _instant(one["expires_at"]) <= until
+        if one.get("expires_at") and now < _instant(one["expires_at"]) <= now + KEY_WARN
     ]
     state, text = (WARN, ", ".join(ending)) if ending else (OK, "none ends in 14 days")
     hint = "telemetryctl key create, give it to who uses them" if ending else ""

@@ -1,0 +1,28 @@
+"""What `doctor` makes of what it finds."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from telemetryctl import times
+from telemetryctl.commands.doctor import OK, WARN, _other_keys
+
+
+def key(name: str, **ends_in: float) -> dict[str, str | None]:
+    """A key as the server lists it; one of these ended when `ends_in` is negative."""
+    ends = times.now() + timedelta(**ends_in) if ends_in else None
+    return {"name": name, "expires_at": ends.isoformat() if ends else None}
+
+
+def test_keys_that_end_soon_are_named() -> None:
+    keys = [key("over", days=-1), key("soon", days=13), key("late", days=15), key("never")]
+
+    [found] = _other_keys({"keys": keys})
+
+    assert (found.state, found.detail) == (WARN, "soon")
+
+
+def test_a_key_that_has_ended_is_no_worry() -> None:
+    [found] = _other_keys({"keys": [key("over", days=-1)]})
+
+    assert (found.state, found.hint) == (OK, "")
