@@ -30,14 +30,14 @@ Log = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. An idempotent one may be sent again whatever happened to the first."""
+    """One request. It may be sent again whatever happened to the first: what makes something bears
+    a key by which the server does it once (client.calls)."""
 
     method: str
     path: str
     params: Mapping[str, Any] | None = None
     body: bytes | None = None
     headers: Mapping[str, str] | None = None
-    is_idempotent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Wire:
         self._http.close()
 
     def request(self, call: Call, *, tries: int | None = None) -> Reply:
-        """Make the call, again if that is safe and may help; return its whole answer."""
+        """Make the call, again if that may help; return its whole answer."""
         token = self._credential.token
         try:
             return self._insist(call, tries=tries)
@@ -136,15 +136,14 @@ class Wire:
             try:
                 return self._try_once(call, deadline=deadline)
             except ServerProblem as problem:
-                is_sent_again = left > 0 and _may_repeat(call, problem)
+                is_sent_again = left > 0 and _may_repeat(problem)
                 pause_s = _pause_s(self._tries - left, retry_after_s=_retry_after_s(problem))
                 if not is_sent_again or pause_s >= deadline.left_s():
                     raise
             except httpx.RequestError as error:
                 failure = _unreachable(self.server, error=error)
-                is_safe = call.is_idempotent or isinstance(error, httpx.ConnectError)
                 pause_s = _pause_s(self._tries - left)
-                if left <= 0 or not is_safe or pause_s >= deadline.left_s():
+                if left <= 0 or pause_s >= deadline.left_s():
                     raise failure from error
             self._log(f"trying again in {pause_s:.1f} s", 1)
             time.sleep(pause_s)
@@ -251,16 +250,13 @@ def _checked(response: httpx.Response, body: bytes) -> Reply:
     )
 
 
-def _may_repeat(call: Call, problem: ServerProblem) -> bool:
-    """Whether the same request may do better, and can't do its work twice."""
-    if problem.code == "request_running":
-        # The first try of this call: its connection was lost, and its answer is not there yet.
-        return True
-    if problem.status not in _BUSY_STATUSES:
-        return False
-    return call.is_idempotent or (
-        problem.status in (429, 503) and problem.code != "outcome_unknown"
-    )
+def _may_repeat(problem: ServerProblem) -> bool:
+    """Whether the same request may do better.
+
+    `request_running` tells of the first try of this call: its connection was lost, and its answer
+    is not there yet.
+    """
+    return problem.code == "request_running" or problem.status in _BUSY_STATUSES
 
 
 def _retry_after_s(problem: ServerProblem) -> float | None:
