@@ -56,9 +56,6 @@ class Accounts:
     async def create(self, wanted: AccountRequest, *, by: Principal) -> AccountView:
         """Make an account that may do no more than its maker. Raises Forbidden, Invalid, Conflict,
         Busy."""
-        if by.is_foreign:
-            # It would outlive the right of the one who made it, which only the issuer can end.
-            raise Forbidden("a token of another issuer makes no accounts", code="foreign_token")
         if not is_username(wanted.username):
             raise Invalid("a username holds letters, digits and _ . @ + - only", code="bad_name")
         rights = KeyRequest(

@@ -318,6 +318,7 @@ class _Turn:
 def _refuse_ending(by: Principal) -> None:
     """An account has no end: who has one would go on by the password that they gave it."""
     if by.is_foreign:
+        # It would outlive the right of the one who made it, which only the issuer can end.
         raise Forbidden("a token of another issuer makes no accounts", code="foreign_token")
     if by.ends_at is not None:
         raise Forbidden("a key that expires gives nobody a password", code="wider_account")
