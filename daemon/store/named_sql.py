@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+NAMES: dict[str, str] = {}
+"""`noun.name` of each statement that was loaded, by its text."""
 _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
 
@@ -30,4 +32,6 @@ def parse(text: str) -> dict[str, str]:
 def load(noun: str) -> Mapping[str, str]:
     """The queries of one noun; a name that is missing raises KeyError at import of the store module
     that uses it."""
-    return parse((sql_folder() / "queries" / f"{noun}.sql").read_text())
+    found = parse((sql_folder() / "queries" / f"{noun}.sql").read_text())
+    NAMES.update((statement, f"{noun}.{name}") for name, statement in found.items())
+    return found

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from asyncpg.connection import LoggedQuery
 
 from daemon.domain.figures import Histogram
 from daemon.log import get_logger
-from daemon.store.named_sql import parse, sql_folder
+from daemon.store.named_sql import NAMES
 
 SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5)
 """Few bounds: there are some two hundred statements."""
@@ -27,20 +25,10 @@ class QueryTimes:
 
     def note(self, query: LoggedQuery) -> None:
         """A statement has ended, well or not; one that took long is told, without its values."""
-        name = _names().get(query.query, OTHER)
+        name = NAMES.get(query.query, OTHER)
         took = self.durations.get(name)
         if took is None:
             took = self.durations[name] = Histogram(SECONDS)
         took.observe(query.elapsed)
         if query.elapsed >= SLOW_S:
             log.info("slow_query", query=name, ms=round(query.elapsed * 1000))
-
-
-@lru_cache(maxsize=1)
-def _names() -> dict[str, str]:
-    """`noun.name` of each statement by its text."""
-    found: dict[str, str] = {}
-    for file in sorted((sql_folder() / "queries").glob("*.sql")):
-        for name, statement in parse(file.read_text()).items():
-            found[statement] = f"{file.stem}.{name}"
-    return found
