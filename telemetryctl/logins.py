@@ -41,7 +41,7 @@ def successor(settings: config.Settings, refused: str, *, timeout_s: float | Non
 
     Raises as `renewed` does.
     """
-    if not _is_of_a_login(settings):
+    if not _is_of_a_login(settings) or not _stored(settings).get("refresh_token"):
         return None
     return _next(
         settings, is_used_up=lambda entry: entry.get("token") == refused, timeout_s=timeout_s
@@ -49,12 +49,10 @@ def successor(settings: config.Settings, refused: str, *, timeout_s: float | Non
 
 
 def _is_of_a_login(settings: config.Settings) -> bool:
-    """Whether the token is that of the context, and can have a successor."""
+    """Whether the token is that of the context; whether it can have a successor, the file says."""
     token = settings.token
     is_stored = token is not None and token.origin == contexts.CREDENTIALS_FILE
-    if token is None or not is_stored or not settings.context or token.is_key:
-        return False
-    return bool(_stored(settings).get("refresh_token"))
+    return token is not None and is_stored and bool(settings.context) and not token.is_key
 
 
 def _next(
