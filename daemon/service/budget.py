@@ -68,9 +68,11 @@ class Budget:
         return error
 
     def taking(self, amount: int, now_s: float) -> Taking:
-        """What to ask the database for, so that `amount` can be used; what is owed goes with it."""
+        """What to ask the database for, so that `amount` can be used; what is owed goes with it.
+        Nothing is taken for 0: that only asks where the budget stands."""
         need = max(amount - self.left, 0)
-        want = max(need, self.waiting - self.left, self.policy.chunk(self.left_over))
+        chunk = self.policy.chunk(self.left_over)
+        want = max(need, self.waiting - self.left, chunk) if amount else 0
         return Taking(self.subject, self.policy, need, want, self.pay(now_s))
 
     def pay(self, now_s: float) -> int:
@@ -107,6 +109,8 @@ class Budget:
 
     def _note(self, amount: int, wait_s: float, *, now_s: float, is_enough: bool) -> None:
         self.more_at_s = now_s + wait_s
+        if not amount:
+            return
         if not is_enough:
             self.refused_amount = amount
             self.refused_until_s = now_s + min(max(wait_s, 0.05), ASKED_AGAIN_S)

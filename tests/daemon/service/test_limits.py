@@ -12,7 +12,7 @@ import pytest
 
 from daemon.clock import ManualClock, SystemClock
 from daemon.domain.access import Principal
-from daemon.domain.budgets import UNLIMITED, RateClass, TierNumbers, policies_of
+from daemon.domain.budgets import UNLIMITED, RateClass, Standing, TierNumbers, policies_of
 from daemon.domain.errors import RateLimited
 from daemon.service import limits as limits_module
 from daemon.service.limits import Limits, LimitSettings
@@ -90,6 +90,17 @@ async def test_500_at_once_get_no_more_than_the_limit(database: Database) -> Non
 
     assert await accepted(limits, FREE, 500) == 20
     assert asked(limits) < 10
+
+
+async def test_asking_where_a_key_stands_takes_nothing(database: Database) -> None:
+    (asking, _), (busy, _) = a_process(database), a_process(database)
+    await busy.take(PRO, RateClass.QUERY, address=HERE)
+
+    told = {one.policy: one.remaining for one in await asking.standings(PRO, address=HERE)}
+    policies = policies_of(SETTINGS.tiers)
+    assert told[policies["pro", RateClass.QUERY]] == 990
+    assert told[policies["pro", RateClass.INGEST]] == 10_000
+    assert await accepted(busy, PRO, 1_200) == 999
 
 
 async def test_processes_share_one_budget(database: Database) -> None:
@@ -308,7 +319,7 @@ async def test_a_batch_gets_its_points_though_single_ones_take_what_is_held(
     store.meanwhile = lambda: None
     limits = Limits(store, clock=ManualClock(SystemClock().now_us()), settings=SETTINGS)
     await limits.take(PRO, RateClass.INGEST, address=HERE)
-    taken = []
+    taken: list[Standing | None] = []
     store.meanwhile = lambda: taken.extend(
         limits.take_now(PRO, RateClass.INGEST, address=HERE) for _ in range(50)
     )
