@@ -15,7 +15,7 @@ from daemon.domain.budgets import Policy, RateClass, Standing
 from daemon.domain.errors import RateLimited, Unauthenticated
 from daemon.service.keys import Keys
 from daemon.service.limits import Limits
-from daemon.transport.auth import INTERNAL, address_of, token_of
+from daemon.transport.auth import INTERNAL, address_of, authenticate, token_of
 
 UNLIMITED_NUMBER = 1_000_000_000
 """What who has no limit reads as one: a number, so that every reader of the header can read it."""
@@ -46,21 +46,15 @@ class Gate:
         Raises RateLimited, Unauthenticated, StoreUnavailable, Busy; `headers` says where the
         request stands in any case.
         """
-        internal: Principal | None = _state(scope).get(INTERNAL)
-        if internal is not None:
-            await self.charge(scope, internal, rate_class)
-            return internal
-        token, address = token_of(scope["headers"]), address_of(scope)
-        if token is None:
-            await self._keep(scope, self.limits.take_of_address(address))
-        principal = None if token is None else self.keys.cached(token)
-        if principal is None:
-            try:
-                principal = await self.keys.authenticate(token, address=address)
-            except Unauthenticated:
-                if token is not None:
-                    await self._keep(scope, self.limits.refuse_credential(address))
-                raise
+        is_named = INTERNAL in _state(scope) or token_of(scope["headers"]) is not None
+        if not is_named:
+            await self._keep(scope, self.limits.take_of_address(address_of(scope)))
+        try:
+            principal = await authenticate(scope, self.keys)
+        except Unauthenticated:
+            if is_named:
+                await self._keep(scope, self.limits.refuse_credential(address_of(scope)))
+            raise
         await self.charge(scope, principal, rate_class)
         return principal
 
