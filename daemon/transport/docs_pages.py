@@ -100,7 +100,8 @@ def serve_docs(app: FastAPI, document: Callable[[], dict[str, Any]]) -> None:
     body = lru_cache(maxsize=1)(lambda: to_json(document()))
 
     async def openapi(request: Request) -> Response:
-        return _text(request, body(), "application/json")
+        # The first time it is made, which takes longer than others should wait.
+        return _text(request, await asyncio.to_thread(body), "application/json")
 
     pages = {
         DOCS_PATH: (SWAGGER_PAGE, "text/html; charset=utf-8", SWAGGER_POLICY),
@@ -128,9 +129,7 @@ def serve_docs(app: FastAPI, document: Callable[[], dict[str, Any]]) -> None:
         app.add_route(path, file, include_in_schema=False)
 
 
-def _text(
-    request: Request, content: bytes, kind: str, *, policy: str | None = None
-) -> Response:
+def _text(request: Request, content: bytes, kind: str, *, policy: str | None = None) -> Response:
     """Asked for anew each time, and sent only when it is another one."""
     # Weak: what is sent may be compressed.
     headers = {"ETag": f'W/"{_tag(content)}"', "Cache-Control": "no-cache"}

@@ -22,7 +22,7 @@ from daemon.transport.errors import answer_of
 from daemon.transport.hot_reads import HotReads
 from daemon.transport.ingest import IngestRoutes
 from daemon.transport.internal_calls import InternalCalls
-from daemon.transport.methods import Methods
+from daemon.transport.methods import Methods, paths_of
 from daemon.transport.paths import EncodedSlashMiddleware
 from daemon.transport.proxies import ClientAddress
 from daemon.transport.reception import StreamParts
@@ -125,13 +125,19 @@ def describe(routers: Sequence[APIRouter] = ()) -> FastAPI:
     return app
 
 
+def served_paths(routers: Sequence[APIRouter] = ()) -> dict[str, set[str]]:
+    """The methods of every path, which the document takes long to say."""
+    api = paths_of((*API_ROUTERS, *routers), prefix=PREFIX)
+    return api | openapi.HOT_PATHS | paths_of(ROOT_ROUTERS)
+
+
 def build_fastapi(
     services: Services, *, routers: Sequence[APIRouter] = (), docs: bool = True
 ) -> FastAPI:
     """The application without middleware; `routers` are further ones below `/api/v1/telemetry`."""
     app = describe(routers)
     app.state.services = services
-    app.state.methods = Methods(lambda: app.openapi()["paths"])
+    app.state.methods = Methods(served_paths(routers))
     for kind in (HTTPException, RequestValidationError, DomainError, Exception):
         app.add_exception_handler(kind, on_error)
     if docs:

@@ -1,4 +1,4 @@
-"""Which methods a path knows, as the OpenAPI document says: what a 405 has to name.
+"""Which methods a path knows: what a 405 has to name.
 
 Routing alone can't tell: it stops at the first route of the path, and the hot routes are no routes.
 """
@@ -6,25 +6,37 @@ Routing alone can't tell: it stops at the first route of the path, and the hot r
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 _PARAMETER = re.compile(r"\{\w+\}")
 
-Paths = Mapping[str, Mapping[str, Any]]
+Paths = Mapping[str, Collection[str]]
+
+
+def paths_of(routers: Iterable[APIRouter], *, prefix: str = "") -> dict[str, set[str]]:
+    """Methods by path template below the prefix, without what the document says of them."""
+    found: dict[str, set[str]] = {}
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                found.setdefault(prefix + route.path_format, set()).update(route.methods)
+    return found
 
 
 class Methods:
-    """Methods by path; `paths` gives those of the document, and is asked once, when needed."""
+    """Methods by path; patterns are made of the templates when one is needed."""
 
-    def __init__(self, paths: Callable[[], Paths]) -> None:
+    def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._known: list[tuple[re.Pattern[str], str]] | None = None
 
     def allowed(self, path: str) -> str:
         """The value of `Allow` (RFC 9110, section 10.2.1); empty where there is nothing."""
         if self._known is None:
-            self._known = _compiled(self._paths())
+            self._known = _compiled(self._paths)
         return next((methods for pattern, methods in self._known if pattern.fullmatch(path)), "")
 
 
@@ -33,6 +45,6 @@ def _compiled(paths: Paths) -> list[tuple[re.Pattern[str], str]]:
     found = []
     for path in sorted(paths, key=lambda path: (path.count("{"), path)):
         pattern = "[^/]+".join(re.escape(part) for part in _PARAMETER.split(path))
-        methods = ", ".join(sorted(method.upper() for method in paths[path]))
+        methods = ", ".join(sorted(paths[path]))
         found.append((re.compile(pattern), methods))
     return found

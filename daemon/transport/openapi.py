@@ -55,6 +55,12 @@ _INGEST = (
         "BatchStored",
     ),
 )
+STREAM_PATH = "/stream/{channel}"
+HOT_PATHS = {
+    **{PREFIX + path: {"POST"} for path, *_ in _INGEST},
+    PREFIX + STREAM_PATH: {"GET"},
+}
+"""What is served beside the routes, with its methods."""
 _SERVER_SENT_EVENT = {
     "type": "object",
     "description": "One event; `data` is a frame as JSON, docs/streaming.md says which there are.",
@@ -143,7 +149,7 @@ def document_ingest(openapi: dict[str, Any]) -> None:
 
 def document_streams(openapi: dict[str, Any]) -> None:
     """Add the streams over HTTP; WebSockets are not described by OpenAPI."""
-    openapi["paths"].setdefault(f"{PREFIX}/stream/{{channel}}", {})["get"] = {
+    openapi["paths"].setdefault(PREFIX + STREAM_PATH, {})["get"] = {
         "tags": ["streams"],
         "summary": "Follow a channel: server-sent events, or a WebSocket when upgraded",
         "operationId": "follow_stream",
@@ -229,10 +235,7 @@ def _document_problems(operation: dict[str, Any]) -> None:
         if is_open and status not in ("400", "503"):
             responses.pop(status, None)
             continue
-        responses[status] = {
-            "description": description,
-            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": f"{_REF}Problem"}}},
-        }
+        responses[status] = _problem(description)
 
 
 def _document_tag(operation: dict[str, Any]) -> None:

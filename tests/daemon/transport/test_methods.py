@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from control import API, Control
 
+from daemon.transport.http import describe, served_paths
+
 pytestmark = pytest.mark.anyio
 
 
@@ -33,3 +35,11 @@ async def test_where_there_is_nothing_no_method_is_named(control: Control) -> No
 
     assert answer.status_code == 404
     assert "allow" not in answer.headers
+
+
+def test_the_document_says_the_same() -> None:
+    aliases = {"/livez": {"GET"}, "/readyz": {"GET"}}
+    paths = describe().openapi()["paths"]
+
+    said = {path: {method.upper() for method in paths[path]} for path in paths}
+    assert served_paths() == said | aliases
