@@ -18,6 +18,10 @@ ZSTD_WINDOW_BYTES_MAX = 8 * 2**20
 ENCODINGS = "gzip, zstd, lz4"
 
 
+GONE_STATUS = 499
+"""What stands in the log for an answer that nobody waited for; nginx writes it too."""
+
+
 class ClientGone(DomainError):
     """The client closed the connection before its request was whole."""
 

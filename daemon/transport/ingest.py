@@ -35,7 +35,7 @@ from daemon.tracing import CAUSE
 from daemon.transport import columns, decode
 from daemon.transport.access_log import AccessLog, Answered, about
 from daemon.transport.auth import address_of
-from daemon.transport.bodies import ClientGone, decompress, read_body
+from daemon.transport.bodies import GONE_STATUS, ClientGone, decompress, read_body
 from daemon.transport.compression import BYTES_MIN, pack
 from daemon.transport.errors import answer_of
 from daemon.transport.idempotency import key_in
@@ -111,7 +111,7 @@ class IngestRoutes:
         try:
             status, body = 200, await self._answer((route, device_id), scope, receive, noted=noted)
         except ClientGone:
-            self._note(route, scope, noted, Answered(499, self._since(began_s), 0))
+            self._note(route, scope, noted, Answered(GONE_STATUS, self._since(began_s), 0))
             return
         except Exception as error:
             self.ingest.counters.failed_requests += 1

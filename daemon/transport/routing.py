@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from daemon.domain.errors import DomainError, Invalid, Malformed, TooLarge, UnsupportedEncoding
 from daemon.transport.answers import JsonAnswer
 from daemon.transport.auth import ANY_SCOPE, NO_CREDENTIAL, declared_scope
-from daemon.transport.bodies import ClientGone
+from daemon.transport.bodies import GONE_STATUS, ClientGone
 from daemon.transport.errors import ErrorAnswer, answer_of
 from daemon.transport.etags import respond_tagged, tagged
 from daemon.transport.idempotency import is_once, key_in, respond_once
@@ -147,6 +148,7 @@ def problem_response(error: Exception, request: Request) -> Response:
         case ClientDisconnect() | ClientGone():
             # Nobody reads it; in the log it is no failure of ours.
             answer = answer_of(Malformed("the client went", code="client_gone"), request_id=own_id)
+            answer = replace(answer, status=GONE_STATUS)
         case HTTPException():
             answer = _from_http(error, request)
         case _:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from control import API
+from daemons import DaemonProcess
 
 from daemon.transport.bodies import ClientGone
 from daemon.transport.leaving import Leaving, unless_gone
@@ -59,3 +63,21 @@ async def test_who_goes_afterwards_cancels_nothing() -> None:
     connection.leave()
     await asyncio.sleep(0)
     assert await unless_gone({}, quick) == 1
+
+
+async def test_who_goes_before_the_body_is_whole_is_no_failure_in_the_log(
+    daemon: DaemonProcess,
+) -> None:
+    url = urlsplit(daemon.url)
+    head = (
+        f"POST {API}/groups HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {daemon.key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    with socket.create_connection((str(url.hostname), url.port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        await asyncio.sleep(0.2)
+
+    async with asyncio.timeout(10):
+        while not (found := [x for x in daemon.log if x.get("method") == "POST"]):
+            await asyncio.sleep(0.05)
+    assert [line["status"] for line in found] == [499]
