@@ -54,12 +54,13 @@ class Lines:
 
     def flush(self) -> None:
         """Write what waits, as far as the reader takes it."""
+        # First, while there is a timer: or what is added would set another.
+        self._collect()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._collect()
         self._write()
-        if self._waiting:
+        if self._waiting or self._sources:
             self._later()
 
     def _collect(self) -> None:

@@ -48,6 +48,16 @@ async def test_a_line_is_written_a_moment_later(pipe: tuple[int, int]) -> None:
     assert everything(reader) == b"one\ntwo\n"
 
 
+async def test_lines_of_a_source_need_no_second_timer(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    some = Lines(writer)
+    some.expect(lambda: some.add(b"made late\n"))
+    await asyncio.sleep(2 * FLUSH_AFTER_S)
+
+    assert everything(reader) == b"made late\n"
+    assert some._timer is None
+
+
 async def test_a_stalled_reader_loses_lines_and_stops_nobody(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     some, line = Lines(writer), b"x" * 999 + b"\n"
