@@ -22,7 +22,7 @@ def paths_of(routers: Iterable[APIRouter], *, prefix: str = "") -> dict[str, set
     for router in routers:
         for route in router.routes:
             if isinstance(route, APIRoute):
-                found.setdefault(prefix + route.path_format, set()).update(route.methods)
+                found.setdefault(prefix + route.path_format, set()).update(route.methods or ())
     return found
 
 
