@@ -108,7 +108,7 @@ def of_ingest(ingest: Ingest) -> Source:
             "telemetry_ingest_rejected_points_total",
             FigureKind.COUNTER,
             "Points that were refused, by the code that the sender got.",
-            _by("reason", counters.refused_by_code),
+            by_label("reason", counters.refused_by_code),
         )
         yield counter(
             "telemetry_ingest_failed_requests_total",
@@ -148,7 +148,7 @@ def of_streams(numbers: Numbers) -> Source:
             "telemetry_stream_connections",
             FigureKind.GAUGE,
             "Open streams.",
-            _by("transport", {"websocket": now["connections"] - sse, "sse": sse}),
+            by_label("transport", {"websocket": now["connections"] - sse, "sse": sse}),
         )
         for name, said in (
             ("lines", "Subscriptions of open streams."),
@@ -161,7 +161,7 @@ def of_streams(numbers: Numbers) -> Source:
             "telemetry_stream_messages_total",
             FigureKind.COUNTER,
             "Messages to streams.",
-            _by("transport", {"websocket": now["messages"] - sent_sse, "sse": sent_sse}),
+            by_label("transport", {"websocket": now["messages"] - sent_sse, "sse": sent_sse}),
         )
         yield Figure(
             "telemetry_stream_dropped_points_total",
@@ -217,7 +217,7 @@ def of_connections(numbers: Numbers) -> Source:
             FigureKind.COUNTER,
             "Connections that were too slow (connect, header, body, write, idle), or too many "
             "(full, address).",
-            _by("reason", {one: now.get(one, 0) for one in CONNECTION_ENDS}),
+            by_label("reason", {one: now.get(one, 0) for one in CONNECTION_ENDS}),
         )
 
     return read
@@ -249,7 +249,7 @@ def of_leaders(leaders: Mapping[str, Callable[[], bool]]) -> Source:
             "telemetry_leader",
             FigureKind.GAUGE,
             "Whether this process does the work that one process does for all.",
-            _by("work", values),
+            by_label("work", values),
         )
 
     return read
@@ -334,7 +334,7 @@ class StoreWatch:
             "telemetry_partitions",
             FigureKind.GAUGE,
             "Hours of the journal that have a partition, still to come and begun.",
-            _by("state", states),
+            by_label("state", states),
         )
         total = sum(one.bytes for one in known.partitions)
         yield gauge("telemetry_journal_bytes", "The journal on disk.", total)
@@ -359,7 +359,7 @@ def of_removed(removed: Mapping[str, int]) -> Source:
             "telemetry_retention_removed_total",
             FigureKind.COUNTER,
             "What housekeeping removed, rows or partitions; `partitions_made` it made.",
-            _by("kind", {kind: count for kind, count in removed.items() if kind != "points"}),
+            by_label("kind", {kind: count for kind, count in removed.items() if kind != "points"}),
         )
         yield counter(
             "telemetry_retention_dropped_points_total",
@@ -425,7 +425,7 @@ def of_internal_calls(outcomes: Callable[[], Mapping[str, int]]) -> Source:
             "telemetry_auth_internal_calls_total",
             FigureKind.COUNTER,
             "Internal calls, by whether the caller was let in.",
-            _by("outcome", outcomes()),
+            by_label("outcome", outcomes()),
         )
 
     return read
@@ -440,5 +440,6 @@ def _by_channel(counted: Mapping[tuple[str, str], int]) -> list[tuple[Labels, fl
     ]
 
 
-def _by(label: str, values: Mapping[str, float]) -> list[tuple[Labels, float]]:
+def by_label(label: str, values: Mapping[str, float]) -> list[tuple[Labels, float]]:
+    """One figure for each value of a label."""
     return [(((label, name),), float(value)) for name, value in values.items()]

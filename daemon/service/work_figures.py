@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from daemon.domain.alert_record import Status
 from daemon.domain.figures import Figure, FigureKind, Histogram, counter, histogram
 from daemon.domain.rules import Level
-from daemon.service.figures import Source
+from daemon.service.figures import Source, by_label
 
 
 def of_queries(durations: Callable[[], Mapping[str, Histogram]]) -> Source:
@@ -32,7 +32,7 @@ def of_judging(outcomes: Callable[[], Mapping[str, int]], delay: Histogram) -> S
             "telemetry_alert_evaluations_total",
             FigureKind.COUNTER,
             "Turns in which rules were held against what was new.",
-            [((("outcome", name),), float(value)) for name, value in outcomes().items()],
+            by_label("outcome", outcomes()),
         )
         yield histogram(
             "telemetry_alert_evaluation_delay_seconds",

@@ -15,6 +15,8 @@ from typing import Literal, Protocol
 import zstandard
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from daemon.transport.origin import RawHeaders
+
 BYTES_MIN = 1024
 """Below this an answer is as fast without."""
 THREAD_BYTES = 32 * 1024
@@ -29,7 +31,6 @@ _TEXTS = (b"application/json", b"application/problem+json", b"application/javasc
 _EVENTS = b"text/event-stream"
 
 Coding = Literal["zstd", "gzip"]
-RawHeaders = list[tuple[bytes, bytes]]
 
 
 class Packer(Protocol):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.transport.origin import RawHeaders, origin_of
 from daemon.transport.problems import PROBLEM_CONTENT_TYPE, problem
 from daemon.transport.request_id import request_id_of
+from daemon.transport.security_headers import with_headers
 
 PREFLIGHT_S = 600
 """How long a browser remembers what a preflight said."""
@@ -61,20 +62,11 @@ class Cors:
             return _answer_preflight(scope, send, origin=origin if is_allowed else None)
         if is_allowed:
             allowing = [(b"access-control-allow-origin", origin.encode("latin-1")), *_SIMPLE]
-            send = _with_headers(send, allowing)
+            send = with_headers(send, allowing)
         return self._app(scope, receive, send)
 
 
 _SIMPLE: RawHeaders = [_WITH_CREDENTIALS, _EXPOSE, _VARY]
-
-
-def _with_headers(send: Send, more: RawHeaders) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *more]
-        await send(message)
-
-    return send_with_headers
 
 
 async def _answer_preflight(scope: Scope, send: Send, *, origin: str | None) -> None:

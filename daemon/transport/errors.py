@@ -24,6 +24,7 @@ from daemon.domain.errors import (
     UnsupportedEncoding,
 )
 from daemon.log import get_logger
+from daemon.transport.origin import RawHeaders
 from daemon.transport.problems import PROBLEM_CONTENT_TYPE, problem
 
 # The first class that fits wins; what fits none is our own fault, hence 500 without detail.
@@ -42,7 +43,6 @@ _STATUSES: tuple[tuple[type[DomainError], int], ...] = (
 )
 INTERNAL_ERROR_DETAIL = "The daemon failed to do this; its log says why, under the request id."
 
-RawHeaders = list[tuple[bytes, bytes]]
 
 log = get_logger()
 

@@ -16,6 +16,7 @@ from daemon.domain.errors import RateLimited, Unauthenticated
 from daemon.service.keys import Keys
 from daemon.service.limits import Limits
 from daemon.transport.auth import INTERNAL, address_of, authenticate, token_of
+from daemon.transport.origin import RawHeaders
 
 UNLIMITED_NUMBER = 1_000_000_000
 """What who has no limit reads as one: a number, so that every reader of the header can read it."""
@@ -26,8 +27,6 @@ _UNLIMITED = [
 ]
 _STANDING = "standing"
 _QUERY = "/query"
-
-RawHeaders = list[tuple[bytes, bytes]]
 
 
 class Gate:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from daemon.transport.origin import RawHeaders
+
 ON_EVERY_ANSWER = [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
 """Given to the server (transport/server)."""
 NO_STORE = (b"cache-control", b"no-store")
@@ -32,13 +34,7 @@ class TransportSecurity:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["scheme"] != "https":
             return self._app(scope, receive, send)
-
-        async def send_with_hsts(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), _HSTS]
-            await send(message)
-
-        return self._app(scope, receive, send_with_hsts)
+        return self._app(scope, receive, with_headers(send, [_HSTS]))
 
 
 class NothingStored:
@@ -61,3 +57,14 @@ class NothingStored:
             await send(message)
 
         await self._app(scope, receive, send_guarded)
+
+
+def with_headers(send: Send, more: RawHeaders) -> Send:
+    """The same, with these at the end of the answer's head."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *more]
+        await send(message)
+
+    return send_with_headers
