@@ -33,10 +33,8 @@ run: $(STAMP)  ## serve on the embedded PostgreSQL in your data folder
 
 test: $(TEST_STAMP)  ## lint, types and the whole suite, against real PostgreSQL
 	@sh deploy/install-postgresql.sh
-	@sh deploy/install-chromium.sh
-	@sh deploy/install-alertmanager.sh
-	@sh deploy/install-prometheus.sh
-	@sh deploy/install-document-tools.sh
+	@sh deploy/install-debian.sh chromium prometheus-alertmanager promtool=prometheus slowhttptest \
+	  nginx=nginx-light caddy node=nodejs groff=groff-base
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile

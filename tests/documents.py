@@ -12,7 +12,7 @@ from pathlib import Path
 from daemons import DaemonProcess
 
 ROOT = Path(__file__).parents[1]
-MISSING = "is not installed (sh deploy/install-document-tools.sh)"
+MISSING = "is not installed (make test installs it)"
 """Why a test of a document is skipped, behind the name of what it needs."""
 BIN = Path(sys.executable).parent
 

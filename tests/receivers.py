@@ -27,7 +27,7 @@ import httpx
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-ALERTMANAGER_MISSING = "Alertmanager is not installed (sh deploy/install-alertmanager.sh)"
+ALERTMANAGER_MISSING = "Alertmanager is not installed (make test installs it)"
 
 
 @dataclass(frozen=True)

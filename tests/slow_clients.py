@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-MISSING = "slowhttptest is not installed (deploy/install-slowhttptest.sh)"
+MISSING = "slowhttptest is not installed (make test installs it)"
 ALL_CLOSED = "No open connections left"
 
 Kind = Literal["header", "body", "read"]
