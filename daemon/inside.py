@@ -22,12 +22,12 @@ from daemon.service.internal import (
     principals_of,
     tokens_in,
 )
-from daemon.transport.connections import ConnectionBounds
+from daemon.transport.connections import WALK_EVERY_S, ConnectionBounds
 from daemon.transport.http import App
 from daemon.transport.internal_door import InternalDoor
-from daemon.transport.internal_server import InternalServer
-from daemon.transport.server import bind
+from daemon.transport.server import LAST_REQUEST_S, bind, make_server
 from daemon.transport.unix_socket import bind_unix
+from daemon.workers.repeat import repeat
 
 log = get_logger()
 
@@ -57,9 +57,18 @@ class Inside:
         door = InternalDoor(app, callers=replace(self.callers, services=services))
         parts.services.figures.add(of_internal_calls(lambda: door.outcomes))
         drain_s = parts.config.server.drain_timeout_s
-        server = InternalServer(door, self.listening, bounds=bounds, drain_s=drain_s)
+        server = make_server(door, drain_timeout_s=drain_s, bounds=bounds, is_exempt=lambda _: True)
         log.info("serving_inside", at=self._place(), services=sorted(services))
-        await server.run(stop)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[self.listening]))
+            # Slow callers are ended as on the public port.
+            walks = repeat(server.walks.walk, every_s=WALK_EVERY_S, name="connections_inside")
+            walking = tasks.create_task(walks)
+            await stop.wait()
+            server.say_goodbye()
+            await asyncio.sleep(LAST_REQUEST_S)
+            server.should_exit = True
+            walking.cancel()
 
     def _place(self) -> str:
         if self.path is not None:

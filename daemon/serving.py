@@ -32,7 +32,7 @@ from daemon.transport.connections import WALK_EVERY_S, ConnectionBounds
 from daemon.transport.http import App, build_app, open_to_all
 from daemon.transport.quick_health import QuickHealth
 from daemon.transport.quick_points import QuickPoints
-from daemon.transport.server import Server, admit_no_more, make_server
+from daemon.transport.server import LAST_REQUEST_S, Server, admit_no_more, make_server
 from daemon.workers import follower, job_runner, listener, subscription_keeper
 from daemon.workers.pulse import Pulse
 from daemon.workers.repeat import repeat
@@ -48,8 +48,6 @@ DATABASE_POLL_S = 0.5
 REGISTER_EVERY_S = 5.0
 HEALTH_EVERY_S = 1.0
 KEY_USES_EVERY_S = 5.0
-GOODBYE_S = 0.25
-"""How long kept connections have for their last request."""
 NEWCOMER_WAIT_S = 2.0
 """How much longer connections have that have not sent their first request."""
 LAST_CALL_S = 0.05
@@ -201,7 +199,7 @@ async def _close_the_port(server: Server, listening: socket.socket) -> None:
     admit_no_more(listening)
     await asyncio.sleep(LAST_CALL_S)
     server.say_goodbye()
-    await asyncio.sleep(GOODBYE_S)
+    await asyncio.sleep(LAST_REQUEST_S)
     loop = asyncio.get_running_loop()
     until_s = loop.time() + NEWCOMER_WAIT_S
     while server.has_newcomers and loop.time() < until_s:

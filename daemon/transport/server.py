@@ -33,6 +33,8 @@ from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+LAST_REQUEST_S = 0.25
+"""How long kept connections have for their last request after `say_goodbye`."""
 HEAD_BYTES_MAX = 64 * 1024
 """What a request may have before its body, not counting the read in which it begins."""
 _CLOSE = (b"connection", b"close")
@@ -53,7 +55,8 @@ class HttpProtocol(Leaving, QuickConnection):
         super().__init__(*arguments, **options)
         self._walks = walks
         self._patience = Patience()
-        self._address = ""
+        self._address: str | None = None
+        """Whose connections this one is counted among; "" is a socket in the file system."""
         self._head: Any = None
         self._head_bytes = 0
 
@@ -76,9 +79,9 @@ class HttpProtocol(Leaving, QuickConnection):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._address and self._walks is not None:
+        if self._address is not None and self._walks is not None:
             self._walks.leave(self._address)
-            self._address = ""
+            self._address = None
         self.leave()
         super().connection_lost(exc)
 
@@ -132,11 +135,11 @@ class HttpProtocol(Leaving, QuickConnection):
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over; the parser leads back here, and nobody else takes it away."""
         super().handle_websocket_upgrade()
-        upgraded = self.transport.get_protocol()
-        if isinstance(upgraded, WebSocketProtocol) and self._walks is not None:
+        upgraded, walks, address = self.transport.get_protocol(), self._walks, self._address
+        if isinstance(upgraded, WebSocketProtocol) and walks is not None and address is not None:
             # It is counted until it is gone; this object is not needed so long.
-            upgraded.on_gone = partial(self._walks.leave, self._address)
-            self._address = ""
+            upgraded.on_gone = partial(walks.leave, address)
+            self._address = None
         self.parser = None  # type: ignore[assignment]  # as uvicorn does when it is lost
 
 
@@ -151,8 +154,11 @@ class Server(uvicorn.Server):
 
         Without it a client that has just sent a request on a kept connection would lose it.
         """
-        for listening in self.servers:
+        # It may still be starting: then it has neither.
+        for listening in getattr(self, "servers", ()):
             listening.close()
+        if not self.config.loaded:
+            self.config.load()
         # uvicorn makes the default headers anew every second, from those of its configuration.
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]

@@ -8,12 +8,14 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemon.transport.connections import ConnectionBounds, Connections
 from daemon.transport.server import HEAD_BYTES_MAX, Server, bind, make_server
+from daemon.transport.unix_socket import bind_unix
 
 pytestmark = pytest.mark.anyio
 
@@ -376,3 +378,31 @@ def test_what_is_counted_of_an_address_is_given_back() -> None:
     walks.leave("2001:db8::1")
     walks.leave("::ffff:10.0.0.1")
     assert not walks._of_address
+
+
+async def nothing(scope: Scope, receive: Any, send: Any) -> None:
+    await _say(send, b"done")
+
+
+async def test_a_connection_without_an_address_is_counted_until_it_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "here"
+    server = make_server(nothing, drain_timeout_s=1.0)  # type: ignore[arg-type]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve(sockets=[bind_unix(path, group="")]))
+        await until(lambda: server.started)
+        _, writer = await asyncio.open_unix_connection(str(path))
+        await until(lambda: server.walks.open == 1)
+        assert dict(server.walks._of_address) == {"": 1}
+        writer.close()
+        await until(lambda: not server.walks._of_address)
+        server.should_exit = True
+
+
+async def test_a_server_that_has_not_begun_can_be_told_to_end() -> None:
+    listening = bind("127.0.0.1", 0)
+    server = make_server(nothing, drain_timeout_s=1.0)  # type: ignore[arg-type]
+    server.say_goodbye()
+    server.should_exit = True
+    async with asyncio.timeout(10):
+        await server.serve(sockets=[listening])
+    assert server.started
