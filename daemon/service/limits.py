@@ -28,6 +28,7 @@ from daemon.domain.budgets import (
 )
 from daemon.domain.clients import Networks, is_within, network_of
 from daemon.domain.errors import RateLimited, TryLater
+from daemon.domain.occasions import Seldom
 from daemon.log import get_logger
 from daemon.service.budget import Budget
 from daemon.store.limits import LimitStore, Taking
@@ -73,7 +74,7 @@ class Limits:
         self._unsettled: set[Budget] = set()
         self._asks = Allowance(ADDRESSES_ASKED_PER_S, ADDRESSES_ASKED_PER_S)
         self._away_until_s = 0.0
-        self._said_s: OrderedDict[str, float] = OrderedDict()
+        self._seldom = Seldom(every_s=LOGGED_EVERY_S, entries_max=ENTRIES_MAX // 10)
         self.refused: Counter[tuple[str, str]] = Counter()
         self._policies: Policies = {}
         self.configure(settings or LimitSettings())
@@ -290,11 +291,5 @@ class Limits:
 
     def _say(self, what: str, event: str, **fields: object) -> None:
         """Log it, each thing once a minute."""
-        now_s = self._clock.monotonic_s()
-        if now_s - self._said_s.get(what, -LOGGED_EVERY_S) < LOGGED_EVERY_S:
-            return
-        self._said_s[what] = now_s
-        self._said_s.move_to_end(what)
-        if len(self._said_s) > ENTRIES_MAX // 10:
-            self._said_s.popitem(last=False)
-        log.warning(event, **fields, refused=sum(self.refused.values()))
+        if self._seldom.is_due(what, self._clock.monotonic_s()):
+            log.warning(event, **fields, refused=sum(self.refused.values()))

@@ -6,12 +6,12 @@ mounted in it, can come to trust it. Where it does mean something is transport/i
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.clock import Clock
+from daemon.domain.occasions import Seldom
 from daemon.log import get_logger
 from daemon.transport.auth import address_of
 
@@ -27,19 +27,13 @@ class Ignored:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._said_s: OrderedDict[str, float] = OrderedDict()
+        self._seldom = Seldom(every_s=LOGGED_EVERY_S, entries_max=ADDRESSES_MAX)
         self.count = 0
 
     def note(self, address: str) -> None:
         self.count += 1
-        now_s = self._clock.monotonic_s()
-        if now_s - self._said_s.get(address, -LOGGED_EVERY_S) < LOGGED_EVERY_S:
-            return
-        self._said_s[address] = now_s
-        self._said_s.move_to_end(address)
-        if len(self._said_s) > ADDRESSES_MAX:
-            self._said_s.popitem(last=False)
-        log.warning("internal_call_ignored", address=address, ignored=self.count)
+        if self._seldom.is_due(address, self._clock.monotonic_s()):
+            log.warning("internal_call_ignored", address=address, ignored=self.count)
 
 
 class InternalCalls:
