@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 
+from daemon import faults
 from daemon.log import get_logger
 
 BACKOFF_MIN_S = 0.5
@@ -52,7 +53,11 @@ async def _run_once(module: str, orders: bytes, *, end_wait_s: float) -> int:
 
 def _environment() -> dict[str, str]:
     """Without our settings, of which some are secrets: what a child is to know are its orders."""
-    return {name: v for name, v in os.environ.items() if not name.startswith("TELEMETRY_")}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TELEMETRY_") or name == faults.VARIABLE
+    }
 
 
 async def _end(process: asyncio.subprocess.Process, *, wait_s: float) -> None:
