@@ -37,6 +37,8 @@ LAST_REQUEST_S = 0.25
 """How long kept connections have for their last request after `say_goodbye`."""
 HEAD_BYTES_MAX = 64 * 1024
 """What a request may have before its body, not counting the read in which it begins."""
+_REFUSED = {"header": 408, "body": 408, "head": 431}
+"""What a request that did not come whole is answered, by the reason it is ended for."""
 _CLOSE = (b"connection", b"close")
 _FIRST_GIVEN = 3
 _SO_ATTACH_FILTER = 26
@@ -96,13 +98,14 @@ class HttpProtocol(Leaving, QuickConnection):
         if reason == "write":
             _reset(transport)
             return
-        is_unanswered = reason == "header" or (reason == "body" and not cycle.response_started)
-        if reason == "head":
+        status, is_in_body = _REFUSED.get(reason), cycle is not None and cycle.scope is self.scope
+        if is_in_body:
+            is_unanswered = not cycle.response_started
+        else:
             is_unanswered = cycle is None or cycle.response_complete
-        if is_unanswered and not transport.is_closing():
-            status = 431 if reason == "head" else 408
+        if status is not None and is_unanswered and not transport.is_closing():
             transport.write(refusal(status, headers=self.server_state.default_headers))
-        if reason == "body" and not cycle.response_complete:
+        if status is not None and is_in_body and not cycle.response_complete:
             # Whoever waits for the body hears that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
@@ -111,12 +114,17 @@ class HttpProtocol(Leaving, QuickConnection):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         scope, cycle = self.scope, self.cycle
-        if scope is not None and (cycle is None or cycle.scope is not scope):
+        if scope is not None and (cycle is None or cycle.scope is not scope or cycle.more_body):
             self._bound_head(len(data))
 
+    def on_body(self, body: bytes) -> None:
+        # What comes without any after it is a trailer, or says how long chunks are.
+        self._head = None
+        super().on_body(body)
+
     def _bound_head(self, read_bytes: int) -> None:
-        """Count what comes of a head that is not whole. How much of the read that it began in is
-        of the request before it, nobody knows."""
+        """Count what comes of a head that is not whole, and in a body what is none of it. How much
+        of the read that it began in is of something else, nobody knows."""
         if self._head is not self.scope:
             self._head, self._head_bytes = self.scope, 0
             return

@@ -184,6 +184,32 @@ async def test_a_header_without_end_is_answered_431(before: bytes) -> None:
         assert site.server.walks.ended == {"head": 1}
 
 
+@pytest.mark.parametrize("line", [b"x", b"x-a: b\r\n"], ids=["one", "many"])
+async def test_trailers_without_end_are_answered_431(line: bytes) -> None:
+    async with served() as site:
+        head = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        client = await site.connect(head + b"5\r\nhello\r\n0\r\nx-first: ")
+        await client.send((line * HEAD_BYTES_MAX)[:HEAD_BYTES_MAX])
+        await asyncio.sleep(0.1)
+        assert client.is_open
+        await client.send(b"x")
+
+        assert (await client.answer()).startswith(b"HTTP/1.1 431 ")
+        await until(lambda: site.bodies == [None])
+
+
+async def test_a_body_in_small_chunks_may_be_long() -> None:
+    async with served() as site:
+        head = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        client = await site.connect(head)
+        for _ in range(20):
+            await client.send(b"1;" + b"x" * 9_000 + b"\r\n")
+            await asyncio.sleep(0.005)
+            await client.send(b"y\r\n")
+        await client.send(b"0\r\nx-trailer: 1\r\n\r\n")
+        await until(lambda: site.bodies == [b"y" * 20])
+
+
 async def test_long_headers_are_read_after_any_body() -> None:
     async with served() as site:
         body = b"x" * 200_000
