@@ -10,6 +10,8 @@ from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
 
 SQL = load("idempotency")
+ANSWERED_WITHIN_S = 2.0
+"""After the change; then the daemon that made it has died, and the answer is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ async def mark_changed(connection: Connection, attempt: Attempt) -> None:
 
     Raises Conflict when another attempt has taken over, which undoes the change.
     """
-    found = await connection.fetchval(SQL["mark_changed"], attempt.key_hash, attempt.attempt)
+    found = await connection.fetchval(
+        SQL["mark_changed"], attempt.key_hash, attempt.attempt, ANSWERED_WITHIN_S
+    )
     if found is None:
         raise Conflict(
             "another request with this Idempotency-Key has taken over", code="request_running"

@@ -14,12 +14,16 @@ update telemetry.idempotency i
 returning i.attempt;
 
 -- find --
--- What is known of a key.
-select i.request_hash, i.state, i.status, i.answer from telemetry.idempotency i where i.key_hash = $1::bytea;
+-- What is known of a key; one that has just changed something is still answered.
+select i.request_hash,
+       case when i.state = 'changed' and i.running_until > clock_timestamp() then 'running' else i.state end as state,
+       i.status, i.answer
+  from telemetry.idempotency i where i.key_hash = $1::bytea;
 
 -- mark_changed --
--- Say, with the change itself, that it is made; no row when another attempt has taken over.
-update telemetry.idempotency i set state = 'changed'
+-- Say, with the change itself, that it is made, and answered in $3 seconds; no row when another attempt has taken over.
+update telemetry.idempotency i
+   set state = 'changed', running_until = clock_timestamp() + make_interval(secs => $3::float8)
  where i.key_hash = $1::bytea and i.attempt = $2::uuid
 returning i.attempt;
 

@@ -168,6 +168,9 @@ async def test_the_change_and_its_mark_are_one(database: Database) -> None:
     with second.marking():
         async with database.transaction("control"):
             pass
+    with pytest.raises(Conflict, match="still running"):
+        await idempotency.begin("key_a", "k", b"request")
+    await set_all(database, "running_until = now() - interval '1 s'")
     with pytest.raises(Conflict, match="done already"):
         await idempotency.begin("key_a", "k", b"request")
 
@@ -200,6 +203,7 @@ async def test_a_failure_that_changed_something_is_not_forgotten(database: Datab
         async with database.transaction("control"):
             pass
     await turn.failed(is_refused=False)
+    await set_all(database, "running_until = now() - interval '1 s'")
 
     with pytest.raises(Conflict, match="done already"):
         await idempotency.begin("key_a", "k", b"request")
@@ -215,6 +219,7 @@ async def test_a_test_message_is_marked_before_it_is_sent(control: Control) -> N
         store = NotificationStore(control.database, holder=uuid4(), mark=b"")
         await store.insert_test("ntf_1", channel="ops", payload={})
     await turn.failed(is_refused=False)
+    await set_all(control.database, "running_until = now() - interval '1 s'")
 
     with pytest.raises(Conflict, match="done already"):
         await control.services.idempotency.begin("key_a", "k", b"request")
