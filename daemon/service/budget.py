@@ -51,8 +51,9 @@ class Budget:
         return now_s < self.refused_until_s and amount >= self.refused_amount
 
     def standing(self, now_s: float) -> Standing:
-        reset_in_s = ceil(self.more_at_s - now_s)
-        return Standing(self.policy, self.left_over + self.left, max(reset_in_s, 0))
+        more_at_s = self.more_at_s
+        reset_in_s = ceil(more_at_s - now_s) if more_at_s > now_s else 0
+        return Standing(self.policy, self.left_over + self.left, reset_in_s)
 
     def refusal(self, now_s: float) -> RateLimited:
         """Why nothing is left, and when there is more."""

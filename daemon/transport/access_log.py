@@ -57,6 +57,7 @@ class About:
 
     call: tuple[str, str]
     members: str
+    remote: str
     is_quiet: bool = False
     sender: Sender | None = None
 
@@ -183,7 +184,8 @@ def _about(call: tuple[str, str], path: str, sender: Sender | None, remote: str)
         "remote": bounded(remote),
     }
     text = json.dumps(members, separators=(",", ":"))[1:-1]
-    return About((route, members["method"]), text, path.startswith(_QUIET_PREFIXES), sender)
+    is_quiet = path.startswith(_QUIET_PREFIXES)
+    return About((route, members["method"]), text, remote, is_quiet, sender)
 
 
 def _is_plain(text: str) -> bool:

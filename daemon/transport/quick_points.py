@@ -106,15 +106,15 @@ class QuickPoints:
 
     def count(self, held: Held) -> bool:
         """Count the point against the limit of its key; False where the long way has to."""
-        limits, address = self.gate.limits, address_of(held.cycle.scope)
-        standing = limits.take_now(held.principal, RateClass.INGEST, address=address)
+        standing = self.gate.limits.take_now(
+            held.principal, RateClass.INGEST, address=held.about.remote
+        )
         held.standing = standing or UNLIMITED
         return standing is not None
 
     def give_back(self, held: Held) -> None:
         """The long way counts it again."""
-        limits, address = self.gate.limits, address_of(held.cycle.scope)
-        limits.give_back(held.principal, RateClass.INGEST, address=address)
+        self.gate.limits.give_back(held.principal, RateClass.INGEST, address=held.about.remote)
 
     def note(self, held: Held, own_id: str, *, status: int, size_bytes: int) -> None:
         counters = self.ingest.counters
