@@ -35,11 +35,16 @@ class Lines:
 
     def add(self, line: bytes) -> None:
         """A whole line with its end, of at most WRITE_BYTES."""
+        self.add_all([line])
+
+    def add_all(self, lines: list[bytes]) -> None:
+        """As `add` of each, or of none when too much waits."""
         if self._bytes > BYTES_MAX:
-            self.dropped += 1
+            self.dropped += len(lines)
             return
-        self._waiting.append(self.prefix + line if self.prefix else line)
-        self._bytes += len(line)
+        prefix = self.prefix
+        self._waiting += [prefix + line for line in lines] if prefix else lines
+        self._bytes += sum(map(len, lines))
         if self._timer is None:
             self._later()
         elif self._bytes >= self._write_at_bytes:

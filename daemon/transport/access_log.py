@@ -129,8 +129,7 @@ class AccessLog:
     def _hand_over(self) -> None:
         """Make the lines that wait."""
         waiting, self._waiting = self._waiting, []
-        for noted in waiting:
-            self.lines.add(self._line(noted))
+        self.lines.add_all([self._line(noted) for noted in waiting])
 
     def _line(self, noted: _Noted) -> bytes:
         now_us, about, answered, request_id, trace_id = noted
