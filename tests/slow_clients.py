@@ -17,12 +17,13 @@ Kind = Literal["header", "body", "read"]
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """`connections` of one kind; it ends by itself when the server has closed them all, or after
-    `seconds`."""
+    """`connections` of one kind, opened `per_s` in a second or all at once; it ends by itself when
+    the server has closed them all, or after `seconds`."""
 
     kind: Kind
     connections: int
     seconds: int
+    per_s: int | None = None
 
     def command(self, url: str) -> list[str]:
         """None of them needs a credential, so none of them is refused early."""
@@ -35,7 +36,8 @@ class Attack:
         }  # fmt: skip
         number = str(self.connections)
         program = shutil.which("slowhttptest") or "slowhttptest"
-        return [program, *arguments[self.kind], "-c", number, "-r", number,
+        per_s = str(self.per_s or self.connections)
+        return [program, *arguments[self.kind], "-c", number, "-r", per_s,
                 "-i", "1", "-l", str(self.seconds)]  # fmt: skip
 
 

@@ -36,6 +36,8 @@ FLOOD = 500_000
 FLOOD_WARM = 30_000
 ATTACKERS = 700
 """Of each kind."""
+ATTACKERS_PER_S = 50
+"""Connections that each opens in a second: what slowhttptest does when it is not told otherwise."""
 SLOW_S = 30
 NOT_EXEMPT = {"limits__exempt_networks": "[]"}
 PRO = {"limits__pro": json.dumps({"points_per_s": 10_000_000, "query_per_hour": 0})}
@@ -200,6 +202,7 @@ def _asked_for_health(daemon: DaemonProcess, *, wait_s: float = 0.0) -> Seen:
 
 def _database_of(dsn: str) -> str:
     """A database of our own on the server, which the daemon fills."""
+
     async def make() -> None:
         connection = await asyncpg.connect(dsn)
         try:
@@ -310,7 +313,10 @@ def _slow_clients() -> list[Figure]:
             http.get(f"{daemon.url}/api/openapi.json")
         visit(port, MIX, seconds=3.0, **options)
         before = visit(port, MIX, seconds=SLOW_S / 2, **options)
-        attacks = [Attack(kind, ATTACKERS, SLOW_S + 30) for kind in ("header", "body", "read")]
+        attacks = [
+            Attack(kind, ATTACKERS, SLOW_S + 30, ATTACKERS_PER_S)
+            for kind in ("header", "body", "read")
+        ]
         begun_s = time.monotonic()
         with attacking(daemon.url, attacks):
             during = visit(port, MIX, seconds=SLOW_S, **options)
