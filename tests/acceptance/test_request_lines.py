@@ -95,8 +95,9 @@ def test_what_a_client_sends_makes_no_second_line_and_no_long_one(daemon: Daemon
     time.sleep(0.4)
     lines = list(daemon.log)[before:]
 
-    assert lines
-    assert {line["event"] for line in lines} <= {"request", "Invalid HTTP request received."}
+    # Other loops of a daemon that has just started say something of their own meanwhile.
+    assert {line["event"] for line in lines if "request_id" in line} == {"request"}
+    assert not [line for line in lines if line["event"] in ("forged", "not_json")]
     assert max(len(json.dumps(line)) for line in lines) < 2_048
     assert daemon.key not in json.dumps(lines)
 
