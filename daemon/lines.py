@@ -33,12 +33,9 @@ class Lines:
         self._timer: asyncio.TimerHandle | None = None
         self._sources: list[Callable[[], None]] = []
 
-    def add(self, line: bytes) -> None:
-        """A whole line with its end, of at most WRITE_BYTES."""
-        self.add_all([line])
-
-    def add_all(self, lines: list[bytes]) -> None:
-        """As `add` of each, or of none when too much waits."""
+    def add(self, *lines: bytes) -> None:
+        """Whole lines with their ends, of at most WRITE_BYTES each; none of them when too much
+        waits."""
         if self._bytes > BYTES_MAX:
             self.dropped += len(lines)
             return

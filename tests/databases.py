@@ -1,11 +1,12 @@
-"""Fresh databases on a test server, each cloned from a migrated template."""
+"""Fresh databases on a test server, each cloned from a migrated template; and their schemas."""
 
 from __future__ import annotations
 
 import itertools
+import subprocess
 
 import asyncpg
-from servers import PostgresServer
+from servers import PostgresServer, wheel_bindir
 
 from daemon.store.migrations import migrate
 
@@ -27,3 +28,12 @@ async def fresh_database(server: PostgresServer) -> str:
     finally:
         await admin.close()
     return server.dsn(name)
+
+
+def schema_of(dsn: str) -> list[str]:
+    """What pg_dump says of the schema, without the partitions of the journal."""
+    done = subprocess.run(
+        [wheel_bindir() / "pg_dump", "--schema-only", "--exclude-table=telemetry.journal_2*", dsn],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [line for line in done.stdout.splitlines() if line and line[0] not in "\\-"]

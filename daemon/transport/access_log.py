@@ -19,6 +19,7 @@ from daemon.lines import STDERR, Lines
 from daemon.live.traffic import Sender, Traffic
 from daemon.log import FIELD_CHARACTERS_MAX, bounded, get_logger
 from daemon.transport.auth import address_of
+from daemon.transport.bodies import GONE_STATUS
 from daemon.transport.openapi import PREFIX
 from daemon.transport.request_id import cause_of
 
@@ -129,7 +130,7 @@ class AccessLog:
     def _hand_over(self) -> None:
         """Make the lines that wait."""
         waiting, self._waiting = self._waiting, []
-        self.lines.add_all([self._line(noted) for noted in waiting])
+        self.lines.add(*[self._line(noted) for noted in waiting])
 
     def _line(self, noted: _Noted) -> bytes:
         now_us, about, answered, request_id, trace_id = noted
@@ -211,7 +212,7 @@ class AccessLogMiddleware:
         began_s = self._clock.monotonic_s()
         traffic = self._access.traffic
         traffic.in_flight += 1
-        status = 499  # What nginx writes when the client went away before the answer.
+        status = GONE_STATUS
         size_bytes = 0
 
         async def send_and_note(message: Message) -> None:

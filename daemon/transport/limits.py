@@ -119,11 +119,12 @@ class Gate:
         ]
 
 
-def _lines(headers: RawHeaders) -> bytes:
+def header_lines(headers: RawHeaders) -> bytes:
+    """Headers as they stand in an answer."""
     return b"".join([b"%b: %b\r\n" % pair for pair in headers])
 
 
-_UNLIMITED_LINES = _lines(_UNLIMITED)
+_UNLIMITED_LINES = header_lines(_UNLIMITED)
 
 
 def _lines_with(policy: Policy) -> bytes:

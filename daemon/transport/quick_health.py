@@ -16,7 +16,7 @@ _PATH = b"/health"
 _CALL = ("/health", "GET")
 # Whatever else is sent may ask for something.
 _PLAIN = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection"})
-_LINES = (
+JSON_LINES = (
     b"content-type: application/json\r\ncontent-length: %d\r\n"
     b"x-request-id: %b\r\ncache-control: no-store\r\n"
 )
@@ -42,7 +42,7 @@ class QuickHealth:
             return None
         view, own_id = self._health.view(), new_request_id()
         body = to_json(health_body(view, port=self._port))
-        lines = _LINES % (len(body), own_id.encode())
+        lines = JSON_LINES % (len(body), own_id.encode())
         status = 200 if view.is_healthy else 503
         self._access.note(
             about(_CALL, "/health", None, address_of(scope)),

@@ -27,10 +27,10 @@ from daemon.transport.errors import answer_of
 from daemon.transport.idempotency import HEADER as IDEMPOTENCY_KEY
 from daemon.transport.ingest import CALLS, IngestRoutes, route_of
 from daemon.transport.internal_calls import is_internal
-from daemon.transport.limits import Gate
+from daemon.transport.limits import Gate, header_lines
 from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.proxies import Proxies
-from daemon.transport.quick_health import QuickHealth
+from daemon.transport.quick_health import JSON_LINES, QuickHealth
 from daemon.transport.request_id import new_request_id, own_trace_id, request_id, trace_id_of
 from daemon.transport.security_headers import NO_STORE
 
@@ -44,10 +44,6 @@ _SPECIAL = frozenset(
     }
 )  # fmt: skip
 _CLOSE = (b"connection", b"close")
-_ACCEPTED = (
-    b"content-type: application/json\r\ncontent-length: %d\r\n"
-    b"x-request-id: %b\r\ncache-control: no-store\r\n"
-)
 # A member of an enumeration takes as long to be found as the answer to be written.
 _OK = int(HTTPStatus.OK)
 _CALL = CALLS[IngestRoutes.single]
@@ -93,7 +89,7 @@ class QuickPoints:
     def default_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """The headers of every answer; the server makes a new list of them once a second."""
         if self.default[0] is not headers:
-            self.default = (headers, _lines(headers))
+            self.default = (headers, header_lines(headers))
         return self.default[1]
 
     def principal_of(self, sender: Sender) -> Principal | None:
@@ -257,14 +253,14 @@ class QuickConnection(HttpToolsProtocol):
         answer = answer_of(error, request_id=own_id)
         headers = [*answer.raw_headers(), (b"x-request-id", own_id.encode()), NO_STORE]
         status = f"{answer.status} {HTTPStatus(answer.status).phrase}".encode()
-        lines = _lines(headers) + held.points.gate.lines_of(held.standing)
+        lines = header_lines(headers) + held.points.gate.lines_of(held.standing)
         self._write(held.cycle, status, lines, answer.body)
         held.points.note(held, own_id, status=answer.status, size_bytes=len(answer.body))
 
     def _accept(self, held: Held) -> None:
         body = stored_answer(held.sender.device_id, held.metric_name)
         own_id = _id_of(held)
-        lines = _ACCEPTED % (len(body), own_id.encode())
+        lines = JSON_LINES % (len(body), own_id.encode())
         lines += held.points.gate.lines_of(held.standing)
         self._write(held.cycle, b"200 OK", lines, body)
         held.points.note(held, own_id, status=_OK, size_bytes=len(body))
@@ -276,7 +272,7 @@ class QuickConnection(HttpToolsProtocol):
         own = self.server_state.default_headers
         closes = not cycle.keep_alive or _CLOSE in own
         if closes and _CLOSE not in own:
-            lines += _lines([_CLOSE])
+            lines += header_lines([_CLOSE])
         assert self._points is not None
         default = self._points.default_lines(own)
         parts = (b"HTTP/1.1 ", status, b"\r\n", default, lines, b"\r\n", body)
@@ -289,10 +285,6 @@ class QuickConnection(HttpToolsProtocol):
             self.loop.call_soon(cycle.on_response)
         else:
             cycle.on_response()
-
-
-def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def _id_of(held: Held) -> str:

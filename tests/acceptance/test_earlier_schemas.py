@@ -4,7 +4,6 @@ today: nothing is lost, and its schema is that of a new one."""
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +11,8 @@ import asyncpg
 import numpy as np
 import pytest
 from daemons import started
-from databases import fresh_database
-from servers import PostgresServer, wheel_bindir
+from databases import fresh_database, schema_of
+from servers import PostgresServer
 
 from daemon.clock import SystemClock
 from daemon.domain.block import Block, pack
@@ -82,15 +81,6 @@ FOUND: dict[int, list[tuple[str, str]]] = {
     ],
     11: [("/accounts/ann", '"username":"ann"')],
 }
-
-
-def schema_of(dsn: str) -> list[str]:
-    """What pg_dump says of the schema, without the partitions of the journal."""
-    done = subprocess.run(
-        [wheel_bindir() / "pg_dump", "--schema-only", "--exclude-table=telemetry.journal_2*", dsn],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return [line for line in done.stdout.splitlines() if line and line[0] not in "\\-"]
 
 
 async def as_left_by(server: PostgresServer, number: int, *, token: str) -> str:

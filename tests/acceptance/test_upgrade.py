@@ -15,8 +15,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from daemons import start_daemon, started
-from databases import fresh_database
-from servers import PostgresServer, wheel_bindir
+from databases import fresh_database, schema_of
+from servers import PostgresServer
 
 from daemon.domain.errors import DomainError
 from daemon.faults import Point
@@ -54,15 +54,6 @@ def empty(postgres: PostgresServer) -> str:
 
     asyncio.run(make())
     return postgres.dsn(name)
-
-
-def schema_of(dsn: str) -> list[str]:
-    """What pg_dump says of the schema, without the partitions of the journal."""
-    done = subprocess.run(
-        [wheel_bindir() / "pg_dump", "--schema-only", "--exclude-table=telemetry.journal_2*", dsn],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return [line for line in done.stdout.splitlines() if line and line[0] not in "\\-"]
 
 
 def statements_of(migration: Migration) -> list[str]:
