@@ -172,7 +172,7 @@ def _loops(parts: Parts) -> list[Loop]:
         listener.run(parts.database, parts.tail.wake),
         listener.run(parts.database, services.subscriptions.tell, channel=TELLS),
         repeat(services.health.probe, every_s=HEALTH_EVERY_S, name="health"),
-        repeat(services.keys.write_uses, every_s=KEY_USES_EVERY_S, name="key_uses"),
+        repeat(services.keys.uses.write, every_s=KEY_USES_EVERY_S, name="key_uses"),
         repeat(services.limits.settle, every_s=SETTLE_EVERY_S, name="limits"),
         *([parts.relay.run()] if parts.relay else []),
         parts.evaluator.run(),
@@ -216,7 +216,7 @@ async def _finish(parts: Parts, server: Server, serving: asyncio.Task[None]) -> 
     await parts.ingest.drain(timeout_s=settings.drain_timeout_s)
     try:
         async with asyncio.timeout(2):
-            await parts.services.keys.write_uses()
+            await parts.services.keys.uses.write()
             await parts.services.limits.settle(is_last=True)
             await parts.journal.unregister_daemon()
     except (DomainError, TimeoutError):

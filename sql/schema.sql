@@ -334,7 +334,10 @@ create table telemetry.api_key (
   last_used_from text,
   -- Whether somebody still comes with the former secret; forgotten at the next rotation.
   former_used_at timestamptz,
-  former_used_from text
+  former_used_from text,
+  -- Ed25519 public keys by which requests are checked: of the secret, and of the former one.
+  signing_key bytea check (octet_length(signing_key) = 32),
+  former_signing_key bytea check (octet_length(former_signing_key) = 32)
 );
 
 -- Sessions: accounts of people, and what a login gives: a session with refresh tokens that follow one another.
@@ -353,7 +356,8 @@ create table telemetry.account (
   created_at timestamptz not null default clock_timestamp(),
   created_by text not null,
   disabled_at timestamptz,
-  last_login_at timestamptz
+  last_login_at timestamptz,
+  updated_at timestamptz not null default clock_timestamp()
 );
 -- Read by accounts.account_by_name; `Ann` and `ann` are one name.
 create unique index account_name on telemetry.account (lower(username));
@@ -959,3 +963,15 @@ begin
   perform pg_advisory_xact_lock(8218, 1);
   return (select case when s.is_called then s.last_value else 0 end from telemetry.journal_seq s);
 end $$;
+
+-- From which networks keys are used, so that the first use from a new one is told.
+
+create table telemetry.key_network (
+  key_id text not null references telemetry.api_key,
+  -- The /24 or /48 in CIDR notation, or `local`.
+  network text not null,
+  first_used_at timestamptz not null,
+  last_used_at timestamptz not null,
+  -- Read by key_networks.networks_of_key and its neighbours.
+  primary key (key_id, network)
+);

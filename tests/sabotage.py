@@ -172,9 +172,9 @@ def frozen_hub() -> None:
 
 def frozen_keys() -> None:
     """Stop writing down when keys were used."""
-    from daemon.service.keys import Keys
+    from daemon.service.key_uses import KeyUses
 
-    _freeze(Keys, "write_uses", loop="key_uses")
+    _freeze(KeyUses, "write", loop="key_uses")
     from daemon import serving
 
     serving.KEY_USES_EVERY_S = 0.1

@@ -38,6 +38,15 @@ class DescribedKey(Protocol):
     def expires_at(self) -> datetime | None: ...
 
 
+class UsedKey(Protocol):
+    """What of the use of a key may be told."""
+
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def network(self) -> str | None: ...
+
+
 class DescribedAccount(Protocol):
     """What of an account may be told."""
 
@@ -275,6 +284,22 @@ def key_expiring(key: DescribedKey, *, now_us: int) -> NewEvent:
         data={name: getattr(key, name) for name in _KEY_FIELDS},
         severity=Severity.WARNING,
         dedup_id=f"{key.key_id}:expiring",
+    )
+
+
+def key_new_network(key: UsedKey, name: str, *, is_last: bool, now_us: int) -> NewEvent:
+    """It was used from a network that it was never used from before. Told once; `is_last`: of
+    further ones nothing is told for a day."""
+    more = "; of further ones nothing is told for a day" if is_last else ""
+    return new_event(
+        EventType.KEY_NEW_NETWORK,
+        f"key {name} is used from {key.network}, for the first time{more}",
+        by="telemetryd",
+        now_us=now_us,
+        subject=key.key_id,
+        data={"key_id": key.key_id, "name": name, "network": key.network},
+        severity=Severity.WARNING,
+        dedup_id=f"{key.key_id}:network:{key.network}",
     )
 
 

@@ -35,6 +35,7 @@ class AccountView:
     created_at: datetime
     created_by: str
     last_login_at: datetime | None
+    updated_at: datetime
 
 
 class Accounts:
@@ -189,4 +190,5 @@ def _view(row: AccountRow) -> AccountView:
         row.created_at,
         row.created_by,
         row.last_login_at,
+        row.updated_at,
     )

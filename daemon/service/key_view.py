@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from daemon.domain.signatures import shown_key
+from daemon.store.key_networks import KeyNetwork
 from daemon.store.keys import KeyRow
 
 
 @dataclass(frozen=True, slots=True)
 class KeyView:
-    """A key as its owner may see it; `key` is the secret, given once."""
+    """A key as its owner may see it; `key` is the secret, given once, `networks` where it comes
+    from, given of a single key."""
 
     key_id: str
     name: str
@@ -28,7 +31,9 @@ class KeyView:
     former_valid_until: datetime | None = None
     former_used_at: datetime | None = None
     former_used_from: str | None = None
+    signing_key: str | None = None
     key: str | None = None
+    networks: list[KeyNetwork] | None = None
 
 
 def view_of(row: KeyRow, *, key: str | None = None) -> KeyView:
@@ -49,6 +54,7 @@ def view_of(row: KeyRow, *, key: str | None = None) -> KeyView:
         row.former_valid_until,
         row.former_used_at,
         row.former_used_from,
+        shown_key(row.signing_key),
         key,
     )
 

@@ -22,11 +22,11 @@ from daemon.domain.errors import (
     Forbidden,
     NotFound,
     StoreUnavailable,
-    TryLater,
     Unauthenticated,
 )
 from daemon.domain.ids import new_id
 from daemon.domain.key_request import KeyRequest, check_patterns, is_within, principal_of
+from daemon.domain.signatures import shown_key
 from daemon.domain.tokens import digest_of, key_id_of, new_token
 from daemon.log import get_logger
 from daemon.service.failure_log import FailureLog
@@ -39,9 +39,12 @@ from daemon.service.key_rows import (
     is_former,
     principal_of_row,
     row_of,
+    signing_key_of,
 )
+from daemon.service.key_uses import KeyUses
 from daemon.service.key_view import KeyView, listed, view_of
-from daemon.store.keys import KeyRow, KeyStore, KeyUse
+from daemon.service.signatures import Signatures
+from daemon.store.keys import KeyRow, KeyStore
 
 REFUSED_FOR_S = 2.0
 CACHE_ENTRIES_MAX = 4_096
@@ -53,7 +56,6 @@ VAIN_LOOKUPS_PER_S = 50
 # Who was accepted in this time is looked up even so.
 KNOWN_FOR_S = 3_600.0
 LOOKUPS_WAITING_MAX = 256
-USE_NOTED_EVERY_S = 60.0
 
 log = get_logger()
 
@@ -104,20 +106,23 @@ class Keys:
         self._lookup_turn = asyncio.Semaphore(LOOKUPS_MAX)
         self._vain_lookups = Allowance(VAIN_LOOKUPS_PER_S, VAIN_LOOKUPS_PER_S)
         self._known: ExpiringCache[bool] = ExpiringCache(clock, entries_max=CACHE_ENTRIES_MAX)
-        self._uses: dict[tuple[str, bool], KeyUse] = {}
-        self._noted_at_s: dict[tuple[str, bool], float] = {}
+        self.uses = KeyUses(store, clock=clock)
         self._failures = FailureLog(clock)
+        self.signatures = Signatures(clock, self._failures)
         self.sessions: AccessTokens | None = None
 
-    def cached(self, token: str) -> Principal | None:
+    def cached(self, token: str, *, address: str) -> Principal | None:
         """The holder of a key that was accepted in the last seconds; None means.
 
         Ask `authenticate`.
         """
-        return self._accepted.get(digest_of(token))
+        principal = self._accepted.get(digest_of(token))
+        if principal is not None:
+            self.uses.note(principal, address)
+        return principal
 
     def cached_of(self, digest: bytes) -> Principal | None:
-        """As `cached`, for who keeps the digest instead of the key."""
+        """As `cached`, for who keeps the digest instead of the key, and notes the use itself."""
         return self._accepted.get(digest)
 
     def lookups(self) -> dict[str, int]:
@@ -146,7 +151,7 @@ class Keys:
                 principal = await self._look_up_once(digest, find)
             if principal is None:
                 raise self._refusal("unknown", key_id=key_id, address=address)
-        self._note_use(principal, address)
+        self.uses.note(principal, address)
         return principal
 
     def _finder(
@@ -271,33 +276,8 @@ class Keys:
             members=self.members,
             ends_at=ends_at(row, digest),
             is_former=digest is not None and is_former(row, digest),
+            signing_key=signing_key_of(row, digest),
         )
-
-    def _note_use(self, principal: Principal, address: str) -> None:
-        key_id, is_former = principal.key_id, principal.is_former
-        if not key_id.startswith("key_"):
-            return
-        now_s = self._clock.monotonic_s()
-        of = key_id, is_former
-        if now_s - self._noted_at_s.get(of, -USE_NOTED_EVERY_S) >= USE_NOTED_EVERY_S:
-            self._noted_at_s[of] = now_s
-            now = as_datetime(self._clock.now_us())
-            self._uses[of] = KeyUse(key_id, now, address[:64], is_former)
-
-    async def write_uses(self) -> None:
-        """Store when keys were last used; a background turn.
-
-        What can't be stored now is forgotten.
-        """
-        uses, self._uses = list(self._uses.values()), {}
-        horizon_s = self._clock.monotonic_s() - USE_NOTED_EVERY_S
-        self._noted_at_s = {k: at for k, at in self._noted_at_s.items() if at > horizon_s}
-        if not uses:
-            return
-        try:
-            await self._store.note_uses(uses)
-        except TryLater as error:
-            log.warning("key_uses_not_stored", keys=len(uses), code=error.error_code)
 
     async def create(self, wanted: KeyRequest, *, by: Principal) -> KeyView:
         """Make a key that may do no more than its maker. Raises Forbidden, Invalid, Conflict."""
@@ -322,6 +302,7 @@ class Keys:
             new.expires_at,
             created_at,
             by.key_id,
+            signing_key=shown_key(new.signing_key),
             key=token,
         )
 
@@ -347,7 +328,8 @@ class Keys:
 
     async def show(self, key_id: str, *, by: Principal) -> KeyView:
         """Raises NotFound also for a key that may do more than the asking one."""
-        return view_of(await self._visible(key_id, by=by))
+        row = await self._visible(key_id, by=by)
+        return replace(view_of(row), networks=await self._store.networks.of_key(key_id))
 
     async def holder(self, principal: Principal) -> KeyView:
         """The key of a request. Raises Unauthenticated when it was revoked meanwhile."""
@@ -375,8 +357,10 @@ class Keys:
         self._accepted.clear()
         log.info("key_revoked", key_id=key_id, by=by.key_id)
 
-    async def rotate(self, key_id: str, *, overlap: timedelta, by: Principal) -> KeyView:
-        """Give a key a new secret; the former one works for `overlap` more.
+    async def rotate(
+        self, key_id: str, *, overlap: timedelta, by: Principal, signing_key: bytes | None = None
+    ) -> KeyView:
+        """Give a key a new secret; the former one works for `overlap` more, signed as before.
 
         Only who may do as much, for as long, may rotate a key, since it learns the secret. Raises
         NotFound, Forbidden.
@@ -392,12 +376,16 @@ class Keys:
         digest = digest_of(token)
         told = tellings.key_rotated(key_id, row.name, until, by=by.key_id, now_us=now_us)
         if not await self._store.rotate(
-            key_id, secret_hash=digest, former_valid_until=until, told=told
+            key_id,
+            secret_hash=digest,
+            signing_key=signing_key,
+            former_valid_until=until,
+            told=told,
         ):
             raise NotFound("there is no such key")
         self._accepted.clear()
         log.info("key_rotated", key_id=key_id, by=by.key_id, overlap_s=overlap.total_seconds())
-        return view_of(row, key=token)
+        return view_of(replace(row, signing_key=signing_key or row.signing_key), key=token)
 
     async def bootstrap(self) -> str | None:
         """Make the first key (scope admin, tier enterprise) and return its secret.

@@ -36,6 +36,7 @@ class AccountRow:
     created_by: str
     disabled_at: datetime | None
     last_login_at: datetime | None
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,10 @@ class GroupStore:
             if not await connection.fetch(SQL["hold_devices"], [device_id]):
                 raise NotFound(f"there is no device {device_id}", code="unknown_device")
             version = await connection.fetchval(SQL["next_version"])
-            if await connection.fetchval(SQL["touch_group"], group_id, version) is None:
+            touched = await connection.fetchval(
+                SQL["touch_group"], group_id, version, device_id
+            )
+            if touched is None:
                 return False
             if await connection.fetch(SQL["add_members"], group_id, [device_id]):
                 await _told(connection, group_id, Moved(joined=[device_id]), tell)
@@ -167,7 +170,7 @@ class GroupStore:
             version = await connection.fetchval(SQL["next_version"])
             if await connection.fetchval(SQL["remove_member"], group_id, device_id) is None:
                 return False
-            await connection.fetchval(SQL["touch_group"], group_id, version)
+            await connection.fetchval(SQL["touch_group"], group_id, version, device_id)
             await _told(connection, group_id, Moved(left=[device_id]), tell)
             return True
 

@@ -14,10 +14,12 @@ from asyncpg import Record
 from daemon.domain.errors import Conflict
 from daemon.domain.events import NewEvent
 from daemon.store import events
+from daemon.store.key_networks import KeyNetworkStore, KeyUse
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
 
 SQL = load("keys")
+NETWORKS = load("key_networks")
 KEYS_MAX = 10_000
 EXPIRING_TOLD_MAX = 100
 """So many are told at a time; the others with the next look."""
@@ -27,7 +29,10 @@ FIND_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key that was not revoked; `former_hash` is the secret before the last rotation."""
+    """A key that was not revoked; `former_hash` is the secret before the last rotation.
+
+    The signing keys are Ed25519 public keys of 32 bytes, None where requests are not signed.
+    """
 
     key_id: str
     name: str
@@ -47,6 +52,8 @@ class KeyRow:
     last_used_from: str | None
     former_used_at: datetime | None = None
     former_used_from: str | None = None
+    signing_key: bytes | None = None
+    former_signing_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +71,13 @@ class NewKey:
     metrics: Sequence[str] | None
     created_by: str
     expires_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyUse:
-    key_id: str
-    used_at: datetime
-    used_from: str
-    is_former: bool = False
+    signing_key: bytes | None = None
 
 
 class KeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.networks = KeyNetworkStore(database)
 
     async def find(self, key_id: str) -> KeyRow | None:
         async with self._database.connection("control") as connection:
@@ -138,16 +139,24 @@ class KeyStore:
             ):
                 raise Conflict("this is the last key with the scope admin", code="last_admin_key")
             await connection.fetchval(SQL["revoke_key"], key_id)
+            await connection.execute(NETWORKS["forget_key"], key_id)
             await events.append(connection, told)
             return True
 
     async def rotate(
-        self, key_id: str, *, secret_hash: bytes, former_valid_until: datetime, told: NewEvent
+        self,
+        key_id: str,
+        *,
+        secret_hash: bytes,
+        signing_key: bytes | None,
+        former_valid_until: datetime,
+        told: NewEvent,
     ) -> bool:
-        """Give the key a new secret; False when there is no such key."""
+        """Give the key a new secret, and a new signing key if one is given; False when there is no
+        such key."""
         async with self._database.transaction("control") as connection:
             found = await connection.fetchval(
-                SQL["rotate_key"], key_id, secret_hash, former_valid_until
+                SQL["rotate_key"], key_id, secret_hash, former_valid_until, signing_key
             )
             if found is None:
                 return False
@@ -155,8 +164,8 @@ class KeyStore:
             return True
 
     async def note_uses(self, uses: Sequence[KeyUse]) -> None:
-        """One use of each key, and one of each former secret, at most."""
-        former = [use for use in uses if use.is_former]
+        """The newest use of each key, and of each former secret."""
+        former = _newest([use for use in uses if use.is_former])
         async with self._database.transaction("control") as connection:
             for name, noted in (("note_uses", _newest(uses)), ("note_former_uses", former)):
                 await connection.execute(
@@ -187,6 +196,7 @@ async def _insert(connection: Connection, key: NewKey) -> datetime:
         key.metrics,
         key.created_by,
         key.expires_at,
+        key.signing_key,
     )
     return at
 

@@ -9,11 +9,14 @@ from daemon.domain.errors import Stale
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection
 
-Noun = Literal["metric", "device", "group", "rule", "channel", "silence", "watch", "alert"]
+Noun = Literal[
+    "metric", "device", "group", "rule", "channel", "silence", "watch", "alert", "key", "account"
+]
 
 SQL = load("revisions")
 _TURNS: dict[Noun, str] = {
     "group": "hold_groups", "rule": "hold_rules", "watch": "hold_rules", "alert": "hold_rules",
+    "key": "hold_keys",
 }  # fmt: skip
 """What every change of such a row takes before the row, and this has to in the same order."""
 

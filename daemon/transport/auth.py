@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from daemon.domain.access import SCOPES, Principal
 from daemon.service.keys import Keys
+from daemon.transport.signatures import check_signature
 
 INTERNAL = "internal_caller"
 """Where the state of a request has the holder that transport/internal_door let in."""
@@ -52,14 +53,19 @@ def address_of(scope: object) -> str:
 
 
 async def authenticate(scope: Scope, keys: Keys) -> Principal:
-    """The holder of the request's key. Raises Unauthenticated, StoreUnavailable, Busy."""
+    """The holder of the request's key, who signed it if the key wants that.
+
+    Raises Unauthenticated, StoreUnavailable, Busy.
+    """
     internal: Principal | None = scope.get("state", {}).get(INTERNAL)
     if internal is not None:
         return internal
     token = token_of(scope["headers"])
-    principal = None if token is None else keys.cached(token)
+    address = address_of(scope)
+    principal = None if token is None else keys.cached(token, address=address)
     if principal is None:
-        principal = await keys.authenticate(token, address=address_of(scope))
+        principal = await keys.authenticate(token, address=address)
+    check_signature(scope, principal, signatures=keys.signatures, address=address)
     return principal
 
 

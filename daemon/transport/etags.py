@@ -27,6 +27,7 @@ _NOUNS: dict[str, tuple[Noun, str]] = {
     "/metrics/{metric_name}": ("metric", "metric_name"),
     "/devices/{device_id}": ("device", "device_id"),
     "/groups/{group_id}": ("group", "group_id"),
+    "/groups/{group_id}/devices/{device_id}": ("group", "group_id"),
     "/alerts/rules/{rule_id}": ("rule", "rule_id"),
     "/alerts/rules/{rule_id}/enable": ("rule", "rule_id"),
     "/channels/{name}": ("channel", "name"),
@@ -35,6 +36,8 @@ _NOUNS: dict[str, tuple[Noun, str]] = {
     "/alerts/{alert_id}": ("alert", "alert_id"),
     "/alerts/{alert_id}/acknowledge": ("alert", "alert_id"),
     "/alerts/{alert_id}/resolve": ("alert", "alert_id"),
+    "/keys/{key_id}": ("key", "key_id"),
+    "/accounts/{username}": ("account", "username"),
 }
 
 Respond = Callable[[Request], Awaitable[Response]]
@@ -75,7 +78,8 @@ def _revision_of(noun: Noun, shown: dict[str, Any]) -> str:
     """As store/revisions reads it from the row."""
     if noun == "alert":
         return cast(str, shown["status"])
-    changed = shown.get("updated_at")
+    # What a rotation sets is all that changes of a key.
+    changed = shown.get("former_valid_until" if noun == "key" else "updated_at")
     if changed is None:
         return "0"
     since = datetime.fromisoformat(changed) - EPOCH

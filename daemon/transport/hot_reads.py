@@ -78,8 +78,10 @@ class HotReads:
     def _find(self, scope: Scope, names: tuple[str, str]) -> tuple[Principal, Newest] | None:
         """The point, or None where the route has to say why there is none."""
         token = token_of(scope["headers"])
-        principal: Principal | None = None if token is None else self._gate.keys.cached(token)
-        if principal is None:
+        if token is None:
+            return None
+        principal = self._gate.keys.cached(token, address=address_of(scope))
+        if principal is None or principal.signing_key is not None:
             return None
         try:
             principal.require("read")
@@ -100,6 +102,7 @@ def _names_of(scope: Scope) -> tuple[str, str] | None:
         and scope["method"] == "GET"
         and not scope["query_string"]
         and b"%" not in path
+        and _header(scope, b"signature-input") is None
     )
     if not is_plain:
         return None

@@ -40,7 +40,7 @@ LENGTH_DIGITS_MAX = 4
 _SPECIAL = frozenset(
     {
         b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"origin",
-        b"traceparent", IDEMPOTENCY_KEY,
+        b"traceparent", b"signature-input", IDEMPOTENCY_KEY,
     }
 )  # fmt: skip
 _CLOSE = (b"connection", b"close")
@@ -92,12 +92,17 @@ class QuickPoints:
             self.default = (headers, header_lines(headers))
         return self.default[1]
 
-    def principal_of(self, sender: Sender) -> Principal | None:
-        """Who it is, if the key is known and may write any point: others wait for a look at it."""
+    def principal_of(self, sender: Sender, scope: Scope) -> Principal | None:
+        """Who it is, if the key is known and may write any point: others wait for a look at it.
+
+        The use is noted whenever the key was looked up anew: a sender has one address.
+        """
         principal = self.gate.keys.cached_of(sender.digest)
         if principal is None or principal is sender.writer:
             return principal
         sender.writer = principal if _writes_everything(principal) else None
+        if sender.writer is not None:
+            self.gate.keys.uses.note(principal, address_of(scope))
         return sender.writer
 
     def count(self, held: Held) -> bool:
@@ -126,7 +131,8 @@ class QuickPoints:
 
 def _writes_everything(principal: Principal) -> bool:
     scopes = principal.scopes
-    return principal.sees_everything and ("ingest" in scopes or "admin" in scopes)
+    may = principal.sees_everything and ("ingest" in scopes or "admin" in scopes)
+    return may and principal.signing_key is None
 
 
 def sender_of(scope: Scope) -> Sender | None:
@@ -170,7 +176,9 @@ class QuickConnection(HttpToolsProtocol):
         if self._points.proxies.trusted:
             self._points.proxies.find_client(cast(Any, cycle.scope))
         sender = self._sender_of(cycle.scope)
-        principal = None if sender is None else self._points.principal_of(sender)
+        principal = None
+        if sender is not None:
+            principal = self._points.principal_of(sender, cast(Any, cycle.scope))
         if sender is None or principal is None:
             if sender is not None or not self._tell_health(cycle):
                 super()._start_asgi_task(cycle, app)

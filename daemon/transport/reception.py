@@ -9,6 +9,7 @@ from functools import partial
 from starlette.types import Scope
 
 from daemon.clock import Clock
+from daemon.domain.access import Principal
 from daemon.domain.budgets import RateClass
 from daemon.domain.errors import Unauthenticated
 from daemon.domain.tokens import digest_of
@@ -20,6 +21,7 @@ from daemon.service.subscriptions import Subscriptions
 from daemon.service.tickets import Tickets
 from daemon.transport.auth import address_of
 from daemon.transport.limits import Gate
+from daemon.transport.signatures import check_signature
 from daemon.transport.stream_requests import Door, Query, Shown, wanted_in
 
 SCOPE = "read"
@@ -45,14 +47,21 @@ class Reception:
     def __init__(self, parts: StreamParts) -> None:
         self.parts = parts
 
-    async def identify(self, shown: Shown, door: Door, *, address: str) -> Visitor:
-        """Raises Unauthenticated (counted against the address), RateLimited, StoreUnavailable."""
+    async def identify(
+        self, shown: Shown, door: Door, *, address: str, scope: Scope | None
+    ) -> Visitor:
+        """`scope` is that of the request that showed the credential; None when it was said later.
+
+        Raises Unauthenticated (counted against the address), RateLimited, StoreUnavailable.
+        """
         try:
             if shown.ticket is not None:
-                return await self._by_ticket(shown.ticket, door)
-            principal = None if shown.token is None else self.parts.keys.cached(shown.token)
+                return await self._by_ticket(shown.ticket, door, address=address)
+            keys, token = self.parts.keys, shown.token
+            principal = None if token is None else keys.cached(token, address=address)
             if principal is None:
-                principal = await self.parts.keys.authenticate(shown.token, address=address)
+                principal = await keys.authenticate(token, address=address)
+            self._check_signature(principal, scope, address=address)
         except Unauthenticated:
             # Over its limit the address hears that instead, and learns nothing of its guess.
             self.parts.limits.open_of_address(address).close()
@@ -60,10 +69,19 @@ class Reception:
         digest = None if principal.session else digest_of(shown.token or "")
         return Visitor(principal, Credential(principal.key_id, digest, principal.session))
 
-    async def _by_ticket(self, ticket: str, door: Door) -> Visitor:
+    def _check_signature(self, principal: Principal, scope: Scope | None, *, address: str) -> None:
+        """A message inside a stream can't be signed; the request that opens it can."""
+        signatures = self.parts.keys.signatures
+        if scope is None:
+            signatures.refuse_unsigned(principal, address=address)
+        else:
+            check_signature(scope, principal, signatures=signatures, address=address)
+
+    async def _by_ticket(self, ticket: str, door: Door, *, address: str) -> Visitor:
         principal = await self.parts.tickets.use(
             ticket, subscription_id=door.subscription_id, channel=door.channel
         )
+        self.parts.keys.uses.note(principal, address)
         return Visitor(principal, Credential(principal.key_id, None, principal.session))
 
     async def admit(self, visitor: Visitor, *, cursor: str | None, scope: Scope) -> Slot:

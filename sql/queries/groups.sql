@@ -59,8 +59,14 @@ update telemetry.device_group g
 returning g.updated_at;
 
 -- touch_group --
--- Say that the members of a group changed; no row when it is gone.
-update telemetry.device_group g set version = $2::int8 where g.group_id = $1::text returning g.group_id;
+-- Say that the members of a group changed, before a device comes and after one went; no row when the group is gone.
+update telemetry.device_group g
+   set version = $2::int8,
+       updated_at = case when exists (select 1 from telemetry.group_member m
+                                       where m.group_id = $1::text and m.device_id = $3::text)
+                         then g.updated_at else clock_timestamp() end
+ where g.group_id = $1::text
+returning g.group_id;
 
 -- above --
 -- A group and all groups that it is in.

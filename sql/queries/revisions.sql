@@ -6,6 +6,10 @@ select v.rules_version from telemetry.alert_version v for update;
 -- Wait for the changes of groups, and keep them waiting.
 select v.version from telemetry.group_version v for update;
 
+-- hold_keys --
+-- Wait for the changes of keys that depend on other keys, and keep them waiting.
+select pg_advisory_xact_lock(8218, 3);
+
 -- metric --
 -- When a definition was last changed, in microseconds since 1970; it is held until the transaction ends.
 select telemetry.to_us(d.updated_at)::text from telemetry.metric_definition d where d.name = $1::text for update;
@@ -37,3 +41,12 @@ select telemetry.to_us(w.updated_at)::text from telemetry.watch w where w.watch_
 -- alert --
 -- Whether an alert is open, acknowledged or resolved, which is all that is ever changed of one.
 select a.status from telemetry.alert a where a.alert_id = $1::text for update;
+
+-- key --
+-- Up to when the secret before the last rotation is valid, which every rotation sets; nothing else of a key is changed.
+select coalesce(telemetry.to_us(k.former_valid_until), 0)::text from telemetry.api_key k
+ where k.key_id = $1::text and k.revoked_at is null for update;
+
+-- account --
+-- When an account was last changed.
+select telemetry.to_us(a.updated_at)::text from telemetry.account a where lower(a.username) = lower($1::text) for update;

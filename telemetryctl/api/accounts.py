@@ -46,6 +46,7 @@ class Account(Answer):
     created_at: Instant
     created_by: str
     last_login_at: Instant | None = None
+    updated_at: Instant
 
 
 class AccountList(Answer):

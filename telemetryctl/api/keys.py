@@ -69,6 +69,17 @@ OverlapSeconds = Annotated[
 ]
 
 
+SigningKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1_024,
+        description="An Ed25519 public key, as PEM or as base64 of its 32 bytes: from now on every"
+        " request with the key is to be signed (RFC 9421).",
+    ),
+]
+
+
 class KeyCreate(Input):
     """A new key; patterns are globs (`*`, `?`) over whole ids, null means every id."""
 
@@ -79,16 +90,29 @@ class KeyCreate(Input):
     devices: Patterns | None = None
     groups: Patterns | None = None
     metrics: Patterns | None = None
+    signing_key: SigningKey | None = None
 
 
 class KeyRotate(Input):
-    """Replace a key's secret; the old one stays valid for `overlap` seconds."""
+    """Replace a key's secret; the old one stays valid for `overlap` seconds.
+
+    A new `signing_key` holds for the new secret; without one the key keeps its own, or none.
+    """
 
     overlap: OverlapSeconds = 0
+    signing_key: SigningKey | None = None
+
+
+class KeyNetwork(Answer):
+    """A network that a key was used from: a /24 or /48, or `local` for the host of the daemon."""
+
+    network: str
+    first_used_at: Instant
+    last_used_at: Instant
 
 
 class Key(Answer):
-    """A key without its secret."""
+    """A key without its secret; `networks`, the last used first, are told of a single key only."""
 
     key_id: str
     name: str
@@ -104,6 +128,10 @@ class Key(Answer):
     former_valid_until: Instant | None = None
     former_used_at: Instant | None = None
     former_used_from: str | None = None
+    signing_key: str | None = Field(
+        default=None, description="The public key that requests are signed for, as base64."
+    )
+    networks: list[KeyNetwork] | None = None
 
 
 class KeyCreated(Key):

@@ -85,7 +85,7 @@ async def test_a_key_is_looked_up_once_in_five_seconds(control: Control) -> None
         await keys.authenticate(control.token, address="a")
     before = store.look_ups
     control.clock.advance_s(5.1)
-    is_remembered = keys.cached(control.token) is not None
+    is_remembered = keys.cached(control.token, address="a") is not None
     await keys.authenticate(control.token, address="a")
 
     assert before == 1
@@ -184,7 +184,7 @@ async def test_a_database_that_is_away_is_a_try_later_never_open(control: Contro
     await keys.authenticate(control.token, address="a")
     await control.database.close()
 
-    assert keys.cached(control.token) is not None
+    assert keys.cached(control.token, address="a") is not None
     control.clock.advance_s(6)
     with pytest.raises(StoreUnavailable):
         await keys.authenticate(control.token, address="a")
@@ -197,7 +197,7 @@ async def test_an_expired_key_is_refused_to_the_second(control: Control, admin: 
     await keys.authenticate(made.key, address="a")
     control.clock.advance_s(2.1)
 
-    assert keys.cached(made.key) is None
+    assert keys.cached(made.key, address="a") is None
     with pytest.raises(Unauthenticated):
         await keys.authenticate(made.key, address="a")
 
@@ -358,7 +358,7 @@ async def test_a_key_that_was_revoked_elsewhere_makes_none_meanwhile(
     await control.services.keys.revoke(maker.key_id, by=admin)
     wanted = KeyRequest("n", ["read"], "free")
 
-    assert elsewhere.cached(maker.key) is not None
+    assert elsewhere.cached(maker.key, address="a") is not None
     with pytest.raises(Unauthenticated):
         await elsewhere.create(wanted, by=holder)
 
@@ -376,7 +376,7 @@ async def test_a_key_says_who_still_comes_with_its_former_secret(
         for token, address in uses:
             await keys.authenticate(token, address=address)
             control.clock.advance_s(1)
-        await keys.write_uses()
+        await keys.uses.write()
         shown = await keys.show(made.key_id, by=admin)
         return shown.last_used_from, shown.former_used_from
 
@@ -422,7 +422,7 @@ async def test_a_use_is_stored_at_most_once_a_minute(control: Control, admin: Pr
     async def use(address: str) -> KeyView:
         assert made.key is not None
         await keys.authenticate(made.key, address=address)
-        await keys.write_uses()
+        await keys.uses.write()
         return await keys.show(made.key_id, by=admin)
 
     used_at = as_datetime(control.clock.now_us())

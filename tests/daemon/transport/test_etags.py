@@ -92,6 +92,106 @@ async def test_only_what_was_seen_is_changed(control: Control, name: str) -> Non
     assert done.status_code == 200, done.text
 
 
+async def test_a_key_is_revoked_as_it_was_seen(control: Control) -> None:
+    made = (await control.client.post(f"{API}/keys", json={"name": "k", "scopes": ["read"]})).json()
+    path = f"{API}/keys/{made['key_id']}"
+    tag = (await control.client.get(path)).headers["etag"]
+    await control.client.get("/auth/whoami", headers=bearer(made["key"]))
+    await control.services.keys.uses.write()
+
+    used = await control.client.get(path, headers={"If-None-Match": tag})
+    await control.client.post(path + "/rotate", json={"overlap": "1h"})
+    late = await control.client.delete(path, headers={"If-Match": tag})
+    newest = (await control.client.get(path)).headers["etag"]
+    await control.client.get("/auth/whoami", headers=bearer(made["key"]))
+    control.clock.advance_s(61)
+    await control.client.get("/auth/whoami", headers=bearer(made["key"]))
+    await control.services.keys.uses.write()
+    done = await control.client.delete(path, headers={"If-Match": newest})
+    again = await control.client.delete(path, headers={"If-Match": newest})
+
+    assert used.status_code == 200
+    assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
+    assert (done.status_code, again.status_code) == (200, 404)
+
+
+async def test_of_two_that_revoke_a_key_one_does_it(control: Control) -> None:
+    """Neither waits for the other's row while it holds its turn."""
+    for _ in range(5):
+        made = await control.client.post(f"{API}/keys", json={"name": "k", "scopes": ["read"]})
+        path = f"{API}/keys/{made.json()['key_id']}"
+        tag = (await control.client.get(path)).headers["etag"]
+
+        answers = await asyncio.gather(
+            control.client.delete(path, headers={"If-Match": tag}),
+            control.client.delete(path),
+            control.client.delete(path, headers={"If-Match": tag}),
+        )
+
+        assert sorted(answer.status_code for answer in answers) == [200, 404, 404]
+
+
+async def test_an_account_is_changed_as_it_was_seen(control: Control) -> None:
+    body = {"username": "Ann", "password": "long enough", "scopes": ["read"]}
+    made = await control.client.post(f"{API}/accounts", json=body)
+    path, other = f"{API}/accounts/Ann", f"{API}/accounts/ann"
+    shown = await control.client.get(path)
+    tag = shown.headers["etag"]
+    login = {"username": "ann", "password": "long enough"}
+    assert (await control.client.post("/auth/login", json=login)).status_code == 200
+
+    known = await control.client.get(path, headers={"If-None-Match": tag})
+    mine = await control.client.patch(
+        other, json={"password": "longer still"}, headers={"If-Match": tag}
+    )
+    late = await control.client.patch(path, json={"disabled": True}, headers={"If-Match": tag})
+    removed = await control.client.delete(other, headers={"If-Match": tag})
+    newest = (await control.client.get(path)).headers["etag"]
+    done = await control.client.delete(path, headers={"If-Match": newest})
+
+    assert made.json()["updated_at"] == shown.json()["updated_at"]
+    assert known.status_code == 200
+    assert mine.status_code == 200, mine.text
+    assert mine.json()["updated_at"] > shown.json()["updated_at"]
+    assert (late.status_code, removed.status_code) == (412, 412)
+    assert done.status_code == 200
+
+
+async def test_members_change_in_the_group_that_was_seen(control: Control) -> None:
+    path = await made(control, "group")
+    await control.send([("e", "flow", 1_790_000_000_000_000, 1.0)])
+    tag = (await control.client.get(path)).headers["etag"]
+    member = path + "/devices/d"
+
+    joined = await control.client.put(member, headers={"If-Match": tag})
+    late = await control.client.put(path + "/devices/e", headers={"If-Match": tag})
+    edit = await control.client.patch(path, json={"device_ids": []}, headers={"If-Match": tag})
+    left = await control.client.delete(member, headers={"If-Match": tag})
+    newest = (await control.client.get(path)).headers["etag"]
+    again = await control.client.put(member, headers={"If-Match": newest})
+    same = await control.client.delete(member, headers={"If-Match": newest})
+
+    assert joined.status_code == 200, joined.text
+    assert [late.status_code, edit.status_code, left.status_code] == [412] * 3
+    assert [again.status_code, same.status_code] == [200, 200]
+
+
+async def test_of_ten_that_saw_a_group_one_adds_a_member(control: Control) -> None:
+    path = await made(control, "group")
+    points = [(f"d{at}", "flow", 1_790_000_000_000_000, 1.0) for at in range(10)]
+    await control.send(points)
+    tag = (await control.client.get(path)).headers["etag"]
+
+    answers = await asyncio.gather(
+        *(
+            control.client.put(f"{path}/devices/d{at}", headers={"If-Match": tag})
+            for at in range(10)
+        )
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 9
+
+
 async def test_any_version_is_any_that_is_there(control: Control) -> None:
     path = await made(control, "metric")
 
