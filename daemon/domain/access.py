@@ -57,7 +57,8 @@ class Principal:
     A key that is bound to groups sees their members of the moment, as `members` knows them, and
     what its patterns of devices allow beside. `session` is there when it came with an access token.
     `ends_at` is when the key, or the secret that was shown, is good no longer; None for no end.
-    `is_former` says that it came with the secret of before the last rotation.
+    `is_former` says that it came with the secret of before the last rotation. Requests of a holder
+    with a `signing_key` (32 bytes of Ed25519) are signed with its other half.
     """
 
     key_id: str
@@ -71,6 +72,7 @@ class Principal:
     session: Session | None = field(default=None, compare=False)
     ends_at: datetime | None = field(default=None, compare=False)
     is_former: bool = field(default=False, compare=False)
+    signing_key: bytes | None = field(default=None, compare=False)
 
     def require(self, scope: str) -> None:
         """Raises Forbidden unless the key carries the scope; `admin` carries all."""

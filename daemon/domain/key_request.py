@@ -22,6 +22,7 @@ class KeyRequest:
     devices: Sequence[str] | None = None
     groups: Sequence[str] | None = None
     metrics: Sequence[str] | None = None
+    signing_key: bytes | None = None
 
 
 def check_patterns(wanted: KeyRequest) -> None:

@@ -45,6 +45,13 @@ def ends_at(row: KeyRow, digest: bytes | None) -> datetime | None:
     return min(ends, default=None)
 
 
+def signing_key_of(row: KeyRow, digest: bytes | None) -> bytes | None:
+    """What its requests are signed with: those with a former secret with the former one."""
+    if digest is not None and is_former(row, digest):
+        return row.former_signing_key
+    return row.signing_key
+
+
 def ends_within(expires_at: datetime | None, by: Principal) -> bool:
     """Whether what ends then ends no later than the credential of the asker."""
     return by.ends_at is None or (expires_at is not None and expires_at <= by.ends_at)
@@ -78,4 +85,5 @@ def row_of(
         wanted.metrics,
         by,
         None if lifetime is None else as_datetime(now_us) + lifetime,
+        wanted.signing_key,
     )

@@ -94,11 +94,14 @@ class Sessions:
     # -- login and what follows --------------------------------------------------------------
 
     async def login_key(self, token: str, *, address: str) -> Login:
-        """Raises Unauthenticated, RateLimited, TryLater."""
+        """Raises Unauthenticated, RateLimited, TryLater; Forbidden for a key whose requests are
+        signed: a session's would not be."""
         with self._guesses.attempt(name=None, address=address):
             principal = await self._keys.authenticate(token, address=address)
             if principal.session is not None:
                 raise Unauthenticated("an access token logs nobody in; refresh it")
+        if principal.signing_key is not None:
+            raise Forbidden("a key whose requests are signed logs nobody in", code="signed_key")
         return await self._begin(principal, key_hash=digest_of(token), address=address)
 
     async def login_account(self, username: str, password: str, *, address: str) -> Login:

@@ -44,6 +44,7 @@ from daemon.transport.pace import Pace
 from daemon.transport.plain import queue_plain, stored_answer
 from daemon.transport.request_id import cause_of, id_headers
 from daemon.transport.security_headers import NO_STORE
+from daemon.transport.signatures import check_body
 from daemon.transport.wire import Request
 
 PREFIX = b"/api/v1/telemetry/"
@@ -152,6 +153,8 @@ class IngestRoutes:
         principal = noted.principal = await self.gate.enter(scope, RateClass.INGEST)
         principal.require("ingest")
         body = await read_body(receive, content_length=length)
+        if principal.signing_key is not None:
+            check_body(scope, body)
         if route is not IngestRoutes.single:
             await self._pace.turn()
         encoding = None if encoding in (None, "", "identity") else encoding

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from daemon.domain.access import Principal
 from daemon.domain.errors import DomainError, Invalid, Malformed, TooLarge, UnsupportedEncoding
 from daemon.transport.answers import JsonAnswer
 from daemon.transport.auth import ANY_SCOPE, NO_CREDENTIAL, declared_scope
@@ -25,6 +26,7 @@ from daemon.transport.limits import class_of
 from daemon.transport.paging import link_to_next
 from daemon.transport.problems import problem
 from daemon.transport.request_id import request_id_of
+from daemon.transport.signatures import check_body
 
 BODY_BYTES_MAX = 1 << 20
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
@@ -120,7 +122,7 @@ def new_router(**options: Any) -> APIRouter:
 async def _take_json_body(request: Request) -> None:
     """Read the body up to BODY_BYTES_MAX; it is JSON whatever the content type says.
 
-    Raises TooLarge, UnsupportedEncoding.
+    Raises TooLarge, UnsupportedEncoding, DigestMismatch.
     """
     if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
         raise UnsupportedEncoding("this route takes no content encoding")
@@ -133,6 +135,9 @@ async def _take_json_body(request: Request) -> None:
         parts.append(part)
     # Where Starlette keeps a body that was read; FastAPI asks for it there.
     request._body = b"".join(parts)
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is not None and principal.signing_key is not None:
+        check_body(request.scope, request._body)
     if not request.headers.get("content-type", "").startswith("application/json"):
         headers = [h for h in request.scope["headers"] if h[0] != b"content-type"]
         request.scope["headers"] = [*headers, (b"content-type", b"application/json")]

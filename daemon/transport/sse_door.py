@@ -83,7 +83,9 @@ class SseDoor:
         query = query_of(scope)
         cursor = cursor_in(scope, query)
         address = address_of(scope)
-        visitor = await self._reception.identify(shown_in(scope, query), door, address=address)
+        visitor = await self._reception.identify(
+            shown_in(scope, query), door, address=address, scope=scope
+        )
         slot = await self._reception.admit(visitor, cursor=cursor, scope=scope)
         try:
             wanted = await self._reception.wanted(door, visitor, query, cursor=cursor)

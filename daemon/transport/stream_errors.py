@@ -18,6 +18,7 @@ from daemon.domain.errors import (
 )
 from daemon.domain.interest import UnknownChannel
 from daemon.domain.json_points import instant
+from daemon.domain.signatures import SignatureInvalid, SignatureRequired
 from daemon.live.message import Message, told
 
 AUTH, FORBIDDEN, UNKNOWN, TOO_FAST, TRY_LATER, BAD_REQUEST, DEFECT = (
@@ -39,6 +40,8 @@ class NoSuchStream(NotFound):
 
 
 _CODES: tuple[tuple[type[DomainError], str, int], ...] = (
+    (SignatureRequired, "SIGNATURE_REQUIRED", AUTH),
+    (SignatureInvalid, "SIGNATURE_INVALID", AUTH),
     (Unauthenticated, "AUTH_REQUIRED", AUTH),
     (RateLimited, "RATE_LIMIT_EXCEEDED", TOO_FAST),
     (TryLater, "STREAM_UNAVAILABLE", TRY_LATER),

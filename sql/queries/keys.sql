@@ -2,7 +2,7 @@
 -- One key that was not revoked.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from
+       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
   from telemetry.api_key k
  where k.key_id = $1::text and k.revoked_at is null;
 
@@ -10,7 +10,7 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- Those of these keys that were not revoked.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from
+       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
   from telemetry.api_key k
  where k.key_id = any ($1::text[]) and k.revoked_at is null;
 
@@ -18,7 +18,7 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- One key that was not revoked, held until the transaction ends.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from
+       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
   from telemetry.api_key k
  where k.key_id = $1::text and k.revoked_at is null
    for update;
@@ -27,7 +27,7 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- Every key that was not revoked, newest first, up to $1.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from
+       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
   from telemetry.api_key k
  where k.revoked_at is null
  order by k.created_at desc, k.key_id desc
@@ -37,7 +37,7 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- Up to $2 keys that end in a week, or in the last quarter of a shorter life, of which nothing was told yet.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from
+       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
   from telemetry.api_key k
  where k.revoked_at is null and k.expires_at > $1::timestamptz
    and k.expires_at <= $1::timestamptz + least(interval '7 days', (k.expires_at - k.created_at) / 4)
@@ -56,9 +56,9 @@ select count(*) filter (where k.revoked_at is null) as present, count(*) as ever
 -- insert_key --
 -- Store a new key.
 insert into telemetry.api_key
-  (key_id, name, env, secret_hash, scopes, tier, devices, groups, metrics, created_by, expires_at)
+  (key_id, name, env, secret_hash, scopes, tier, devices, groups, metrics, created_by, expires_at, signing_key)
 values ($1::text, $2::text, $3::text, $4::bytea, $5::text[], $6::text, $7::text[], $8::text[], $9::text[],
-        $10::text, $11::timestamptz)
+        $10::text, $11::timestamptz, $12::bytea)
 returning created_at;
 
 -- has_other_admin --
@@ -75,10 +75,11 @@ update telemetry.api_key k set revoked_at = clock_timestamp()
 returning k.key_id;
 
 -- rotate_key --
--- Give a key a new secret; the former one stays valid until $3.
+-- Give a key a new secret and, with $4, a new signing key; the former ones stay valid until $3.
 update telemetry.api_key k
    set former_hash = k.secret_hash, former_valid_until = $3::timestamptz, secret_hash = $2::bytea,
-       former_used_at = null, former_used_from = null
+       former_used_at = null, former_used_from = null,
+       former_signing_key = k.signing_key, signing_key = coalesce($4::bytea, k.signing_key)
  where k.key_id = $1::text and k.revoked_at is null
 returning k.key_id;
 

@@ -145,7 +145,7 @@ def error_of(said: Any) -> Exception:
             return Lost(message, retry_after_s=seconds_of(error.get("retryAfter")))
         case "STREAM_UNAVAILABLE" | "INVALID_ENDPOINT":
             return Unfit(message)
-        case "AUTH_REQUIRED":
+        case "AUTH_REQUIRED" | "SIGNATURE_REQUIRED" | "SIGNATURE_INVALID":
             return unauthenticated(message)
     return Refused(message, why=f"the server said {code}" if code else "")
 

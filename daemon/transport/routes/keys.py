@@ -9,6 +9,7 @@ from fastapi import Path
 from starlette.responses import Response
 
 from daemon.domain.key_request import KeyRequest
+from daemon.domain.signatures import public_key_of
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import KeysHolder
 from daemon.transport.paging import Limit, Offset
@@ -32,6 +33,7 @@ async def create_key(body: KeyCreate, who: KeysHolder, parts: Parts) -> Response
         devices=body.devices,
         groups=body.groups,
         metrics=body.metrics,
+        signing_key=_signing_key(body.signing_key),
     )
     return json_answer(await parts.keys.create(wanted, by=who), status=201)
 
@@ -66,8 +68,18 @@ async def rotate_key(
     key_id: KeyId, who: KeysHolder, parts: Parts, body: KeyRotate | None = None
 ) -> Response:
     """Give a key a new secret; the former one stays valid for `overlap`."""
-    overlap = timedelta(seconds=0 if body is None else body.overlap)
-    return json_answer(await parts.keys.rotate(key_id, overlap=overlap, by=who))
+    wanted = body or KeyRotate()
+    rotated = await parts.keys.rotate(
+        key_id,
+        overlap=timedelta(seconds=wanted.overlap),
+        by=who,
+        signing_key=_signing_key(wanted.signing_key),
+    )
+    return json_answer(rotated)
+
+
+def _signing_key(text: str | None) -> bytes | None:
+    return None if text is None else public_key_of(text)
 
 
 def _shown(key: object) -> dict[str, object]:
