@@ -36,6 +36,13 @@ ITEM_COLUMNS = (
     Column("former_valid_until", is_time=True),
     Column("former_used_at", is_time=True),
     Column("former_used_from"),
+    Column("networks"),
+)
+
+NETWORK_COLUMNS = (
+    Column("network", is_fixed=True),
+    Column("first_used_at", title="FIRST USED", is_time=True),
+    Column("last_used_at", title="LAST USED", is_time=True),
 )
 
 KeyId = Annotated[
@@ -99,9 +106,18 @@ def create(
 
 @command(app, example="telemetryctl key show key_01jd9q")
 def show(session: Session, *, key_id: KeyId) -> None:
-    """Show a key without its secret."""
+    """Show a key without its secret, and the networks that it is used from."""
     found = find_key(session, key_id)
-    session.renderer.item(session.client.get_key(found), columns=ITEM_COLUMNS)
+    document, renderer = session.client.get_key(found), session.renderer
+    networks = document.get("networks") or []
+    if renderer.format not in ("table", "plain", "csv"):
+        renderer.item(document, columns=ITEM_COLUMNS)
+        return
+    names = {"networks": [row["network"] for row in networks]}
+    renderer.item({**document, **names}, columns=ITEM_COLUMNS)
+    if networks and renderer.format == "table" and not renderer.fields:
+        session.console.write("\n")
+        renderer.rows(networks, columns=NETWORK_COLUMNS)
 
 
 @command(app, example="telemetryctl key rotate key_01jd9q --overlap 24h > new.key")
