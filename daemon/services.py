@@ -14,6 +14,7 @@ from daemon.service.group_states import GroupStates
 from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.idempotency import Idempotency
+from daemon.service.key_access import KeyAccess
 from daemon.service.keys import Keys
 from daemon.service.limits import Limits
 from daemon.service.logins import make_sessions
@@ -60,6 +61,7 @@ def make_services(
         access=AccessLog(traffic, clock),
         ignored=Ignored(clock),
         keys=keys,
+        key_access=KeyAccess(KeyStore(database), clock=clock, members=membership),
         limits=limits,
         gate=Gate(keys, limits, clock=clock),
         metrics=Metrics(MetricStore(database), clock=clock, registry_reload=tail.reload_catalog),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from asyncpg import Record
 
@@ -83,6 +84,16 @@ class KeyStore:
         async with self._database.connection("control") as connection:
             row = await connection.fetchrow(SQL["key_by_id"], key_id, timeout=FIND_TIMEOUT_S)
         return None if row is None else _key(row)
+
+    async def find_ever(self, key_id: str) -> tuple[KeyRow | None, datetime | None]:
+        """As `find`, and, of a key that was revoked, when."""
+        async with self._database.connection("control") as connection:
+            row = await connection.fetchrow(SQL["key_ever"], key_id, timeout=FIND_TIMEOUT_S)
+        if row is None:
+            return None, None
+        values = dict(row)
+        revoked_at = values.pop("revoked_at")
+        return _key(values), revoked_at
 
     async def find_many(self, key_ids: Collection[str]) -> list[KeyRow]:
         async with self._database.connection("control") as connection:
@@ -201,7 +212,7 @@ async def _insert(connection: Connection, key: NewKey) -> datetime:
     return at
 
 
-def _key(row: Record) -> KeyRow:
+def _key(row: Record | dict[str, Any]) -> KeyRow:
     values = dict(row)
     for name in ("scopes", "devices", "groups", "metrics"):
         values[name] = None if values[name] is None else tuple(values[name])

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.domain.errors import DomainError
+from daemon.domain.rights import Operation
 from daemon.service.ingest import Ingest
 from daemon.transport import openapi
 from daemon.transport.access_log import AccessLogMiddleware
@@ -23,6 +24,7 @@ from daemon.transport.hot_reads import HotReads
 from daemon.transport.ingest import IngestRoutes
 from daemon.transport.internal_calls import InternalCalls
 from daemon.transport.methods import Methods, paths_of
+from daemon.transport.operations import operations_of
 from daemon.transport.paths import EncodedSlashMiddleware
 from daemon.transport.proxies import ClientAddress
 from daemon.transport.reception import StreamParts
@@ -41,6 +43,7 @@ from daemon.transport.routes import (
     groups,
     health,
     jobs,
+    key_access,
     keys,
     latest,
     metrics,
@@ -88,6 +91,7 @@ API_ROUTERS: tuple[APIRouter, ...] = (
     tickets.router,
     export.router,
     keys.router,
+    key_access.router,
     admin.router,
     accounts.router,
     events.router,
@@ -131,6 +135,12 @@ def served_paths(routers: Sequence[APIRouter] = ()) -> dict[str, set[str]]:
     return api | openapi.HOT_PATHS | paths_of(ROOT_ROUTERS)
 
 
+def served_operations(routers: Sequence[APIRouter] = ()) -> list[Operation]:
+    """Every operation of the document; those of bare ASGI come last."""
+    api = operations_of((*API_ROUTERS, *routers), prefix=PREFIX)
+    return [*api, *operations_of(ROOT_ROUTERS), *openapi.HOT_OPERATIONS]
+
+
 def build_fastapi(
     services: Services, *, routers: Sequence[APIRouter] = (), docs: bool = True
 ) -> FastAPI:
@@ -138,6 +148,7 @@ def build_fastapi(
     app = describe(routers)
     app.state.services = services
     app.state.methods = Methods(served_paths(routers))
+    app.state.operations = served_operations(routers)
     for kind in (HTTPException, RequestValidationError, DomainError, Exception):
         app.add_exception_handler(kind, on_error)
     if docs:

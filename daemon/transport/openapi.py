@@ -10,6 +10,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from daemon.domain.interest import CHANNELS
+from daemon.domain.rights import Operation
 from daemon.transport.etags import tagged
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE
 from daemon.transport.reading import CURSOR_OR_NOTHING, NAMES
@@ -56,6 +57,10 @@ _INGEST = (
     ),
 )
 STREAM_PATH = "/stream/{channel}"
+HOT_OPERATIONS = (
+    *(Operation(name, "POST", PREFIX + path, "ingest") for path, name, *_ in _INGEST),
+    Operation("follow_stream", "GET", PREFIX + STREAM_PATH, "read"),
+)
 HOT_PATHS = {
     **{PREFIX + path: {"POST"} for path, *_ in _INGEST},
     PREFIX + STREAM_PATH: {"GET"},

@@ -24,6 +24,7 @@ from daemon.service.groups import Groups
 from daemon.service.health import Health
 from daemon.service.idempotency import Idempotency
 from daemon.service.jobs import Jobs
+from daemon.service.key_access import KeyAccess
 from daemon.service.keys import Keys
 from daemon.service.ledger import Ledger
 from daemon.service.limits import Limits
@@ -55,6 +56,7 @@ class Services:
     access: AccessLog
     ignored: Ignored
     keys: Keys
+    key_access: KeyAccess
     limits: Limits
     gate: Gate
     metrics: Metrics

@@ -6,6 +6,14 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
   from telemetry.api_key k
  where k.key_id = $1::text and k.revoked_at is null;
 
+-- key_ever --
+-- One key, also when it was revoked.
+select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
+       k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
+       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key, k.revoked_at
+  from telemetry.api_key k
+ where k.key_id = $1::text;
+
 -- keys_by_id --
 -- Those of these keys that were not revoked.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,

@@ -157,6 +157,47 @@ class KeyRevoked(Answer):
     message: str
 
 
+class OperationAccess(Answer):
+    """Whether a key may do one operation, whatever it is about; `lack` says why not: `state`,
+    `scope`, `patterns`, `expires` or `issuer`."""
+
+    operation: str
+    method: str
+    path: str
+    scope: str
+    allowed: bool
+    lack: str | None = None
+
+
+class KeyAccess(Answer):
+    """What a key may do: each operation, or the one that was asked for.
+
+    `state` is `active`, `overlapping` (the secret before the last rotation is accepted, too),
+    `expired` or `revoked`. `allowed` is the answer to what was asked: the operation, and whether
+    the patterns let it be about the device and the metric; null when nothing was.
+    """
+
+    principal: str
+    key_id: str | None = None
+    name: str
+    state: str
+    is_alive: bool
+    scopes: list[str]
+    tier: str
+    devices: list[str] | None = None
+    groups: list[str] | None = None
+    metrics: list[str] | None = None
+    expires_at: Instant | None = None
+    former_valid_until: Instant | None = None
+    revoked_at: Instant | None = None
+    device_id: str | None = None
+    sees_device: bool | None = None
+    metric_name: str | None = None
+    sees_metric: bool | None = None
+    allowed: bool | None = None
+    operations: list[OperationAccess]
+
+
 class Budget(Answer):
     """What is left of one budget; `window` is its length, and in `reset_in` there is more, in
     seconds."""

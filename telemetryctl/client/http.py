@@ -273,13 +273,21 @@ class Client(AccountCalls, AlertCalls, ChannelCalls, JobCalls, ObjectCalls, Watc
         """GET /keys/{key_id}."""
         return self._get(f"/keys/{segment(key_id)}")
 
+    def key_access(self, key_id: str, **asked: Any) -> Document:
+        """GET /keys/{key_id}/access with `operation, device_id, metric_name`; `self` is one's own
+        key."""
+        return self._get(f"/keys/{segment(key_id)}/access", params=asked)
+
     def revoke_key(self, key_id: str) -> Document:
         """DELETE /keys/{key_id}."""
         return self._send("DELETE", f"/keys/{segment(key_id)}")
 
-    def rotate_key(self, key_id: str, *, overlap: str | None = None) -> Document:
+    def rotate_key(
+        self, key_id: str, *, overlap: str | None = None, signing_key: str | None = None
+    ) -> Document:
         """POST /keys/{key_id}/rotate; the answer holds the new secret, once."""
-        body = {"overlap": overlap} if overlap else {}
+        given = {"overlap": overlap, "signing_key": signing_key}
+        body = {name: value for name, value in given.items() if value}
         return self._post(f"/keys/{segment(key_id)}/rotate", body=body, is_idempotent=False)
 
     def whoami(self) -> Document:

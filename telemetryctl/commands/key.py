@@ -1,15 +1,17 @@
 """API keys: who may do what, and for how long."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from telemetryctl import times
 from telemetryctl.client.errors import ServerProblem
+from telemetryctl.client.signing import read_public_key
+from telemetryctl.commands import key_access
 from telemetryctl.commands.access_patterns import Patterns
-from telemetryctl.completion import complete_keys
-from telemetryctl.failures import NothingThere, UsageFailure
+from telemetryctl.commands.key_words import KeyId, find_key
 from telemetryctl.options import command, noun
 from telemetryctl.output.render import Column
 from telemetryctl.paging import Page, print_page
@@ -17,7 +19,6 @@ from telemetryctl.session import Session
 
 app = noun("API keys: who may do what, and for how long.")
 
-PREFIX_CHARS_MIN = 6
 LIST_COLUMNS = (
     Column("key_id", title="KEY", is_fixed=True),
     Column("name"),
@@ -45,9 +46,12 @@ NETWORK_COLUMNS = (
     Column("last_used_at", title="LAST USED", is_time=True),
 )
 
-KeyId = Annotated[
-    str,
-    typer.Argument(help="Id, its first 6 characters, or name.", autocompletion=complete_keys),
+SigningKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--signing-key",
+        help="Requests are to be signed: a public Ed25519 key (PEM); the private one stays here.",
+    ),
 ]
 
 
@@ -87,7 +91,8 @@ def ls(session: Session, *, page: Page) -> None:
 @command(
     app,
     example="""telemetryctl key create grafana --scope read --expires 90d > grafana.key
-    telemetryctl key create bus-line-7 --scope ingest --device 'bus-7-*'""",
+    telemetryctl key create bus-line-7 --scope ingest --device 'bus-7-*'
+    telemetryctl key create billing --scope read --signing-key sign.pub > billing.key""",
 )
 def create(
     session: Session,
@@ -95,10 +100,12 @@ def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     rights: Rights,
     patterns: Patterns,
+    signing_key: SigningKey = None,
 ) -> None:
     """Make a key and print it, once: only the key is on stdout, so `> file` keeps it."""
     try:
-        document = session.client.create_key(rights.body(name) | patterns.members())
+        body = rights.body(name) | patterns.members() | _signing_key(signing_key)
+        document = session.client.create_key(body)
     except ServerProblem as problem:
         raise problem.during(f'key "{name}" was not created') from problem
     _print_secret(session, document)
@@ -128,11 +135,14 @@ def rotate(
     overlap: Annotated[
         str | None, typer.Option(help="The old secret stays valid for so long: 24h.")
     ] = None,
+    signing_key: SigningKey = None,
 ) -> None:
     """Give a key a new secret and print it, once."""
     if overlap is not None:
         times.parse_duration(overlap)
-    document = session.client.rotate_key(find_key(session, key_id), overlap=overlap)
+    document = session.client.rotate_key(
+        find_key(session, key_id), overlap=overlap, **_signing_key(signing_key)
+    )
     _print_secret(session, document)
 
 
@@ -152,6 +162,11 @@ def revoke(
     session.console.note(str(answer.get("message") or f"{found} is revoked"))
 
 
+def _signing_key(file: Path | None) -> dict[str, str]:
+    """The member for the server. Raises ConfigurationFailure."""
+    return {} if file is None else {"signing_key": read_public_key(file)}
+
+
 def _print_secret(session: Session, document: dict[str, Any]) -> None:
     """Print the secret alone, unless the user asked for a format; the rest goes to stderr."""
     if session.settings.output not in (None, "table", "plain"):
@@ -166,20 +181,4 @@ def _print_secret(session: Session, document: dict[str, Any]) -> None:
     )
 
 
-def find_key(session: Session, text: str) -> str:
-    """Return the id of a key by its id, a prefix of it, or its name. Raises UsageFailure."""
-    document = Page(is_all=True).read(session.client.list_keys, filters={}, key="keys")
-    ids = [str(row["key_id"]) for row in document["keys"]]
-    if text in ids:
-        return text
-    is_long = len(text) >= PREFIX_CHARS_MIN
-    found = [
-        row["key_id"]
-        for row in document["keys"]
-        if row.get("name") == text or (is_long and str(row["key_id"]).startswith(text))
-    ]
-    if not found:
-        raise NothingThere(f'there is no key "{text}"', hint="telemetryctl key ls")
-    if len(found) > 1:
-        raise UsageFailure(f'"{text}" means {len(found)} keys', why="\n".join(found))
-    return str(found[0])
+command(app, name="test", example=key_access.EXAMPLE)(key_access.may)

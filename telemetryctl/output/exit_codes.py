@@ -7,7 +7,7 @@ __all__ = ["MEANINGS", "ExitCode"]
 MEANINGS: dict[ExitCode, tuple[str, str]] = {
     ExitCode.DONE: ("done", ""),
     ExitCode.INTERNAL: (
-        "internal error; for diff: differences; backtest: --fail-if",
+        "internal error; for diff: differences; backtest: --fail-if; key test: no",
         "page somebody",
     ),
     ExitCode.USAGE: ("usage error", "fix the script"),
