@@ -75,8 +75,9 @@ def _candidates(ctx: typer.Context, kind: str, key: str) -> list[str]:
 
 def _ask_server(settings: Any, *, kind: str, key: str) -> list[str]:
     from telemetryctl.client.http import Client
+    from telemetryctl.client.signing import credential_of
 
-    token = settings.token.value if settings.token else None
+    token = credential_of(settings.token, signing_key_file=settings.signing_key_file)
     with Client(settings.server, token=token, timeout_s=BUDGET_S, tries=1) as client:
         lists: dict[str, Callable[..., dict[str, Any]]] = {
             "devices": client.list_devices,

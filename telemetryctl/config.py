@@ -48,6 +48,12 @@ class Token:
         public = self.value.split("_")[:3]
         return "_".join(public) + "_…" if self.is_key and len(public) == 3 else "…"
 
+    @property
+    def key_id(self) -> str | None:
+        """The id of the key, by which the server knows it; None for the token of a login."""
+        parts = self.value.split("_")
+        return f"key_{parts[2]}" if self.is_key and len(parts) > 3 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -60,6 +66,7 @@ class Settings:
     token: Token | None
     origins: Mapping[str, str]
     config_folder: Path
+    signing_key_file: Path | None = None
 
 
 def resolve(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
@@ -103,6 +110,9 @@ def resolve(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
         flags, environ=environ, folder=folder, context=name if is_own_server else None
     )
     origins["token"] = token.origin if token else "none"
+    signing_key, origins["signing_key_file"] = _signing_key(
+        flags, environ=environ, stored=stored, token=token
+    )
     return Settings(
         server=server,
         context=name,
@@ -111,6 +121,7 @@ def resolve(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
         token=token,
         origins=origins,
         config_folder=folder,
+        signing_key_file=signing_key,
     )
 
 
@@ -197,6 +208,23 @@ def find_token(
             checked = checked_token(value, origin="TELEMETRYCTL_TOKEN")
             return Token(checked, origin="TELEMETRYCTL_TOKEN")
     return _stored_token(folder, context=context) if context else None
+
+
+def _signing_key(
+    flags: Flags, *, environ: Mapping[str, str], stored: contexts.Table, token: Token | None
+) -> tuple[Path | None, str]:
+    """The private key that requests are signed with, and where its name came from.
+
+    That of a context belongs to the context's own API key; another one would be refused with it.
+    """
+    named = "" if flags.context else environ.get("TELEMETRYCTL_SIGNING_KEY_FILE", "")
+    if named:
+        return Path(named).expanduser(), "TELEMETRYCTL_SIGNING_KEY_FILE"
+    kept = stored.get("signing_key_file")
+    is_own = token is not None and token.origin in (contexts.CREDENTIALS_FILE, "credential_command")
+    if isinstance(kept, str) and kept and is_own:
+        return Path(kept).expanduser(), "context"
+    return None, "none"
 
 
 def _stored_token(folder: Path, *, context: str) -> Token | None:

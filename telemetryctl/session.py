@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from telemetryctl import config, times
@@ -76,7 +77,9 @@ class Session:
 
         settings, token = self.settings, self.settings.token
         if token is None or token.is_key:
-            return Credential(token.value if token else None)
+            from telemetryctl.client.signing import credential_of
+
+            return credential_of(token, signing_key_file=settings.signing_key_file)
         from telemetryctl import logins
 
         def renew(refused: str) -> str | None:
@@ -91,11 +94,14 @@ class Session:
 
         return Endpoint(self.settings.server, self.credential, self._log_request)
 
-    def client_for(self, server: str, *, token: config.Token | None) -> "Client":
+    def client_for(
+        self, server: str, *, token: config.Token | None, signing_key_file: Path | None = None
+    ) -> "Client":
         """Return a client of another server, with the same patience and the same log."""
-        from telemetryctl.client.credential import Credential
+        from telemetryctl.client.signing import credential_of
 
-        return self._client(server, credential=Credential(token.value if token else None))
+        credential = credential_of(token, signing_key_file=signing_key_file)
+        return self._client(server, credential=credential)
 
     def _client(self, server: str, *, credential: "Credential") -> "Client":
         from telemetryctl.client.http import Client

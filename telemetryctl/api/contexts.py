@@ -8,7 +8,8 @@ config.toml:                          credentials.toml (mode 0600):
     previous = "work"                     token = "tlm_live_..."
     [contexts.local]
     server = "http://127.0.0.1:8218"
-    output = "json"  # optional; also tz and credential_command = ["pass", "show", "x"]
+    output = "json"  # optional; also tz, credential_command = ["pass", "show", "x"] and
+                     # signing_key_file = "/home/me/sign.pem"
 
 A context that logged in with a password has `refresh_token` and `token_ends` beside its token.
 """
@@ -51,10 +52,12 @@ def write_context(
     config_home: Path,
     make_current: bool | None = None,
     login: Table | None = None,
+    signing_key_file: str | None = None,
 ) -> None:
     """Add or replace a context and its token in both files; other contexts stay as they are.
 
-    `login` is what renews a token that does not last (telemetryctl.logins).
+    `login` is what renews a token that does not last (telemetryctl.logins), `signing_key_file` what
+    requests with the token are signed with; a new token does not go on with the former one's.
 
     The folder is made 0700, both files 0600, each replaced atomically, the token first, so that a
     context never names a server it has no token for. It becomes the current one if
@@ -68,6 +71,9 @@ def write_context(
         config = read_config(config_home)
         context = config.setdefault("contexts", {}).setdefault(name, {})
         context["server"] = server
+        context.pop("signing_key_file", None)
+        if signing_key_file:
+            context["signing_key_file"] = signing_key_file
         if make_current or (make_current is None and not config.get("current")):
             set_current(config, name)
         write_tables(config_home / CREDENTIALS_FILE, credentials)

@@ -1,10 +1,16 @@
-"""What a client shows the server: a key for good, or a login's token that another one follows."""
+"""What a client shows the server: a key for good, or a login's token that another one follows; and
+the signature of each request, where the key wants one."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from telemetryctl.client.lean import httpx
+    from telemetryctl.client.signing import Signer
 
 Renew = Callable[[str], str | None]
 """From a token that was refused to a newer one; None when there is none. May raise Failure."""
@@ -16,11 +22,15 @@ class Credential:
 
     token: str | None = field(default=None, repr=False)
     renew: Renew | None = field(default=None, repr=False)
+    signer: Signer | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def header(self) -> dict[str, str]:
-        """The header of a request; nothing without a token."""
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+    def put_on(self, request: httpx.Request) -> None:
+        """Let the request show the token, if there is one, and sign it as it is now."""
+        if self.token:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        if self.signer is not None:
+            self.signer.sign(request)
 
     def is_renewed(self, refused: str | None) -> bool:
         """Whether there is another token by now than the one that was refused. Raises Failure."""

@@ -70,7 +70,6 @@ class SseDoor:
             "User-Agent": f"telemetryctl/{__version__}",
             "Accept": "text/event-stream",
             "Cache-Control": "no-store",
-            **self.endpoint.credential.header(),
         }
         if after:
             headers["Last-Event-ID"] = after
@@ -81,7 +80,9 @@ class SseDoor:
         # Heartbeats bound the read; the rest is bound by the one who waits for frames.
         timeout = httpx.Timeout(DEAD_AFTER_S, connect=OPEN_TIMEOUT_S)
         extensions = {"timeout": timeout.as_dict()}
-        return httpx.Request("GET", url, params=params, headers=headers, extensions=extensions)
+        request = httpx.Request("GET", url, params=params, headers=headers, extensions=extensions)
+        self.endpoint.credential.put_on(request)
+        return request
 
 
 class _Line:

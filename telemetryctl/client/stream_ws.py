@@ -86,7 +86,7 @@ class WebSocketDoor:
         try:
             opening = Direct(
                 url,
-                additional_headers=self.endpoint.credential.header(),
+                additional_headers=self._shown(),
                 user_agent_header=f"telemetryctl/{__version__}",
                 compression=None,
                 open_timeout=OPEN_TIMEOUT_S,
@@ -103,6 +103,12 @@ class WebSocketDoor:
             _raise_meaning(error)
         self.endpoint.log(f"GET {url} 101", 1)
         return connection
+
+    def _shown(self) -> dict[str, str]:
+        """The credential of the upgrade, which is a GET (RFC 6455, section 4.1)."""
+        request = httpx.Request("GET", f"{self.endpoint.server.rstrip('/')}{PATH}")
+        self.endpoint.credential.put_on(request)
+        return {name: value for name, value in request.headers.items() if name != "host"}
 
     def _subscribed(self) -> Frame:
         """Wait for the `subscribed` frame; what comes before it and matters is kept."""

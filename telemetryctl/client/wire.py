@@ -174,9 +174,10 @@ class Wire:
             self.server + call.path,
             params={k: v for k, v in (call.params or {}).items() if v is not None},
             content=call.body,
-            headers={**self._credential.header(), **(call.headers or {})},
+            headers=call.headers,
             timeout=httpx.Timeout(timeout, connect=connect),
         )
+        self._credential.put_on(request)
         self._log_headers(request.headers, mark=">")
         return request
 

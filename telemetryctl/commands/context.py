@@ -77,6 +77,7 @@ def show(
         "output": settings.output,
         "tz": settings.tz,
         "token": settings.token.masked() if settings.token else None,
+        "signing_key_file": settings.signing_key_file and str(settings.signing_key_file),
     }
     rows = [
         {"setting": name, "value": value, "origin": settings.origins[name]}

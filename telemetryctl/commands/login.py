@@ -22,6 +22,7 @@ app = single()
     app,
     example="""telemetryctl login https://telemetry.example.org --token-stdin < key.txt
     telemetryctl login 127.0.0.1:8218 --token-file key.txt --name local
+    telemetryctl login 127.0.0.1:8218 --token-file key.txt --signing-key-file sign.pem
     telemetryctl login https://telemetry.example.org --username ann""",
 )
 def login(
@@ -33,6 +34,10 @@ def login(
         str | None, typer.Option("--username", help="Log in to this account, with a password.")
     ] = None,
     is_stdin: PasswordStdin = False,
+    signing_key_file: Annotated[
+        Path | None,
+        typer.Option("--signing-key-file", help="Sign requests with this private key (PEM)."),
+    ] = None,
 ) -> None:
     """Store a server and its key, or a login, as the default context, after asking who it is."""
     # The old context may be broken, which is a reason to log in, so it is not resolved here.
@@ -45,7 +50,8 @@ def login(
         token, kept = _given_token(session), None
     else:
         token, kept = _by_password(session, server, username=username, is_stdin=is_stdin)
-    client = session.client_for(server, token=token)
+    signing_key = _signing_key(signing_key_file)
+    client = session.client_for(server, token=token, signing_key_file=signing_key)
     try:
         principal = client.whoami()
     except ServerProblem as problem:
@@ -58,6 +64,7 @@ def login(
         config_home=contexts.config_home(),
         make_current=True,
         login=kept,
+        signing_key_file=None if signing_key is None else str(signing_key),
     )
     session.console.note(describe_login(server, principal=principal))
     session.console.note(f'context "{context}" is now the default')
@@ -73,6 +80,12 @@ def _by_password(
     except ServerProblem as problem:
         raise problem.during(f"not logged in to {server}") from problem
     return config.Token(str(answer["access_token"]), origin="login"), logins.entry_of(answer)
+
+
+def _signing_key(given: Path | None) -> Path | None:
+    """The file that the context is to remember: it is found from any folder."""
+    named = given or _environ().get("TELEMETRYCTL_SIGNING_KEY_FILE")
+    return Path(named).expanduser().absolute() if named else None
 
 
 def _default_name(server: str) -> str:
