@@ -13,7 +13,7 @@ from daemon.transport.routing import GuardedRoute
 def operations_of(routers: Iterable[APIRouter], *, prefix: str = "") -> list[Operation]:
     """Those of these routers below the prefix, in their order."""
     return [
-        Operation(route.operation_id or "", min(route.methods), prefix + route.path_format,
+        Operation(route.operation_id or "", min(route.methods or ()), prefix + route.path_format,
                   route.scope_needed or "")
         for router in routers
         for route in router.routes

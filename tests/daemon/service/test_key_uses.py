@@ -40,8 +40,7 @@ async def used_from(uses: KeyUses, holder: Principal, *addresses: str) -> None:
 
 async def told(control: Control) -> list[dict[str, Any]]:
     """Events of new networks, the oldest first."""
-    wanted = {"type": "key.new_network", "limit": 1000}
-    answer = await control.client.get(f"{API}/events", params=wanted)
+    answer = await control.client.get(f"{API}/events?type=key.new_network&limit=1000")
     return list(reversed(answer.json()["events"]))
 
 
