@@ -74,8 +74,8 @@ def _candidates(ctx: typer.Context, kind: str, key: str) -> list[str]:
 
 
 def _ask_server(settings: Any, *, kind: str, key: str) -> list[str]:
+    from telemetryctl.client.credential import credential_of
     from telemetryctl.client.http import Client
-    from telemetryctl.client.signing import credential_of
 
     token = credential_of(settings.token, signing_key_file=settings.signing_key_file)
     with Client(settings.server, token=token, timeout_s=BUDGET_S, tries=1) as client:

@@ -113,16 +113,7 @@ def resolve(flags: Flags, environ: Mapping[str, str] | None = None) -> Settings:
     signing_key, origins["signing_key_file"] = _signing_key(
         flags, environ=environ, stored=stored, token=token
     )
-    return Settings(
-        server=server,
-        context=name,
-        output=output or None,
-        tz=tz,
-        token=token,
-        origins=origins,
-        config_folder=folder,
-        signing_key_file=signing_key,
-    )
+    return Settings(server, name, output or None, tz, token, origins, folder, signing_key)
 
 
 def read_config(folder: Path) -> contexts.Table:

@@ -73,12 +73,10 @@ class Session:
     @cached_property
     def credential(self) -> "Credential":
         """What the server is shown; a login's token is renewed also while the command runs."""
-        from telemetryctl.client.credential import Credential
+        from telemetryctl.client.credential import Credential, credential_of
 
         settings, token = self.settings, self.settings.token
         if token is None or token.is_key:
-            from telemetryctl.client.signing import credential_of
-
             return credential_of(token, signing_key_file=settings.signing_key_file)
         from telemetryctl import logins
 
@@ -98,7 +96,7 @@ class Session:
         self, server: str, *, token: config.Token | None, signing_key_file: Path | None = None
     ) -> "Client":
         """Return a client of another server, with the same patience and the same log."""
-        from telemetryctl.client.signing import credential_of
+        from telemetryctl.client.credential import credential_of
 
         credential = credential_of(token, signing_key_file=signing_key_file)
         return self._client(server, credential=credential)

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from telemetryctl.client.signing import Signer, signer_of
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from telemetryctl.client.lean import httpx
-    from telemetryctl.client.signing import Signer
+    from telemetryctl.config import Token
 
 Renew = Callable[[str], str | None]
 """From a token that was refused to a newer one; None when there is none. May raise Failure."""
@@ -42,3 +46,14 @@ class Credential:
                 return False
             self.token = newer
             return True
+
+
+def credential_of(token: Token | None, *, signing_key_file: Path | None) -> Credential:
+    """What a server is shown: the token, and of a key its signatures.
+
+    Raises ConfigurationFailure.
+    """
+    credential = Credential(token.value if token else None)
+    if token is not None and token.key_id is not None and signing_key_file is not None:
+        credential.signer = signer_of(signing_key_file, key_id=token.key_id)
+    return credential

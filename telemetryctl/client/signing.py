@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from telemetryctl.client.credential import Credential
-from telemetryctl.config import Token
 from telemetryctl.failures import ConfigurationFailure
 
 if TYPE_CHECKING:
@@ -52,17 +50,6 @@ class Signer:
             covered_component_ids=covered,
             body=request.content or None,
         )
-
-
-def credential_of(token: Token | None, *, signing_key_file: Path | None) -> Credential:
-    """What a server is shown: the token, and of a key its signatures.
-
-    Raises ConfigurationFailure.
-    """
-    credential = Credential(token.value if token else None)
-    if token is not None and token.key_id is not None and signing_key_file is not None:
-        credential.signer = signer_of(signing_key_file, key_id=token.key_id)
-    return credential
 
 
 def signer_of(file: Path, *, key_id: str) -> Signer:
