@@ -19,6 +19,7 @@ A context named by -c wins over TELEMETRYCTL_SERVER and TELEMETRYCTL_TOKEN.
 
 TELEMETRYCTL_SERVER     URL of the server, else http://127.0.0.1:8218
 TELEMETRYCTL_TOKEN      the key
+TELEMETRYCTL_SIGNING_KEY_FILE   private key (PEM, Ed25519, 0600) that requests are signed with
 TELEMETRYCTL_CONTEXT    name of the context
 TELEMETRYCTL_OUTPUT     table, plain, json, jsonl, csv or yaml
 TELEMETRYCTL_TZ         utc, local or Area/City
@@ -115,6 +116,11 @@ A stored key is sent only to the server that it was stored for.
 
 telemetryctl login URL --token-stdin < key.txt    checks a key and stores it
 telemetryctl key create NAME --scope read         makes one; it is shown once
+
+A key made with --signing-key PUBLIC opens nothing without its private half: requests are signed
+(RFC 9421) with the file that TELEMETRYCTL_SIGNING_KEY_FILE names, or that login
+--signing-key-file put into the context, whose own key it belongs to (signing_key_file).
+It needs pip install 'telemetryctl[sign]', which the daemon's extra has.
 """,
 }
 

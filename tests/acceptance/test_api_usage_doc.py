@@ -54,6 +54,7 @@ def environ(daemon: DaemonProcess, shown: str) -> dict[str, str]:
     [
         '"metric_name":"pressure","value":2.4', '"ingested_count":1,"failed_count":1',
         '"duplicate":true', '"code":"malformed"', "exit 22", '"code":"forbidden"',
+        '"code":"signature_required"', "exit 22: not signed", "boiler_1\tpressure\t2.5",
     ],
 )  # fmt: skip
 def test_the_commands_do_what_the_text_says(shown: str, said: str) -> None:
@@ -63,7 +64,7 @@ def test_the_commands_do_what_the_text_says(shown: str, said: str) -> None:
 def test_the_python_programs_run(
     daemon: DaemonProcess, folder: Path, environ: dict[str, str]
 ) -> None:
-    plain, with_httpx = (
+    plain, with_httpx, signed = (
         run(sys.executable, "-c", program, daemon=daemon, folder=folder, environ=environ)
         for program in blocks(DOC, "python")
     )
@@ -72,6 +73,7 @@ def test_the_python_programs_run(
     assert re.search(r"Z boiler_2 2\.1\n", plain)
     assert "the end before the beginning: 4" in plain
     assert re.match(r"2\.1 bar \d+ s old\n404 not_found request ", with_httpx)
+    assert signed.splitlines() == ["True", "422 too_old", "401 signature_required"]
 
 
 @needs_node
