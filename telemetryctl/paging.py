@@ -32,12 +32,11 @@ class Page:
         while document_has_more(document, count=len(rows), offset=self.offset):
             if wanted is not None and len(rows) >= wanted:
                 break
-            more = fetch(**filters, limit=_size(wanted, len(rows)), offset=self.offset + len(rows))[
-                key
-            ]
-            if not more:
+            last = fetch(**filters, limit=_size(wanted, len(rows)), offset=self.offset + len(rows))
+            document["next_cursor"] = last.get("next_cursor")
+            if not last[key]:
                 break
-            rows += more
+            rows += last[key]
         return {**document, key: rows, "count": len(rows), "limit": wanted or len(rows)}
 
 

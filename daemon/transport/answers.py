@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from daemon.domain.list_cursors import list_cursor
+
 # Dataclasses and UTC datetimes go out as they are: `Z`, with microseconds only when there are any
 # (contract 1).
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_SERIALIZE_NUMPY
@@ -28,9 +30,15 @@ def to_json(value: Any) -> bytes:
 def json_answer(
     value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An answer with a JSON body; not to be stored by caches unless `headers` say so."""
-    answer = JsonAnswer(to_json(value), status, {"Cache-Control": "no-store", **(headers or {})})
+    """An answer with a JSON body; not to be stored by caches unless `headers` say so.
+
+    A page of a list gets its `next_cursor`, null on the last.
+    """
+    next_offset: int | None = None
     if isinstance(value, Mapping) and "offset" in value and "total" in value:
         end = value["offset"] + value["count"]
-        answer.next_offset = end if value["count"] and end < value["total"] else None
+        next_offset = end if value["count"] and end < value["total"] else None
+        value = {**value, "next_cursor": None if next_offset is None else list_cursor(next_offset)}
+    answer = JsonAnswer(to_json(value), status, {"Cache-Control": "no-store", **(headers or {})})
+    answer.next_offset = next_offset
     return answer

@@ -57,6 +57,7 @@ class AccountList(Answer):
     total: int
     limit: int
     offset: int
+    next_cursor: str | None = None
 
 
 class AccountDeleted(Answer):

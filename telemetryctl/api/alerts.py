@@ -78,3 +78,4 @@ class AlertList(Answer):
     filters: dict[str, Any]
     limit: int
     offset: int
+    next_cursor: str | None = None

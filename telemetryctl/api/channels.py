@@ -98,6 +98,7 @@ class ChannelList(Answer):
     filters: dict[str, Any]
     limit: int
     offset: int
+    next_cursor: str | None = None
 
 
 class ChannelDeleted(Answer):

@@ -81,6 +81,7 @@ class GroupList(Answer):
     filters: dict[str, Any]
     limit: int
     offset: int
+    next_cursor: str | None = None
 
 
 class GroupDeleted(Answer):
@@ -127,3 +128,4 @@ class GroupDevices(Answer):
     filters: dict[str, Any]
     limit: int
     offset: int
+    next_cursor: str | None = None

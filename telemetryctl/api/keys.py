@@ -148,6 +148,7 @@ class KeyList(Answer):
     total: int
     limit: int
     offset: int
+    next_cursor: str | None = None
 
 
 class KeyRevoked(Answer):

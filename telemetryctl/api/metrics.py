@@ -123,6 +123,7 @@ class MetricList(Answer):
     filters: dict[str, Any]
     limit: int
     offset: int
+    next_cursor: str | None = None
 
 
 class MetricDeleted(Answer):

@@ -63,3 +63,4 @@ class NotificationList(Answer):
     filters: dict[str, Any]
     limit: int
     offset: int
+    next_cursor: str | None = None

@@ -229,3 +229,4 @@ class RuleList(Answer):
     filters: dict[str, Any]
     limit: int
     offset: int
+    next_cursor: str | None = None

@@ -73,6 +73,7 @@ class SilenceList(Answer):
     filters: dict[str, Any]
     limit: int
     offset: int
+    next_cursor: str | None = None
 
 
 class SilenceExpired(Answer):

@@ -71,6 +71,7 @@ class WatchList(Answer):
     filters: dict[str, Any]
     limit: int
     offset: int
+    next_cursor: str | None = None
 
 
 class WatchDeleted(Answer):

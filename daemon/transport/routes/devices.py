@@ -41,7 +41,7 @@ async def list_devices(
     return json_answer(
         {"devices": devices, "count": len(devices), "total": total,
          "filters": {name: value for name, value in filters.items() if value is not None},
-         "limit": limit, "offset": offset, "next_cursor": None}
+         "limit": limit, "offset": offset}
     )  # fmt: skip
 
 
