@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from daemon.domain.errors import DomainError
 from daemon.transport.connections import (
@@ -39,6 +40,8 @@ HEAD_BYTES_MAX = 64 * 1024
 """What a request may have before its body, not counting the read in which it begins."""
 _REFUSED = {"header": 408, "body": 408, "head": 431}
 """What a request that did not come whole is answered, by the reason it is ended for."""
+UNSENT_BYTES_MAX = 128 * 1024
+"""Of an answer, what the kernel takes before it is sent: who does not read costs it no more."""
 _CLOSE = (b"connection", b"close")
 _FIRST_GIVEN = 3
 _SO_ATTACH_FILTER = 26
@@ -61,6 +64,8 @@ class HttpProtocol(Leaving, QuickConnection):
         """Whose connections this one is counted among; "" is a socket in the file system."""
         self._head: Any = None
         self._head_bytes = 0
+        self._answering: RequestResponseCycle | None = None
+        """The request under way; `cycle` is the last that came."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -85,7 +90,15 @@ class HttpProtocol(Leaving, QuickConnection):
             self._walks.leave(self._address)
             self._address = None
         self.leave()
+        if self._answering is not None:
+            # uvicorn tells the last one only; this one would write to what is closed.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def overdue(self, now_s: float, bounds: ConnectionBounds) -> str | None:
         return self._patience.overdue(self, now_s, bounds)
@@ -213,6 +226,7 @@ def inherited(environment: MutableMapping[str, str]) -> InheritedSocket | None:
     bound = InheritedSocket(fileno=_FIRST_GIVEN)
     bound.set_inheritable(False)
     bound.setblocking(False)
+    _bound_unsent(bound)
     return bound
 
 
@@ -263,7 +277,15 @@ def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:
         bound.close()
         raise
     bound.setblocking(False)
+    _bound_unsent(bound)
     return bound
+
+
+def _bound_unsent(listening: socket.socket) -> None:
+    """Connections inherit it (man 7 tcp, TCP_NOTSENT_LOWAT); one in the file system has no such
+    thing."""
+    if listening.family != socket.AF_UNIX:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
 
 
 def make_server(
