@@ -119,6 +119,7 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
                 _document_tag(operation)
             _document_defaults(operation)
     _document_batch_problems(openapi)
+    _document_operation_names(openapi)
     for made_by_fastapi in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(made_by_fastapi, None)
     return openapi
@@ -275,6 +276,16 @@ def _document_batch_problems(openapi: dict[str, Any]) -> None:
     for path, *_ in _INGEST[1:]:
         refused = openapi["paths"][PREFIX + path]["post"]["responses"]["422"]
         refused["content"] = {PROBLEM_MEDIA_TYPE: problem}
+
+
+def _document_operation_names(openapi: dict[str, Any]) -> None:
+    """Which operations one may ask about: those of this document."""
+    operations = [one for methods in openapi["paths"].values() for one in methods.values()]
+    names = sorted(one["operationId"] for one in operations)
+    for operation in operations:
+        for parameter in operation.get("parameters", ()):
+            if operation["operationId"] == "show_key_access" and parameter["name"] == "operation":
+                parameter["schema"] = {"type": "string", "enum": names}
 
 
 def _json(schema: str) -> dict[str, Any]:
