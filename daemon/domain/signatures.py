@@ -21,8 +21,9 @@ from daemon.domain.errors import Invalid, Unauthenticated
 
 APART_S_MAX = 300
 """So far may the clocks of who signs and who checks be apart; so long can a request be repeated."""
-FIELD_CHARACTERS_MAX = 8_192
+FIELD_CHARACTERS_MAX = 4_096
 """Longer ones are not read: `Signature-Input` and `Signature` each."""
+DIGEST_CHARACTERS_MAX = 512
 COMPONENTS_MAX = 32
 KEY_BYTES = 32
 # Times are judged here, by the clock of the daemon; the library is to find nothing wrong with them.
@@ -81,7 +82,6 @@ class _Chosen:
     signature: tuple[Any, dict[str, Any]]
 
     def covers(self, name: str) -> bool:
-        """Whether the whole component is covered: none of its parts, no other form of it."""
         return (name, {}) in self.components
 
 
@@ -118,6 +118,8 @@ def check_digest(field: str | None, body: bytes) -> None:
         return
     from http_message_signatures import ContentDigest, HTTPMessageSignaturesException
 
+    if len(field) > DIGEST_CHARACTERS_MAX:
+        raise DigestMismatch()
     try:
         ContentDigest.verify(field, body)
     except HTTPMessageSignaturesException as error:
@@ -138,8 +140,9 @@ def _chosen(head: Head, key_id: str) -> _Chosen:
     signature = signatures.get(label)
     if signature is None or not isinstance(signature[0], bytes):
         raise SignatureInvalid(f"Signature has no bytes for the label {label}")
-    if len(components) > COMPONENTS_MAX:
-        raise SignatureInvalid(f"a signature covers at most {COMPONENTS_MAX} components")
+    if len(components) > COMPONENTS_MAX or any(form for _, form in components):
+        # Members of a dictionary and single parameters of a query would have to be read for it.
+        raise SignatureInvalid(f"a signature covers up to {COMPONENTS_MAX} components, as a whole")
     return _Chosen(label, components, parameters, signature)
 
 

@@ -19,9 +19,9 @@ PREFLIGHT_S = 600
 """How long a browser remembers what a preflight said."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 REQUEST_HEADERS = (
-    "Authorization", "Cache-Control", "Content-Encoding", "Content-Type", "Idempotency-Key",
-    "If-Match", "If-None-Match", "Last-Event-ID", "traceparent", "tracestate", "X-Api-Key",
-    "X-Request-ID",
+    "Authorization", "Cache-Control", "Content-Digest", "Content-Encoding", "Content-Type",
+    "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Signature",
+    "Signature-Input", "traceparent", "tracestate", "X-Api-Key", "X-Request-ID",
 )  # fmt: skip
 EXPOSED_HEADERS = (
     "Allow", "Content-Disposition", "ETag", "Idempotency-Replayed", "Link", "RateLimit",

@@ -3,6 +3,7 @@ whatever is not, is missing, or was changed on its way is 401."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import time
@@ -15,7 +16,7 @@ import pytest
 from daemons import API, DaemonProcess
 from http_message_signatures import HTTPMessageSigner, MappingKeyResolver, algorithms
 from signers import HandSigner, digest_of
-from stream_clients import a_socket, close_code, frame_of, say
+from stream_clients import a_socket, close_code, frame_of, say, subscribed
 
 SCOPES = ["ingest", "read", "export", "metrics:write", "keys"]
 
@@ -402,6 +403,28 @@ async def test_a_socket_opens_with_a_signed_upgrade_only(holder: Holder) -> None
             code, frames = await close_code(socket)
 
         assert (code, frames[0]["error"]["code"]) == (4001, said)
+
+
+@pytest.mark.anyio
+async def test_an_open_socket_goes_on_until_its_key_ends(
+    holder: Holder, daemon: DaemonProcess
+) -> None:
+    """Open streams are asked about every 5 s, which needs no new signature."""
+    hand = HandSigner()
+    with daemon.http() as http:
+        wanted = {"name": "short", "scopes": ["read"], "signing_key": hand.public_text}
+        made = http.post("/keys", json=wanted).json()
+        hand.key_id = made["key_id"]
+        headers = hand.headers("GET", f"{daemon.url}/ws", created=time.time())
+        async with a_socket(daemon, key=made["key"], headers=headers) as socket:
+            assert (await subscribed(socket, devices=["late"]))["type"] == "subscribed"
+            await asyncio.sleep(5.5)
+            await asyncio.to_thread(http.post, "/devices/late/telemetry", json=point())
+            assert (await frame_of(socket, "update"))["data"]["data_points"]
+            await asyncio.to_thread(http.delete, f"/keys/{made['key_id']}")
+            code, _ = await close_code(socket, within_s=10)
+
+    assert code == 4001
 
 
 @pytest.mark.anyio

@@ -176,8 +176,17 @@ def test_many_components_are_not_looked_at() -> None:
     values = VALUES | {f"x-{number}": "1" for number in range(30)}
     fields = HAND.fields(values, created=NOW_S)
 
-    with pytest.raises(SignatureInvalid, match="at most 32"):
+    with pytest.raises(SignatureInvalid, match="up to 32"):
         checked(head(fields | {name: "1" for name in values if name.startswith("x-")}))
+
+
+@pytest.mark.parametrize("form", ['"x";sf', '"x";key="a"', '"x";bs', '"@query-param";name="limit"'])
+def test_parts_of_a_component_are_not_read(form: str) -> None:
+    fields = HAND.fields(VALUES, created=NOW_S)
+    fields["signature-input"] = fields["signature-input"].replace('"@path"', f'"@path" {form}')
+
+    with pytest.raises(SignatureInvalid, match="as a whole"):
+        checked(head(fields | {"x": "a=1"}))
 
 
 SNIPPETS = st.sampled_from(
@@ -221,6 +230,8 @@ def test_a_digest_is_that_of_the_body(algorithm: str) -> None:
     for body in (b"bodY", b""):
         with pytest.raises(DigestMismatch):
             check_digest(field, body)
+    with pytest.raises(DigestMismatch):
+        check_digest(f"{field}, {'x' * 512}", b"body")
     with pytest.raises(DigestMismatch, match="without"):
         check_digest(None, b"body")
 
