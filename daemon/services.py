@@ -52,6 +52,7 @@ def make_services(
     group_store = GroupStore(database)
     groups = Groups(group_store, membership=membership, clock=clock)
     keys = Keys(KeyStore(database), clock=clock, members=membership)
+    key_access = KeyAccess(KeyStore(database), clock=clock, members=membership)
     limits = Limits(LimitStore(database), clock=clock)
     sessions = make_sessions(database, keys=keys, clock=clock)
     alerting = make_alerting(database, tail=tail, ledger=telling.ledger, clock=clock)
@@ -61,7 +62,7 @@ def make_services(
         access=AccessLog(traffic, clock),
         ignored=Ignored(clock),
         keys=keys,
-        key_access=KeyAccess(KeyStore(database), clock=clock, members=membership),
+        key_access=key_access,
         limits=limits,
         gate=Gate(keys, limits, clock=clock),
         metrics=Metrics(MetricStore(database), clock=clock, registry_reload=tail.reload_catalog),
@@ -79,13 +80,15 @@ def make_services(
         jobs=alerting.jobs,
         events=Events(EventStore(database), clock=clock, tail=tail),
         stats=_stats(database, tail, traffic, clock),
-        rates=Rates(tail, traffic=traffic, clock=clock),
+        rates=Rates(
+            tail, traffic=traffic, keys=key_access, accounts=sessions.accounts, clock=clock
+        ),
         health=Health(HealthStore(database), clock=clock, traffic=traffic),
         reads=reads,
         subscriptions=Subscriptions(SubscriptionStore(database), clock=clock),
         idempotency=Idempotency(IdempotencyStore(database)),
         administration=Administration(database, clock=clock),
-        tickets=Tickets(TicketStore(database), keys=keys, sessions=sessions),
+        tickets=Tickets(TicketStore(database), keys=keys, clock=clock, sessions=sessions),
         sessions=sessions,
         port=port,
     )

@@ -10,10 +10,13 @@ from daemon.clock import Clock
 from daemon.domain import tellings
 from daemon.domain.access import GroupMembers, Principal
 from daemon.domain.account_request import AccountRequest, is_username
+from daemon.domain.clients import network_of
 from daemon.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from daemon.domain.ids import new_id
 from daemon.domain.key_request import KeyRequest, check_patterns, is_within, principal_of
+from daemon.domain.tokens import digest_of
 from daemon.log import get_logger
+from daemon.service.lookups import Lookups
 from daemon.service.passwords import Passwords
 from daemon.store.accounts import AccountChange, AccountRow, AccountStore, NewAccount
 
@@ -53,6 +56,7 @@ class Accounts:
         self._clock = clock
         self._passwords = passwords
         self._members = members
+        self._names = Lookups(clock)
 
     async def create(self, wanted: AccountRequest, *, by: Principal) -> AccountView:
         """Make an account that may do no more than its maker. Raises Forbidden, Invalid, Conflict,
@@ -144,10 +148,14 @@ class Accounts:
 
     # -- who is it ---------------------------------------------------------------------------
 
-    async def login(self, username: str, password: str) -> Principal | None:
+    async def login(self, username: str, password: str, *, address: str) -> Principal | None:
         """The holder of the account; None for an unknown name, a wrong password and a disabled
         account alike, after as long. Raises Busy, StoreUnavailable."""
-        row = await self._store.find(username) if is_username(username) else None
+        row = None
+        if is_username(username):
+            # By network, or who floods would learn which names came lately.
+            digest = digest_of(f"{network_of(address)} {username}")
+            row = await self._names.find(digest, lambda: self._store.find(username))
         is_right = await self._passwords.is_right(
             password, None if row is None else row.password_hash
         )

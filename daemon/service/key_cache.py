@@ -45,5 +45,8 @@ class ExpiringCache(Generic[T]):
             del self._entries[next(iter(self._entries))]
         self._entries[digest] = _Entry(value, self._clock.monotonic_s() + lifetime_s)
 
+    def discard(self, digest: bytes) -> None:
+        self._entries.pop(digest, None)
+
     def clear(self) -> None:
         self._entries.clear()

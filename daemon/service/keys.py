@@ -15,7 +15,6 @@ from typing import Protocol
 from daemon.clock import Clock, as_datetime
 from daemon.domain import tellings
 from daemon.domain.access import GroupMembers, Principal, Session
-from daemon.domain.allowance import Allowance
 from daemon.domain.bearer import Claims, looks_like_one
 from daemon.domain.errors import (
     Busy,
@@ -43,18 +42,12 @@ from daemon.service.key_rows import (
 )
 from daemon.service.key_uses import KeyUses
 from daemon.service.key_view import KeyView, listed, view_of
+from daemon.service.lookups import Lookups
 from daemon.service.signatures import Signatures
 from daemon.store.keys import KeyRow, KeyStore
 
 REFUSED_FOR_S = 2.0
 CACHE_ENTRIES_MAX = 4_096
-# Look-ups at a time, so that a flood of forged keys leaves connections for other work, and those
-# that wait for them.
-LOOKUPS_MAX = 2
-# Look-ups a second of what turns out to be nothing: unknown keys are no load for the database.
-VAIN_LOOKUPS_PER_S = 50
-# Who was accepted in this time is looked up even so.
-KNOWN_FOR_S = 3_600.0
 LOOKUPS_WAITING_MAX = 256
 
 log = get_logger()
@@ -103,9 +96,7 @@ class Keys:
         self._refused: ExpiringCache[str] = ExpiringCache(clock, entries_max=CACHE_ENTRIES_MAX)
         self._looked_up = 0
         self._lookups: dict[bytes, asyncio.Future[Principal | None]] = {}
-        self._lookup_turn = asyncio.Semaphore(LOOKUPS_MAX)
-        self._vain_lookups = Allowance(VAIN_LOOKUPS_PER_S, VAIN_LOOKUPS_PER_S)
-        self._known: ExpiringCache[bool] = ExpiringCache(clock, entries_max=CACHE_ENTRIES_MAX)
+        self._unknown = Lookups(clock)
         self.uses = KeyUses(store, clock=clock)
         self._failures = FailureLog(clock)
         self.signatures = Signatures(clock, self._failures)
@@ -205,17 +196,14 @@ class Keys:
     async def _look_up(
         self, digest: bytes, find: Callable[[], Awaitable[Found | None]]
     ) -> Principal | None:
-        is_known = self._known.get(digest) is not None
-        if not is_known and not self._vain_lookups.take(self._clock.monotonic_s()):
-            raise Busy("too many unknown credentials are being tried")
-        async with self._lookup_turn:
+        async def look_up() -> Found | None:
             found = await find()
-        if found is None or found[1] <= 0:
+            return None if found is None or found[1] <= 0 else found
+
+        found = await self._unknown.find(digest, look_up)
+        if found is None:
             self._refused.put(digest, "", lifetime_s=REFUSED_FOR_S)
             return None
-        if not is_known:
-            self._vain_lookups.give_back()
-        self._known.put(digest, True, lifetime_s=KNOWN_FOR_S)
         self._accepted.put(digest, found[0], lifetime_s=found[1])
         return found[0]
 

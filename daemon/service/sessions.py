@@ -28,6 +28,7 @@ from daemon.service.accounts import Accounts, AccountView
 from daemon.service.guesses import Guesses
 from daemon.service.key_rows import ACCEPTED_FOR_S
 from daemon.service.keys import Credential, Keys
+from daemon.service.lookups import Lookups
 from daemon.store.sessions import SessionRow, SessionStore, TokenRow, Use
 
 REFRESH_PREFIX = "tlr_"
@@ -81,6 +82,7 @@ class Sessions:
         self.accounts = accounts
         self._clock = clock
         self._guesses = Guesses(clock)
+        self._tokens = Lookups(clock)
         self._settings = SessionSettings()
         self._issuers: Mapping[str, Issuer] = {}
         keys.sessions = self
@@ -107,7 +109,7 @@ class Sessions:
     async def login_account(self, username: str, password: str, *, address: str) -> Login:
         """Raises Unauthenticated, RateLimited, TryLater."""
         with self._guesses.attempt(name=username, address=address):
-            principal = await self.accounts.login(username, password)
+            principal = await self.accounts.login(username, password, address=address)
             if principal is None:
                 log.warning("login_failed", address=address)
                 raise Unauthenticated("the username or the password is wrong")
@@ -126,6 +128,7 @@ class Sessions:
         refresh = REFRESH_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
         login = self._login(session, refresh)
         await self._store.insert(session, token_hash=digest_of(refresh), address=address[:64])
+        self._tokens.expect(digest_of(refresh))
         log.info("logged_in", principal=principal.key_id, session_id=session.session_id)
         return login
 
@@ -150,20 +153,26 @@ class Sessions:
     async def refresh(self, token: str, *, address: str) -> Login:
         """The next tokens. One that was used before GRACE ends its session. Raises Unauthenticated,
         RateLimited, TryLater."""
-        if not token.startswith(REFRESH_PREFIX) or len(token) > REFRESH_CHARACTERS_MAX:
+        if not _may_be_one(token):
             raise Unauthenticated("this is no refresh token")
         with self._guesses.attempt(name=None, address=address):
             return await self._next(token, address)
 
     async def _next(self, token: str, address: str) -> Login:
         turn = _Turn(token, as_datetime(self._clock.now_us()), address)
-        await self._store.use(digest_of(token), decide=turn.decide)
+
+        async def use() -> str | None:
+            await self._store.use(digest_of(token), decide=turn.decide)
+            return turn.successor
+
+        await self._tokens.find(digest_of(token), use)
         if turn.is_reused:
             self._keys.forget()
             log.warning("refresh_token_reused", address=address)
         session = turn.session
         if session is None or turn.successor is None or not await self._holders([session]):
             raise Unauthenticated("the refresh token was used, is too old, or is none")
+        self._tokens.expect(digest_of(turn.successor))
         return self._login(session, turn.successor)
 
     async def logout(
@@ -172,20 +181,28 @@ class Sessions:
         """End the session of either token.
 
         With a refresh token one that has ended is no error. Raises Unauthenticated for what is no
-        token of a session.
+        token of a session, RateLimited, TryLater.
         """
-        session_id = None
-        if refresh_token is not None:
-            if len(refresh_token) <= REFRESH_CHARACTERS_MAX:
-                session_id = await self._store.session_of(digest_of(refresh_token))
-        elif access_token is not None:
-            principal = await self._keys.authenticate(access_token, address=address)
-            session_id = principal.session.session_id if principal.session else None
-        if session_id is None:
+        if refresh_token is None and access_token is None:
             raise Unauthenticated("this is no token of a session")
+        with self._guesses.attempt(name=None, address=address):
+            if refresh_token is not None:
+                session_id = await self._session_of(refresh_token)
+            else:
+                principal = await self._keys.authenticate(access_token, address=address)
+                session_id = principal.session.session_id if principal.session else None
+            if session_id is None:
+                raise Unauthenticated("this is no token of a session")
         if await self._store.end(session_id, because="logout"):
             log.info("logged_out", session_id=session_id)
-        self._keys.forget()
+            self._keys.forget()
+
+    async def _session_of(self, refresh_token: str) -> str | None:
+        """Whose token it is, whatever became of either."""
+        if not _may_be_one(refresh_token):
+            return None
+        digest = digest_of(refresh_token)
+        return await self._tokens.find(digest, lambda: self._store.session_of(digest))
 
     async def create_account(self, wanted: AccountRequest, *, by: Principal) -> AccountView:
         """Raises Forbidden, Invalid, Conflict, Busy, Unauthenticated."""
@@ -316,6 +333,10 @@ class _Turn:
             row.session.session_id, holder, address=self.address, now_us=as_us(self.now)
         )
         return Use(self.now, b"", ends_because="reused", told=told)
+
+
+def _may_be_one(refresh_token: str) -> bool:
+    return refresh_token.startswith(REFRESH_PREFIX) and len(refresh_token) <= REFRESH_CHARACTERS_MAX
 
 
 def _refuse_ending(by: Principal) -> None:

@@ -54,6 +54,9 @@ class Reception:
 
         Raises Unauthenticated (counted against the address), RateLimited, StoreUnavailable.
         """
+        if shown.ticket is not None:
+            # It is looked up in any case, so an address over its limit hears that before.
+            self.parts.limits.open_of_address(address).take_back()
         try:
             if shown.ticket is not None:
                 return await self._by_ticket(shown.ticket, door, address=address)

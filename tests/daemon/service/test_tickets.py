@@ -82,7 +82,9 @@ async def test_it_does_not_outlive_its_key(control: Control) -> None:
 
 async def test_its_text_is_stored_nowhere(control: Control) -> None:
     who = await holder(control, control.token)
-    tickets = Tickets(TicketStore(control.database), keys=control.services.keys)
+    tickets = Tickets(
+        TicketStore(control.database), keys=control.services.keys, clock=control.clock
+    )
     ticket = await tickets.create(who, subscription_id=None, channel=None)
     async with control.database.connection("control") as connection:
         rows = await connection.fetch("select t::text as row from telemetry.ticket t")
