@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from daemon.domain.access import TIERS, Principal
+from daemon.domain.access import SCOPES, TIERS, Principal
 from daemon.domain.errors import Invalid
 from daemon.domain.patterns import all_covered, is_pattern
 
@@ -49,6 +49,11 @@ def is_within(narrow: Principal, wide: Principal) -> bool:
         and _sees_no_more_devices(narrow, wide)
         and all_covered(wide.metrics, narrow.metrics)
     )
+
+
+def is_widest(principal: Principal) -> bool:
+    """Whether nobody may do more."""
+    return is_within(Principal("", "", frozenset(SCOPES), TIERS[-1]), principal)
 
 
 def _sees_no_more_devices(narrow: Principal, wide: Principal) -> bool:

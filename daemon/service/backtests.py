@@ -109,11 +109,8 @@ class Backtests:
 
     def _visible(self, rule: AlertRule, by: Principal) -> list[str] | None:
         """The devices that the rule watches and the asker sees; None: all."""
-        targets = self._facts.targets(rule)
-        if targets is None and by.sees_everything:
-            return None
-        found = self._registry.devices if targets is None else targets
-        return sorted(device_id for device_id in found if by.sees_device(device_id))
+        seen = self._facts.seen_targets(rule, by=by)
+        return None if seen is None else sorted(seen)
 
     # -- the job --------------------------------------------------------------------------------
 

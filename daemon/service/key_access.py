@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -63,6 +64,11 @@ class KeyAccess:
         if row is None or not _may_see(row, by):
             raise NotFound("there is no such key")
         return self._holder(row, revoked_at)
+
+    async def within(self, key_ids: Collection[str], *, by: Principal) -> set[str]:
+        """Those that the asker may administer, as GET /keys lists them. Raises StoreUnavailable."""
+        rows = await self._store.find_many(key_ids)
+        return {row.key_id for row in rows if is_within(principal_of_row(row), by)}
 
     def _holder(self, row: KeyRow, revoked_at: datetime | None) -> Holder:
         now = as_datetime(self._clock.now_us())

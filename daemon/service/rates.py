@@ -10,8 +10,11 @@ from enum import StrEnum
 from daemon.clock import Clock
 from daemon.domain.access import Principal
 from daemon.domain.errors import Forbidden
+from daemon.domain.key_request import is_widest, is_within
 from daemon.live.rates import SECONDS, SeriesRates
 from daemon.live.traffic import Traffic
+from daemon.service.accounts import Accounts
+from daemon.service.key_access import KeyAccess
 from daemon.service.selection import sees
 from daemon.service.tail import Tail
 
@@ -52,19 +55,26 @@ class Rates:
     """Points of all daemons by device and metric, as the tail follows them; by key those that
     this process took in."""
 
-    def __init__(self, tail: Tail, *, traffic: Traffic, clock: Clock) -> None:
+    def __init__(
+        self, tail: Tail, *, traffic: Traffic, keys: KeyAccess, accounts: Accounts, clock: Clock
+    ) -> None:
         self._registry = tail.registry
         self._traffic = traffic
+        self._keys = keys
+        self._accounts = accounts
         self._series = SeriesRates(clock)
         tail.on_points = self._series.count
 
     async def table(self, principal: Principal, *, by: By, window_s: int, limit: int) -> RateTable:
-        """Rates of the last `window_s` whole seconds. Raises Forbidden for keys without scope."""
+        """Rates of the last `window_s` whole seconds.
+
+        Raises Forbidden for keys without scope, StoreUnavailable.
+        """
         seconds = self._series.covered_s(window_s)
         if by is By.KEY:
             if not principal.scopes & {"keys", "admin"}:
                 raise Forbidden("rates by key need the scope keys")
-            senders = self._traffic.senders(window_s)
+            senders = await self._senders(principal, window_s)
             return _table(by, window_s, limit, _rates(senders, seconds))
         ids, counts = self._series.sums(window_s)
         pairs = zip(ids.tolist(), counts.tolist(), strict=True)
@@ -74,6 +84,18 @@ class Rates:
             sums = self._sums(principal, by, pairs)
         found = ((name, points, None) for name, points in sums.items())
         return _table(by, window_s, limit, _rates(found, seconds))
+
+    async def _senders(self, principal: Principal, window_s: int) -> list[tuple[str, int, str]]:
+        """The asker, and the keys and accounts that it may administer; all for who may do all."""
+        found = self._traffic.senders(window_s)
+        if is_widest(principal):
+            return found
+        ids = [sender for sender, _, _ in found]
+        seen = {principal.key_id} | await self._keys.within(ids, by=principal)
+        if "admin" in principal.scopes:
+            holders = await self._accounts.holders(ids)
+            seen |= {one for one, holder in holders.items() if is_within(holder, principal)}
+        return [one for one in found if one[0] in seen]
 
     def _sums(
         self, principal: Principal, by: By, pairs: Iterable[tuple[int, int]]

@@ -35,9 +35,21 @@ class RuleFacts:
         """The devices that a rule names, those of its groups too; None: every one."""
         if not rule.has_targets:
             return None
+        return self._registry.membership.members(self._groups(rule)) | set(rule.device_ids)
+
+    def seen_targets(self, rule: AlertRule, *, by: Principal) -> frozenset[str] | None:
+        """The devices that it would watch if there were nothing but what the key sees; None: every
+        one."""
+        if not by.sees_metric(rule.metric_name):
+            return frozenset()
+        if not by.is_bound:
+            return self.targets(rule)
         membership = self._registry.membership
-        groups = [membership.find(name) for name in rule.device_groups]
-        return membership.members(g for g in groups if g is not None) | set(rule.device_ids)
+        visible = membership.visible_to(by) or frozenset()
+        groups = [group_id for group_id in self._groups(rule) if group_id in visible]
+        named = membership.members(groups) | set(rule.device_ids)
+        known = named if rule.has_targets else self._registry.devices
+        return frozenset(filter(by.sees_device, known))
 
     def is_visible(self, rule: AlertRule, *, by: Principal) -> bool:
         """Whether a key may know of the rule: it is about some device that the key sees, or about
@@ -47,7 +59,9 @@ class RuleFacts:
         if not by.is_bound or not rule.has_targets:
             return True
         visible = self._registry.membership.visible_to(by) or frozenset()
-        return any(map(by.sees_device, rule.device_ids)) or bool(visible & self._groups(rule))
+        return any(map(by.sees_device, rule.device_ids)) or not visible.isdisjoint(
+            self._groups(rule)
+        )
 
     def is_in_reach(self, rule: AlertRule, *, by: Principal) -> bool:
         """Whether the rule is about nothing but what the key sees, so that the key may change it.
@@ -81,19 +95,20 @@ class RuleFacts:
             device_groups=[n for n in rule.device_groups if membership.find(n) in visible],
         )
 
-    def _groups(self, rule: AlertRule) -> frozenset[str]:
+    def _groups(self, rule: AlertRule) -> list[str]:
         found = (self._registry.membership.find(name) for name in rule.device_groups)
-        return frozenset(group_id for group_id in found if group_id is not None)
+        return [group_id for group_id in found if group_id is not None]
 
     # -- facts -----------------------------------------------------------------------------------
 
     async def gather(self, rule: AlertRule, *, by: Principal) -> Facts:
-        """Everything that lint asks for."""
-        registry, name = self._registry, rule.metric_name
+        """Everything that lint asks for, as if there were nothing but what the key sees."""
+        name = rule.metric_name
+        definition = self._registry.definitions.get(name) if by.sees_metric(name) else None
         series_ids = self._watched_series(rule, by)
         sampled = series_ids[:SAMPLED_SERIES_MAX]
         facts = Facts(
-            is_defined=name in registry.definitions,
+            is_defined=definition is not None,
             is_sent=bool(series_ids) or self._is_sent(name, by),
             data_type=self._data_type(sampled),
             devices=len(series_ids),
@@ -102,7 +117,6 @@ class RuleFacts:
             channels=await self._store.channels(rule.notification_channels),
             twins=await self._twins(rule, by),
         )
-        definition = registry.definitions.get(name)
         if definition is None:
             return facts
         allowed = definition.allowed_values
@@ -116,28 +130,31 @@ class RuleFacts:
 
     def _watched_series(self, rule: AlertRule, by: Principal) -> list[int]:
         """One series for each device that the rule watches now."""
-        found = self._registry.select(devices=self.targets(rule), metrics=[rule.metric_name])
-        if not by.is_bound:
-            return found
-        device_of = self._registry.device_of
-        return [sid for sid in found if by.sees_device(device_of[sid] or "")]
+        targets = self.seen_targets(rule, by=by)
+        return self._registry.select(devices=targets, metrics=[rule.metric_name])
 
     def _is_sent(self, metric_name: str, by: Principal) -> bool:
-        return any(
+        return by.sees_metric(metric_name) and any(
             metric_name in metrics and by.sees_device(device_id)
             for device_id, metrics in self._registry.devices.items()
         )
 
     def _strangers(self, rule: AlertRule, by: Principal) -> list[str]:
         """Named devices that never sent the metric, and groups that there are not."""
-        membership = self._registry.membership
+        membership, name = self._registry.membership, rule.metric_name
+        visible = membership.visible_to(by)
         strangers = [
             device_id
             for device_id in rule.device_ids
-            if not by.sees_device(device_id)
-            or self._registry.find(device_id, rule.metric_name) is None
+            if not (by.sees_device(device_id) and by.sees_metric(name))
+            or self._registry.find(device_id, name) is None
         ]
-        return strangers + [name for name in rule.device_groups if membership.find(name) is None]
+        groups = {group: membership.find(group) for group in rule.device_groups}
+        return strangers + [
+            group
+            for group, group_id in groups.items()
+            if group_id is None or (visible is not None and group_id not in visible)
+        ]
 
     def _data_type(self, series_ids: Sequence[int]) -> str | None:
         """What is sent; None without series, or when they differ."""
@@ -159,7 +176,7 @@ class RuleFacts:
 
     async def _twins(self, rule: AlertRule, by: Principal) -> list[str]:
         """Names of rules that decide the same for some of the same devices."""
-        own = self.targets(rule)
+        own = self.seen_targets(rule, by=by)
         found = []
         for twin in await self._store.twins(rule):
             other = replace(rule, device_ids=twin.device_ids, device_groups=twin.device_groups)

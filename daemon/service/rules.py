@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from daemon.clock import Clock, as_datetime
@@ -84,15 +85,21 @@ class Rules:
     async def preview(
         self, rule_id: str, changes: Mapping[str, Any], *, by: Principal
     ) -> tuple[Judged, bool]:
-        """What a change would do, and whether the rule would decide otherwise; nothing is changed.
+        """What a change would do to what the key sees, and whether the rule would decide otherwise;
+        nothing is changed.
 
         Raises what the change would raise for its fields.
         """
         before = await self.show(rule_id, by=by)
         after = changed_rule(before, changes, by=by.key_id)
         findings = await self._findings(after, by=by, strict=False)
-        ends = ending(before, after, targets=self._facts.targets)
-        ended = await self._store.count_ending(rule_id, ends)
+        ends = ending(before, after, targets=partial(self._facts.seen_targets, by=by))
+        ended = await self._store.count_ending(
+            rule_id,
+            ends,
+            device_likes=as_like(by.devices),
+            seen_ids=None if by.groups is None else list(by.member_ids),
+        )
         return Judged(after, findings, ended), before.condition_key != after.condition_key
 
     async def _findings(self, rule: AlertRule, *, by: Principal, strict: bool) -> list[Finding]:

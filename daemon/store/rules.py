@@ -117,13 +117,23 @@ class RuleStore:
             found: float | None = await connection.fetchval(SQL["cadence"], series_ids)
         return found
 
-    async def count_ending(self, rule_id: str, ending: Ending | None) -> int:
-        """How many open alerts of the rule would end so."""
+    async def count_ending(
+        self,
+        rule_id: str,
+        ending: Ending | None,
+        *,
+        device_likes: Sequence[str] | None = None,
+        seen_ids: Sequence[str] | None = None,
+    ) -> int:
+        """How many open alerts of the rule would end so; `device_likes` or `seen_ids`, where there
+        are any, hold what may be seen."""
         if ending is None:
             return 0
         staying = None if ending.staying is None else sorted(ending.staying)
         async with self._database.connection("control") as connection:
-            found: int = await connection.fetchval(SQL["count_ending"], rule_id, staying)
+            found: int = await connection.fetchval(
+                SQL["count_ending"], rule_id, staying, device_likes, seen_ids
+            )
         return found
 
     # -- changing --------------------------------------------------------------------------------

@@ -99,8 +99,10 @@ select percentile_cont(0.5) within group (order by 3600.0 / h.points) as cadence
      limit 24) h;
 
 -- count_ending --
--- How many open alerts of a rule lie not on devices of $2, as end_alerts would end them.
+-- How many open alerts of a rule lie not on devices of $2, as end_alerts would end them; of devices like $3 or of $4.
 select count(*)
   from telemetry.alert a
  where a.rule_id = $1::text and a.status <> 'resolved'
-   and ($2::text[] is null or a.device_id is null or a.device_id <> all ($2::text[]));
+   and ($2::text[] is null or a.device_id is null or a.device_id <> all ($2::text[]))
+   and (($3::text[] is null and $4::text[] is null)
+        or a.device_id like any ($3::text[]) or a.device_id = any ($4::text[]));

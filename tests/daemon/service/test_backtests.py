@@ -62,14 +62,16 @@ def jobs_of(bench: Bench, backtests: Backtests) -> Jobs:
     )
 
 
-async def result_of(bench: Bench, request: BacktestRequest) -> dict[str, Any]:
+async def result_of(
+    bench: Bench, request: BacktestRequest, *, by: Principal = ADMIN
+) -> dict[str, Any]:
     """The result of a backtest that was queued and done as a job."""
     backtests = backtests_of(bench)
     jobs = jobs_of(bench, backtests)
-    params = await backtests.params(request, by=ADMIN)
-    job_id = await jobs.create(BACKTEST, params, device_id=None, by=ADMIN)
+    params = await backtests.params(request, by=by)
+    job_id = await jobs.create(BACKTEST, params, device_id=None, by=by)
     assert await jobs.do_next()
-    job = await jobs.show(job_id, by=ADMIN)
+    job = await jobs.show(job_id, by=by)
     assert job.state == "done", job.error
     result: dict[str, Any] = job.result
     return result
@@ -179,6 +181,19 @@ async def test_candidates_are_compared(bench: Bench) -> None:
         ({"threshold_value": 96}, 1),
         ({"threshold_value": 100}, 0),
     ]
+
+
+async def test_a_metric_that_the_asker_does_not_see_is_one_that_nobody_sends(bench: Bench) -> None:
+    await bench.send(50, 95, 99, at_s=-1000)
+    await bench.stack.tail.turn()
+    reader = Principal("key_reader", "reader", frozenset({"read"}), metrics=("speed", "absent"))
+
+    hidden = await result_of(bench, a_request(HOT), by=reader)
+    absent = await result_of(bench, a_request(HOT | {"metric_name": "absent"}), by=reader)
+    seen = await result_of(bench, a_request(HOT), by=replace(reader, metrics=("temp*",)))
+
+    assert hidden == absent
+    assert len(seen["alerts"]) == 1
 
 
 async def test_as_arrived_judges_late_points_as_they_came(bench: Bench) -> None:

@@ -81,6 +81,34 @@ async def test_a_key_is_counted_with_its_name(control: Control) -> None:
     ]
 
 
+async def test_a_key_sees_the_rates_of_itself_and_of_keys_that_it_may_administer(
+    control: Control,
+) -> None:
+    made = [
+        {"devices": ("bus-*",), "name": "asker"},
+        {"devices": ("bus-1",), "name": "narrower"},
+        {"devices": ("van-*",), "name": "foreign"},
+        {"name": "wider"},
+    ]
+    ids = {}
+    for one in made:
+        token = await control.key("keys", "read", **one)
+        who = await control.services.keys.authenticate(token, address="test")
+        ids[who.name] = (who.key_id, token)
+    for sender in (*[(key_id, name) for name, (key_id, _) in ids.items()], ("acc_1", "ann")):
+        control.services.traffic.count_request(
+            status=200, duration_s=0.1, sender=sender, points=50
+        )
+    control.clock.advance_s(10)
+
+    found = await rates(control, ids["asker"][1], by="key")
+    everything = await rates(control, by="key")
+
+    assert {rate["label"] for rate in found["rates"]} == {"asker", "narrower"}
+    assert found["total_points_per_second"] == 10.0
+    assert len(everything["rates"]) == 5
+
+
 @pytest.mark.parametrize(
     "params", [{"by": "colour"}, {"window": "61s"}, {"window": "0s"}, {"limit": "0"}]
 )

@@ -547,3 +547,77 @@ class TestKeys:
 
         codes = {finding["code"] for finding in answer.json()["findings"]}
         assert codes == {"unknown_metric", "no_device"}
+
+    @pytest.mark.parametrize("path", ["lint", "lint of a stored rule", "preview"])
+    async def test_a_metric_that_a_key_does_not_see_is_an_unknown_one_to_lint(
+        self, control: Control, path: str
+    ) -> None:
+        await some_devices(control)
+        now_us = control.clock.now_us()
+        await control.send([("a", "hidden", now_us + n, 9.0) for n in range(9)])
+        bounds = {"data_type": "numeric", "min_value": 0, "max_value": 137}
+        made = await control.client.post(f"{API}/metrics", json={"name": "hidden"} | bounds)
+        assert made.status_code == 201
+        rule = await make(control)
+        await make(control, "secret", metric_name="hidden", threshold_value=500)
+        key = bearer(await control.key("read", metrics=("temperature", "pressure")))
+        about = {"threshold_value": 500, "evaluation_window": 1, "device_ids": ["a"]}
+
+        said = []
+        for name in ("hidden", "absent"):
+            url, fields = f"{RULES}/lint", {"metric_name": name} | about
+            if path == "lint":
+                fields = a_rule("x", **fields)
+            elif path == "preview":
+                url = f"{RULES}/{rule['rule_id']}/preview"
+            else:
+                fields["rule_id"] = rule["rule_id"]
+            answer = await control.client.post(url, json=fields, headers=key)
+            assert answer.status_code == 200
+            said.append(answer.text.replace(name, "it"))
+
+        assert said[0] == said[1]
+        assert '"unknown_metric","severity":"error"' in said[0]
+
+    async def test_to_lint_a_group_of_others_is_one_that_is_not_there(
+        self, control: Control
+    ) -> None:
+        await some_devices(control)
+        for name, members in (("theirs", ["b"]), ("ours", ["a"]), ("both", ["a", "b"])):
+            group = {"name": name, "kind": "line", "device_ids": members}
+            assert (await control.client.post(f"{API}/groups", json=group)).status_code == 201
+        await make(control, "secret", device_ids=["a", "b"])
+
+        async def said(key: dict[str, str], group: str) -> str:
+            rule = a_rule("x", device_groups=[group])
+            answer = await control.client.post(f"{RULES}/lint", json=rule, headers=key)
+            return answer.text.replace(group, "it")
+
+        by_device = bearer(await control.key("read", devices=("a",)))
+        by_group = bearer(await control.key("read", groups=("ours",)))
+
+        assert await said(by_device, "theirs") == await said(by_device, "absent")
+        assert await said(by_group, "both") == await said(by_group, "absent")
+        assert await said(by_device, "both") != await said(by_device, "absent")
+
+    async def test_a_twin_on_hidden_devices_is_none(self, control: Control) -> None:
+        await some_devices(control)
+        await make(control, "secret", device_ids=["a", "b"])
+        key = bearer(await control.key("read", devices=("a",)))
+        rule = a_rule("x", device_ids=["b"])
+
+        answer = await control.client.post(f"{RULES}/lint", json=rule, headers=key)
+
+        assert [one["code"] for one in answer.json()["findings"]] == ["no_device"]
+
+    async def test_a_preview_counts_what_the_key_sees(self, control: Control) -> None:
+        await some_devices(control)
+        rule = await make(control)
+        for device_id in ("a", "b"):
+            await an_alert(control.database, rule_id=rule["rule_id"], device_id=device_id)
+        key = bearer(await control.key("read", devices=("a",)))
+        url = f"{RULES}/{rule['rule_id']}/preview"
+
+        for changes, closed in (({"threshold_value": 31}, 1), ({"device_ids": ["a"]}, 0)):
+            seen = await control.client.post(url, json=changes, headers=key)
+            assert seen.json()["closed_alerts"] == closed
