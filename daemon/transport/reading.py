@@ -77,10 +77,11 @@ After = Annotated[
 ]
 
 
-def words_schema(words: Iterable[str]) -> WithJsonSchema:
+def words_schema(words: Iterable[str], *, chars_max: int | None = None) -> WithJsonSchema:
     """The JSON schema of some of the words, separated by commas."""
     word = f"({'|'.join(words)})?"
-    return WithJsonSchema({"type": "string", "pattern": f"^{word}(,{word})*$"})
+    schema: dict[str, Any] = {"type": "string", "pattern": f"^{word}(,{word})*$"}
+    return WithJsonSchema(schema | ({} if chars_max is None else {"maxLength": chars_max}))
 
 
 def names_of(given: list[str] | None, *, what: str, at_most: int = NAMES_MAX) -> list[str] | None:

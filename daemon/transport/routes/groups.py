@@ -54,7 +54,7 @@ ByText = Annotated[
 IncludeText = Annotated[
     str,
     Query(max_length=100, description=f"of {', '.join(INCLUDABLE)}, separated by commas"),
-    words_schema(INCLUDABLE),
+    words_schema(INCLUDABLE, chars_max=100),
 ]
 
 
