@@ -29,6 +29,11 @@ KEY_BYTES = 32
 # Times are judged here, by the clock of the daemon; the library is to find nothing wrong with them.
 _ANY_TIME = timedelta(days=36_500)
 _INPUT, _SIGNATURE = "signature-input", "signature"
+# The y of points of small order (RFC 8032, section 5.1; the last two are 0 and 1 again): for such a
+# "key" anybody can make signatures. The second is order 8; its negative is, too.
+_PRIME = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_WEAK = frozenset({0, _ORDER_8, _PRIME - _ORDER_8, 1, _PRIME - 1, _PRIME, _PRIME + 1})
 
 
 class SignatureRequired(Unauthenticated):
@@ -249,11 +254,16 @@ def public_key_of(text: str) -> bytes:
             found = b""
     except (ValueError, TypeError, binascii.Error, UnsupportedAlgorithm):
         found = b""
-    if len(found) != KEY_BYTES:
+    if len(found) != KEY_BYTES or _is_weak(found):
         detail = "an Ed25519 public key, as PEM or as base64 of its 32 bytes"
         error = {"pointer": "/signing_key", "code": "bad_signing_key", "detail": detail}
         raise Invalid(f"signing_key is not {detail}", code="bad_signing_key", errors=[error])
     return found
+
+
+def _is_weak(public_key: bytes) -> bool:
+    """Whether it is a point of small order; its last bit is the sign of x."""
+    return int.from_bytes(public_key, "little") % 2**255 in _WEAK
 
 
 def shown_key(public_key: bytes | None) -> str | None:

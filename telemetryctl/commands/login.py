@@ -50,7 +50,7 @@ def login(
         token, kept = _given_token(session), None
     else:
         token, kept = _by_password(session, server, username=username, is_stdin=is_stdin)
-    signing_key = _signing_key(signing_key_file)
+    signing_key = _signing_key(signing_key_file) if token.key_id else None
     client = session.client_for(server, token=token, signing_key_file=signing_key)
     try:
         principal = client.whoami()

@@ -167,3 +167,38 @@ def test_a_server_is_completed(text: str, expected: str) -> None:
 def test_a_server_that_is_none_or_holds_secrets_is_refused(text: str) -> None:
     with pytest.raises(UsageFailure):
         normal_server(text)
+
+
+def test_a_contexts_signing_key_goes_with_its_own_key_only(environ: dict[str, str]) -> None:
+    edit(environ, signing_key_file="/home/me/sign.pem")
+
+    own = resolve(Flags(), environ)
+    other = resolve(Flags(), environ | {"TELEMETRYCTL_TOKEN": "token-env"})
+    elsewhere = resolve(Flags(server="https://else.test"), environ)
+
+    assert (own.signing_key_file, own.origins["signing_key_file"]) == (
+        Path("/home/me/sign.pem"),
+        "context",
+    )
+    assert other.signing_key_file is None
+    assert elsewhere.signing_key_file is None
+
+
+def test_a_signing_key_of_the_environment_wins_unless_a_context_is_named(
+    environ: dict[str, str],
+) -> None:
+    edit(environ, signing_key_file="/home/me/sign.pem")
+    more = environ | {"TELEMETRYCTL_SIGNING_KEY_FILE": "/run/sign.pem"}
+
+    assert resolve(Flags(), more).signing_key_file == Path("/run/sign.pem")
+    assert resolve(Flags(context="local"), more).signing_key_file == Path("/home/me/sign.pem")
+    assert resolve(Flags(context="work"), more).signing_key_file is None
+
+
+def test_another_login_forgets_the_signing_key(environ: dict[str, str]) -> None:
+    edit(environ, signing_key_file="/home/me/sign.pem")
+    folder = Path(environ["XDG_CONFIG_HOME"]) / "telemetryctl"
+
+    contexts.write_context("local", server="https://local.test", token="t", config_home=folder)
+
+    assert "signing_key_file" not in contexts.read_config(folder)["contexts"]["local"]

@@ -264,6 +264,19 @@ def test_anything_else_is_no_public_key(text: str) -> None:
         public_key_of(text)
 
 
+WEAK = [
+    "00" * 32, "00" * 31 + "80", "01" + "00" * 31, "ec" + "ff" * 30 + "7f", "ed" + "ff" * 31,
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("point", WEAK)
+def test_a_point_that_anybody_can_sign_for_is_no_public_key(point: str) -> None:
+    with pytest.raises(Invalid):
+        public_key_of(base64.b64encode(bytes.fromhex(point)).decode())
+
+
 def test_a_private_key_is_no_public_key_and_is_not_repeated() -> None:
     text = HAND.private_pem.decode()
 
