@@ -23,12 +23,15 @@ _TURNS: dict[Noun, str] = {
 
 class Precondition:
     """One row, and the revisions of it that the client names; it stands beside the change
-    (store/pool)."""
+    (store/pool). Of a group, `member` is the device that joins or leaves it."""
 
-    def __init__(self, noun: Noun, row_id: str, *, revisions: Collection[str]) -> None:
+    def __init__(
+        self, noun: Noun, row_id: str, *, revisions: Collection[str], member: str | None = None
+    ) -> None:
         self._noun: Noun = noun
         self._row_id = row_id
         self._revisions = revisions
+        self._member = member
         self._is_done = False
         self._is_stale = False
 
@@ -36,6 +39,9 @@ class Precondition:
         """Hold the row, so that nobody changes it before this does."""
         if self._is_done:
             return
+        if self._member is not None:
+            # As everybody does: the device first, then the version of the groups.
+            await connection.execute(SQL["hold_member"], self._member)
         if self._noun in _TURNS:
             await connection.execute(SQL[_TURNS[self._noun]])
         found = await connection.fetchval(SQL[self._noun], self._row_id)

@@ -58,7 +58,9 @@ async def respond_tagged(request: Request, what: Tagged, respond: Respond) -> Re
     if wanted is None or wanted.strip() == "*":
         return await respond(request)
     row_id = str(request.path_params[parameter])
-    with beside(Precondition(noun, row_id, revisions=_revisions_in(wanted))):
+    member = request.path_params.get("device_id") if noun == "group" else None
+    revisions = _revisions_in(wanted)
+    with beside(Precondition(noun, row_id, revisions=revisions, member=member)):
         return await respond(request)
 
 

@@ -2,6 +2,10 @@
 -- Wait for the changes of rules and the evaluator, and keep them waiting, as each of them does before it takes a row.
 select v.rules_version from telemetry.alert_version v for update;
 
+-- hold_member --
+-- Keep a device from being deleted, before the groups that it joins or leaves are held.
+select d.device_id from telemetry.device d where d.device_id = $1::text for key share;
+
 -- hold_groups --
 -- Wait for the changes of groups, and keep them waiting.
 select v.version from telemetry.group_version v for update;

@@ -294,6 +294,23 @@ async def test_a_change_of_what_was_seen_waits_for_its_turn_before_it_holds_the_
     assert mine.result().status_code == 200, mine.result().text
 
 
+async def test_a_member_that_is_deleted_meanwhile_is_held_before_its_group(
+    control: Control,
+) -> None:
+    path = await made(control, "group")
+    tag = (await control.client.get(path)).headers["etag"]
+
+    async with asyncio.TaskGroup() as tasks, control.database.transaction("ingest") as other:
+        await other.execute("select from telemetry.device where device_id = 'd' for update")
+        mine = tasks.create_task(
+            control.client.put(f"{path}/devices/d", headers={"If-Match": tag})
+        )
+        await waits(control)
+        await other.execute("update telemetry.group_version set version = version + 1")
+
+    assert mine.result().status_code == 200, mine.result().text
+
+
 async def waits(control: Control) -> None:
     """Until a statement waits for a lock of this database."""
     asked = """select exists (select from pg_locks l join pg_stat_activity a using (pid)
