@@ -10,7 +10,9 @@ from daemon.delivery.heartbeat import Heartbeat
 from daemon.lines import STDERR
 from daemon.parts import Parts
 from daemon.service import figures, work_figures
-from daemon.service.figures import LOOK_EVERY_S, WATCH_EVERY_S, StoreWatch, Watch
+from daemon.service.evaluating import EVALUATOR
+from daemon.service.figures import LOOK_EVERY_S, StoreWatch
+from daemon.service.judging_watch import WATCH_EVERY_S, JudgingWatch
 from daemon.service.own_health import OwnHealth, RecentRequests
 from daemon.store.figures import FigureStore
 from daemon.store.migrations import known_migrations
@@ -30,8 +32,15 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
     found = services.figures
     found.process = str(services.health.process["number"])
     found.allow = parts.config.metrics.allow
-    watch = Watch(parts.clock, head=lambda: parts.tail.position, judge=parts.evaluator)
-    stored = StoreWatch(FigureStore(parts.database), parts.clock)
+    store = FigureStore(parts.database)
+    watch = JudgingWatch(
+        store,
+        parts.clock,
+        name=EVALUATOR,
+        head=lambda: parts.tail.position,
+        judge=parts.evaluator,
+    )
+    stored = StoreWatch(store, parts.clock)
     leaders = {
         "evaluator": lambda: parts.evaluator.is_leader,
         "housekeeping": lambda: parts.housekeeping.is_leader,
@@ -69,7 +78,7 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
     ]
 
 
-def _own_health(parts: Parts, watch: Watch) -> list[Coroutine[Any, Any, None]]:
+def _own_health(parts: Parts, watch: JudgingWatch) -> list[Coroutine[Any, Any, None]]:
     """What writes our health as points, if that is wanted."""
     every_s = parts.config.metrics.own_every.total_seconds()
     if not every_s:

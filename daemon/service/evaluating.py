@@ -224,7 +224,8 @@ class Evaluating:
             busy=self._evaluation.open_alerts.keys() | ended,
         )
         turn.decisions += self._silence.tick(moment)
-        if turn.decisions:
+        # What was judged without consequences is written down too, so that all see it is judged.
+        if turn.decisions or self.position > self._stored:
             await self._write(grant, turn, to=self.position)
 
     async def _write(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.clock import Clock
+from daemon.domain.budgets import NOBODY, RateClass
 from daemon.domain.channels import ChannelKind
 from daemon.domain.errors import TryLater
 from daemon.domain.figures import Figure, FigureKind, Labels, counter, gauge, histogram
@@ -25,7 +26,8 @@ Numbers = Callable[[], Mapping[str, Any]]
 
 CONNECTION_ENDS = ("connect", "header", "head", "body", "write", "idle", "full", "address")
 LOOK_EVERY_S = 30.0
-WATCH_EVERY_S = 1.0
+OF_ADDRESSES = (RateClass.ANONYMOUS, RateClass.REFUSED)
+TIERS = ("free", "pro", "enterprise")
 
 
 @dataclass(slots=True)
@@ -164,10 +166,16 @@ def of_streams(numbers: Numbers) -> Source:
             by_label("transport", {"websocket": now["messages"] - sent_sse, "sse": sent_sse}),
         )
         yield Figure(
+            "telemetry_stream_dropped_messages_total",
+            FigureKind.COUNTER,
+            "Messages that a slow reader did not get: what waits for it is one message.",
+            by_label("reason", {"slow_consumer": now["gaps"]}),
+        )
+        yield Figure(
             "telemetry_stream_dropped_points_total",
             FigureKind.COUNTER,
             "Points that a slow reader was told to fetch instead.",
-            [((("reason", "slow_reader"),), float(now["dropped_points"]))],
+            by_label("reason", {"slow_consumer": now["dropped_points"]}),
         )
         yield counter("telemetry_stream_gaps_total", "Gaps that readers were told of.", now["gaps"])
         yield counter(
@@ -225,6 +233,12 @@ def of_connections(numbers: Numbers) -> Source:
 
 def of_limits(refused: Mapping[tuple[str, str], int]) -> Source:
     """Requests over a limit, by the class of the budget and the tier of who asked."""
+    # Also those that never were: a rate needs a zero.
+    never = {
+        (rate_class.value, tier): 0
+        for rate_class in RateClass
+        for tier in ((NOBODY,) if rate_class in OF_ADDRESSES else TIERS)
+    }
 
     def read() -> Iterable[Figure]:
         yield Figure(
@@ -233,7 +247,7 @@ def of_limits(refused: Mapping[tuple[str, str], int]) -> Source:
             "Requests that were answered 429.",
             [
                 ((("class", rate_class), ("tier", tier)), float(count))
-                for (rate_class, tier), count in refused.items()
+                for (rate_class, tier), count in (never | dict(refused)).items()
             ],
         )
 
@@ -253,51 +267,6 @@ def of_leaders(leaders: Mapping[str, Callable[[], bool]]) -> Source:
         )
 
     return read
-
-
-class Watch:
-    """How far behind the judging is: looked at each second, so that a scrape knows since when."""
-
-    def __init__(self, clock: Clock, *, head: Callable[[], int], judge: Any) -> None:
-        self._clock = clock
-        self._head = head
-        self._judge = judge
-        self._level_at_s = self._moved_at_s = clock.monotonic_s()
-        self._seen = head()
-
-    async def look(self) -> None:
-        if self._head() != self._seen:
-            self._seen, self._moved_at_s = self._head(), self._clock.monotonic_s()
-        if not self._judge.is_leader or self._judge.position >= self._head():
-            self._level_at_s = self._clock.monotonic_s()
-
-    @property
-    def lag_s(self) -> float:
-        """How long rules have been behind the points; 0 while they keep up."""
-        behind_s = self._clock.monotonic_s() - self._level_at_s
-        return behind_s if behind_s > 2 * WATCH_EVERY_S else 0.0
-
-    def read(self) -> Iterable[Figure]:
-        yield gauge(
-            "telemetry_scheduler_leader",
-            "Whether this process judges the rules.",
-            float(self._judge.is_leader),
-        )
-        yield gauge(
-            "telemetry_journal_idle_seconds",
-            "How long nothing was appended to the journal, as this process saw.",
-            self._clock.monotonic_s() - self._moved_at_s,
-        )
-        yield gauge(
-            "telemetry_scheduler_lag_seconds",
-            "How long rules have been behind the points.",
-            self.lag_s,
-        )
-        yield counter(
-            "telemetry_alert_evaluated_points_total",
-            "Points that rules were held against, by this process.",
-            self._judge.judged_points,
-        )
 
 
 class StoreWatch:
@@ -344,11 +313,11 @@ class StoreWatch:
             "How far the journal reaches back.",
             max(0, now_us - oldest_us) / 1e6,
         )
-        if known.outbox is not None:
-            yield gauge("telemetry_outbox_events", "Events to be published.", known.outbox[0])
-            yield gauge(
-                "telemetry_outbox_oldest_seconds", "Age of the oldest of them.", known.outbox[1]
-            )
+        events, oldest_s = known.outbox
+        yield gauge(
+            "telemetry_outbox_events", "Events to be published; 0 without an event bus.", events
+        )
+        yield gauge("telemetry_outbox_oldest_seconds", "Age of the oldest of them.", oldest_s)
 
 
 def of_removed(removed: Mapping[str, int]) -> Source:

@@ -14,11 +14,18 @@ SQL = load("figures")
 
 @dataclass(frozen=True, slots=True)
 class StoreFigures:
-    """`outbox` is how many events wait for the relay and how old the oldest is, in seconds; None
-    without a relay."""
+    """`outbox` is how many events wait for the relay and how old the oldest is, in seconds."""
 
     partitions: list[Partition]
-    outbox: tuple[int, float] | None
+    outbox: tuple[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Up to where the journal is judged, and whether a process of the fleet has the lease."""
+
+    position: int
+    is_led: bool
 
 
 class FigureStore:
@@ -32,7 +39,13 @@ class FigureStore:
         partitions = await housekeeping.list_partitions(self._database)
         async with self._database.connection("control") as connection:
             row = await connection.fetchrow(SQL["outbox"])
-        return StoreFigures(partitions, None if row is None else (row["events"], row["oldest_s"]))
+        return StoreFigures(partitions, (0, 0.0) if row is None else (row[0], row[1]))
+
+    async def judging(self, name: str) -> Judging:
+        """Of the follower of this name, whichever process it is. Raises StoreUnavailable."""
+        async with self._database.connection("control") as connection:
+            row = await connection.fetchrow(SQL["judging"], name)
+        return Judging(0, is_led=False) if row is None else Judging(row[0], is_led=row[1])
 
     def pool_numbers(self) -> dict[tuple[str, str], int]:
         """Connections by class of work and state."""

@@ -281,7 +281,7 @@ def _daemon(found: Figures) -> Iterator[Finding]:
         share = waiting / room
         state = WARN if share > 0.5 else OK
         yield Finding("server", "queue of ingest", state, f"{waiting:,.0f} of {room:,.0f} points")
-    given_up = _value(found, "telemetry_notifications_total", outcome="given_up") or 0
+    given_up = _sum(found, "telemetry_notifications_total", outcome="given_up")
     if given_up:
         yield Finding("server", "notifications", WARN, f"{given_up:.0f} were given up")
 
@@ -299,9 +299,16 @@ def _channels(found: Any) -> Finding:
 
 def _value(found: Figures, name: str, **labels: str) -> float | None:
     """The first value of a figure with these labels."""
-    return next(
-        (value for own, value in found.get(name, []) if labels.items() <= own.items()), None
-    )
+    return next(iter(_values(found, name, **labels)), None)
+
+
+def _sum(found: Figures, name: str, **labels: str) -> float:
+    """Of all values with these labels; 0 when there is none."""
+    return sum(_values(found, name, **labels))
+
+
+def _values(found: Figures, name: str, **labels: str) -> list[float]:
+    return [value for own, value in found.get(name, []) if labels.items() <= own.items()]
 
 
 def _instant(text: str) -> datetime:

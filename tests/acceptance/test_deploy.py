@@ -79,6 +79,21 @@ def test_each_shell_script_is_one() -> None:
         assert (done.returncode, done.stderr) == (0, ""), script
 
 
+@pytest.mark.parametrize(("state", "says"), [(0, 0), (1, 0), (2, 1), (3, 1)])
+def test_a_container_is_unhealthy_when_its_daemon_is_and_not_for_a_warning(
+    state: int, says: int, tmp_path: Path
+) -> None:
+    """As Docker runs it, with a telemetryctl that ends like those of a daemon in that state."""
+    text = (DEPLOY / "docker" / "Dockerfile").read_text()
+    (command,) = re.findall(r"^HEALTHCHECK .*\\\n\s+CMD (.+)$", text, re.M)
+    (tmp_path / "telemetryctl").write_text(f"#!/bin/sh\nexit {state}\n")
+    (tmp_path / "telemetryctl").chmod(0o755)
+
+    done = subprocess.run(["/bin/sh", "-c", command], env={"PATH": str(tmp_path)}, check=False)
+
+    assert done.returncode == says
+
+
 def test_the_image_copies_what_there_is_and_the_composition_uses_it() -> None:
     """They can't be built here; this holds their names against the checkout."""
     text = (DEPLOY / "docker" / "Dockerfile").read_text()

@@ -112,6 +112,29 @@ def test_behind_a_proxy_a_key_that_reads_is_needed(busy: DaemonProcess) -> None:
 
 
 @pytest.mark.anyio
+async def test_each_process_says_whether_anybody_judges(dsn: str) -> None:
+    """A monitor keeps its connection, so it reaches one process, and takes that for the daemon."""
+    daemon = await started(dsn, server__processes="2")
+    said: dict[str, float] = {}
+    own: dict[str, float] = {}
+    try:
+        deadline = time.monotonic() + 40
+        while (len(said) < 2 or not all(said.values())) and time.monotonic() < deadline:
+            found = samples(daemon)
+            ((of, leads),) = found["telemetry_scheduler_leader"]
+            said[of["process"]] = leads
+            own[of["process"]] = next(
+                value for of, value in found["telemetry_leader"] if of["work"] == "evaluator"
+            )
+            await asyncio.sleep(0.05)
+    finally:
+        daemon.kill()
+
+    assert said == {"1": 1.0, "2": 1.0}
+    assert sum(own.values()) == 1.0
+
+
+@pytest.mark.anyio
 async def test_rules_can_watch_the_daemon_itself(dsn: str) -> None:
     daemon = await started(dsn, metrics__own_every="200ms")
     try:
@@ -227,7 +250,7 @@ def test_a_real_prometheus_answers_every_query_that_we_ship(prometheus: str) -> 
 
 
 def test_the_names_are_those_that_are_documented(busy: DaemonProcess) -> None:
-    """As dashboards of others know them."""
+    """As dashboards of others know them; the last lines are our own."""
     wanted = """
         build_info{version,python,schema} http_requests_total{route,method,code}
         http_request_duration_seconds_bucket{route,method} http_requests_in_flight
@@ -235,17 +258,20 @@ def test_the_names_are_those_that_are_documented(busy: DaemonProcess) -> None:
         ingest_batch_points_bucket ingest_commit_delay_seconds_bucket ingest_queue_points
         ingest_queue_capacity_points point_lateness_seconds_bucket
         stream_connections{transport} stream_messages_total{transport}
-        stream_dropped_points_total{reason}
-        stream_delivery_delay_seconds_bucket alert_evaluations_total{outcome}
-        alert_evaluation_delay_seconds_bucket alerts{level,state} scheduler_leader
-        scheduler_lag_seconds notifications_total{channel_type,outcome} notification_queue_length
+        stream_dropped_messages_total{reason} stream_delivery_delay_seconds_bucket
+        alert_evaluations_total{outcome} alert_evaluation_delay_seconds_bucket alerts{level,state}
+        scheduler_leader scheduler_lag_seconds
+        notifications_total{channel_type,outcome} notification_queue_length
+        outbox_events outbox_oldest_seconds rate_limited_total{class,tier}
         db_pool_connections{pool,state} db_query_duration_seconds_bucket{query} db_up
-        retention_dropped_points_total partitions{state} log_dropped_lines_total
+        retention_dropped_points_total partitions{state}
+        stream_dropped_points_total{reason} log_dropped_lines_total
         auth_internal_header_ignored_total cache_lookups_total{cache,outcome}
     """
     found = samples(busy)
     for one in wanted.split():
         name, _, labels = one.rstrip("}").partition("{")
+        assert f"telemetry_{name}" in found
         (of, _), *_ = found[f"telemetry_{name}"]
 
         assert set(labels.split(",")) - {""} == set(of) - {"process", "le"}, name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from telemetryctl import times
-from telemetryctl.commands.doctor import OK, WARN, _other_keys
+from telemetryctl.commands.doctor import OK, WARN, _daemon, _other_keys
 
 
 def key(name: str, **ends_in: float) -> dict[str, str | None]:
@@ -26,3 +26,13 @@ def test_a_key_that_has_ended_is_no_worry() -> None:
     [found] = _other_keys({"keys": [key("over", days=-1)]})
 
     assert (found.state, found.hint) == (OK, "")
+
+
+def test_given_up_notifications_are_counted_over_all_kinds_of_channels() -> None:
+    kinds = {"stream": 0.0, "webhook": 2.0, "email": 1.0}
+    samples = [({"channel_type": k, "outcome": "given_up"}, n) for k, n in kinds.items()]
+    samples.append(({"channel_type": "webhook", "outcome": "sent"}, 40.0))
+
+    [found] = _daemon({"telemetry_notifications_total": samples})
+
+    assert (found.state, found.detail) == (WARN, "3 were given up")

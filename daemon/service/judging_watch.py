@@ -1,0 +1,94 @@
+"""How far behind the judging of the fleet is, and whether anybody judges.
+
+Both are the database's, so that every process says the same: a monitor that reaches one of several
+must not take it for all of them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from daemon.clock import Clock
+from daemon.domain.errors import TryLater
+from daemon.domain.figures import Figure, counter, gauge
+from daemon.store.figures import FigureStore, Judging
+
+WATCH_EVERY_S = 1.0
+LEVEL_WITHIN_S = 8.0
+"""The stored position is moved once a second under load, and at the next tick (5 s) without."""
+HEADS_MAX = 3_600
+"""Over it, newer positions of the journal are not noted: the oldest one says how long it waits."""
+
+
+class JudgingWatch:
+    """Looks each second, so that a scrape knows since when rules are behind.
+
+    `judge` is the evaluator of this process, `name` that of its row.
+    """
+
+    def __init__(
+        self,
+        store: FigureStore,
+        clock: Clock,
+        *,
+        name: str,
+        head: Callable[[], int],
+        judge: Any,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._name = name
+        self._head = head
+        self._judge = judge
+        self._known = Judging(0, is_led=False)
+        self._seen = head()
+        self._moved_at_s = clock.monotonic_s()
+        # When which position was the newest, of those that are not judged.
+        self._waiting = deque([(self._moved_at_s, self._seen)])
+
+    async def look(self) -> None:
+        now_s = self._clock.monotonic_s()
+        head = self._head()
+        if head != self._seen:
+            self._seen, self._moved_at_s = head, now_s
+            if len(self._waiting) < HEADS_MAX:
+                self._waiting.append((now_s, head))
+        try:
+            self._known = await self._store.judging(self._name)
+        except TryLater:
+            # An outage leaves the last known; that there is one, others say.
+            return
+        while self._waiting and self._waiting[0][1] <= self._known.position:
+            self._waiting.popleft()
+
+    @property
+    def lag_s(self) -> float:
+        """How long rules have been behind the points; 0 while they keep up."""
+        if not self._waiting:
+            return 0.0
+        behind_s = self._clock.monotonic_s() - self._waiting[0][0]
+        return behind_s if behind_s > LEVEL_WITHIN_S else 0.0
+
+    def read(self) -> Iterable[Figure]:
+        yield gauge(
+            "telemetry_scheduler_leader",
+            "Whether a process judges the rules; telemetry_leader says whether this one does.",
+            float(self._known.is_led),
+        )
+        yield gauge(
+            "telemetry_journal_idle_seconds",
+            "How long nothing was appended to the journal, as this process saw.",
+            self._clock.monotonic_s() - self._moved_at_s,
+        )
+        yield gauge(
+            "telemetry_scheduler_lag_seconds",
+            "How long rules have been behind the points, whichever process judges them.",
+            self.lag_s,
+        )
+        yield counter(
+            "telemetry_alert_evaluated_points_total",
+            "Points that rules were held against, by this process.",
+            self._judge.judged_points,
+        )
