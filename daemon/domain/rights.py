@@ -14,13 +14,18 @@ NO_SCOPE = "none"
 _OF_ALL_DEVICES = frozenset(
     {
         "create_metric", "change_metric", "delete_metric", "create_group", "change_group",
-        "delete_group", "add_group_device", "remove_group_device", "create_channel",
-        "change_channel", "delete_channel", "test_channel",
+        "delete_group", "add_group_device", "remove_group_device",
     }
 )  # fmt: skip
 """What they change concerns all devices, so that who is bound to some may not."""
 _OF_ALL_METRICS = frozenset({"delete_device"})
-_OF_EVERYTHING = frozenset({"service_stats"})
+_OF_EVERYTHING = frozenset(
+    {
+        "service_stats", "create_channel", "change_channel", "delete_channel", "test_channel",
+        "list_journal_partitions", "run_retention",
+    }
+)  # fmt: skip
+"""They are about all devices and metrics."""
 _FOR_GOOD = frozenset({"create_account"})
 """It would outlive a credential that ends."""
 _OF_OWN_CREDENTIALS = frozenset({"create_key", "rotate_key", "create_account", "make_ticket"})

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from daemon.clock import Clock, as_datetime
+from daemon.domain.access import Principal
+from daemon.domain.errors import Forbidden
 from daemon.log import get_logger
 from daemon.service.retention import HOUR_US, hour_of
 from daemon.store import housekeeping
@@ -26,14 +28,15 @@ class JournalPartition:
 
 
 class Administration:
-    """Callers hold the scope admin."""
+    """Callers hold the scope admin; it is about everybody's points, so they see everything, too."""
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
-    async def partitions(self) -> dict[str, Any]:
-        """The partitions of the journal, oldest first. Raises StoreUnavailable."""
+    async def partitions(self, *, by: Principal) -> dict[str, Any]:
+        """The partitions of the journal, oldest first. Raises Forbidden, StoreUnavailable."""
+        _refuse_bound(by)
         now_us = self._clock.now_us()
         found = []
         for one in await housekeeping.list_partitions(self._database):
@@ -48,7 +51,15 @@ class Administration:
             "kept_after": await housekeeping.needed_after(self._database),
         }
 
-    async def run_retention(self, *, by: str) -> None:
-        """Ask whoever keeps house to work now. Raises StoreUnavailable."""
+    async def run_retention(self, *, by: Principal) -> None:
+        """Ask whoever keeps house to work now. Raises Forbidden, StoreUnavailable."""
+        _refuse_bound(by)
         await housekeeping.ask(self._database)
-        log.info("retention_requested", by=by)
+        log.info("retention_requested", by=by.key_id)
+
+
+def _refuse_bound(by: Principal) -> None:
+    if not by.sees_everything:
+        raise Forbidden(
+            "this concerns more than the key's patterns reach", code="outside_patterns"
+        )

@@ -36,8 +36,8 @@ class Made:
 
 
 class Channels:
-    """Channels belong to everybody, so a key that is bound to devices or groups changes none, and
-    sees no settings of them."""
+    """Channels belong to everybody: what they tell is of all devices and metrics, so a key that is
+    bound to any changes none, and sees no settings of them."""
 
     def __init__(
         self, store: ChannelStore, *, box: SecretBox, allow_hosts: Collection[str], clock: Clock
@@ -159,13 +159,13 @@ class Channels:
 
 
 def _seen(channel: Channel, by: Principal) -> Channel:
-    return replace(channel, settings={}, last_error=None) if by.is_bound else channel
+    return channel if by.sees_everything else replace(channel, settings={}, last_error=None)
 
 
 def _refuse_bound(by: Principal) -> None:
-    if by.is_bound:
+    if not by.sees_everything:
         raise Forbidden(
-            "a key that is bound to devices or groups can't change channels",
+            "a key that is bound to devices, groups or metrics can't change channels",
             code="outside_patterns",
         )
 

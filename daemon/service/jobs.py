@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -12,16 +12,15 @@ from daemon.clock import Clock
 from daemon.domain.access import Principal
 from daemon.domain.errors import Busy, Conflict, DomainError, NotFound
 from daemon.domain.ids import new_id
-from daemon.domain.jobs import Job, sees_job
+from daemon.domain.jobs import Job, only_of, sees_job
 from daemon.log import get_logger
-from daemon.store.jobs import Claim, JobStore
+from daemon.store.jobs import Claim, JobFilter, JobStore
 
 HOLD_S = 30.0
 """A job whose process says nothing for so long is taken by another."""
 ATTEMPTS_MAX = 3
 WAITING_MAX = 100
 """Over this many jobs that wait or run a further one is answered 503."""
-LATEST_SCANNED = 50
 
 log = get_logger()
 
@@ -97,19 +96,19 @@ class Jobs:
         return job
 
     async def page(
-        self, *, type: str | None, state: str | None, by: Principal, limit: int
-    ) -> list[Job]:
-        """Newest first, without their results."""
-        jobs = await self._store.page(type=type, state=state, limit=limit)
-        return [job for job in jobs if sees_job(by, job)]
+        self, wanted: JobFilter, *, by: Principal, limit: int, offset: int
+    ) -> tuple[list[Job], int]:
+        """A page of what the key may see, newest first and without results, and how many there
+        are."""
+        visible = replace(wanted, created_by=only_of(by))
+        return await self._store.page(visible, limit=limit, offset=offset)
 
     async def latest(self, type: str, *, device_id: str | None, by: Principal) -> Job:
         """The newest finished job of a type. Raises NotFound."""
-        jobs = await self._store.latest(type, device_id=device_id, limit=LATEST_SCANNED)
-        for job in jobs:
-            if sees_job(by, job):
-                return job
-        raise NotFound(f"there is no finished job of type {type}")
+        job = await self._store.latest(type, device_id=device_id, created_by=only_of(by))
+        if job is None:
+            raise NotFound(f"there is no finished job of type {type}")
+        return job
 
     async def cancel(self, job_id: str, *, by: Principal) -> None:
         """End a job that waits or runs: one's own, or any as an administrator.

@@ -75,11 +75,11 @@ class Ledger:
     async def test(self, name: str, *, by: Principal) -> tuple[Entry, Outcome]:
         """Send a message to a channel now, whatever its circuit says, and tell what came of it.
 
-        Raises NotFound, and Forbidden for a key that is bound to devices or groups.
+        Raises NotFound, and Forbidden for a key that is bound.
         """
-        if by.is_bound:
+        if not by.sees_everything:
             raise Forbidden(
-                "a key that is bound to devices or groups can't try channels",
+                "a key that is bound to devices, groups or metrics can't try channels",
                 code="outside_patterns",
             )
         channel = await self._channels.find(name)

@@ -26,6 +26,15 @@ class Claim:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs; None means any."""
+
+    type: str | None = None
+    state: str | None = None
+    created_by: str | None = None
+
+
 class JobStore:
     """Statements on jobs."""
 
@@ -46,17 +55,21 @@ class JobStore:
             row = await connection.fetchrow(SQL["find"], job_id)
         return None if row is None else _job(row)
 
-    async def latest(self, type: str, *, device_id: str | None, limit: int) -> list[Job]:
-        """Newest finished ones first."""
+    async def latest(
+        self, type: str, *, device_id: str | None, created_by: str | None
+    ) -> Job | None:
+        """The newest finished job of a type, of one maker or of anybody."""
         async with self._database.connection("control") as connection:
-            rows = await connection.fetch(SQL["latest"], type, device_id, limit)
-        return [_job(row) for row in rows]
+            row = await connection.fetchrow(SQL["latest"], type, device_id, created_by)
+        return None if row is None else _job(row)
 
-    async def page(self, *, type: str | None, state: str | None, limit: int) -> list[Job]:
-        """Newest first, without their results."""
+    async def page(self, wanted: JobFilter, *, limit: int, offset: int) -> tuple[list[Job], int]:
+        """A page, newest first and without their results, and how many there are."""
+        values = (wanted.type, wanted.state, wanted.created_by)
         async with self._database.connection("control") as connection:
-            rows = await connection.fetch(SQL["page"], type, state, limit)
-        return [_job(row) for row in rows]
+            rows = await connection.fetch(SQL["page"], *values, limit, offset)
+            total: int = await connection.fetchval(SQL["count_jobs"], *values)
+        return [_job(row) for row in rows], total
 
     async def waiting(self) -> int:
         """How many are queued or running."""

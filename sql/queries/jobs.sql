@@ -11,22 +11,31 @@ select j.job_id, j.type, j.state, j.params, j.progress, j.progress_text, j.resul
  where j.job_id = $1::text;
 
 -- latest --
--- The newest finished job of a type, about a device when one is given.
+-- The newest finished job of a type, about a device when one is given, made by $3 when that is.
 select j.job_id, j.type, j.state, j.params, j.progress, j.progress_text, j.result, j.error, j.device_id, j.metric_name,
        j.created_at, j.started_at, j.finished_at, j.created_by
   from telemetry.job j
  where j.type = $1::text and j.state = 'done' and ($2::text is null or j.device_id = $2::text)
- order by j.created_at desc
- limit $3::int4;
+   and ($3::text is null or j.created_by = $3::text)
+ order by j.created_at desc, j.job_id desc
+ limit 1;
 
 -- page --
--- Jobs, newest first.
+-- A page of the jobs that fit the filters, newest first.
 select j.job_id, j.type, j.state, j.params, j.progress, j.progress_text, null::jsonb as result, j.error, j.device_id,
        j.metric_name, j.created_at, j.started_at, j.finished_at, j.created_by
   from telemetry.job j
  where ($1::text is null or j.type = $1::text) and ($2::text is null or j.state = $2::text)
+   and ($3::text is null or j.created_by = $3::text)
  order by j.created_at desc, j.job_id desc
- limit $3::int4;
+ limit $4::int4 offset $5::int4;
+
+-- count_jobs --
+-- How many jobs fit the filters.
+select count(*)
+  from telemetry.job j
+ where ($1::text is null or j.type = $1::text) and ($2::text is null or j.state = $2::text)
+   and ($3::text is null or j.created_by = $3::text);
 
 -- waiting --
 -- How many jobs are queued or running.

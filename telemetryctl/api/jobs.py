@@ -82,6 +82,11 @@ class JobList(Answer):
 
     jobs: list[Job]
     count: int
+    total: int
+    filters: dict[str, Any]
+    limit: int
+    offset: int
+    next_cursor: str | None = None
 
 
 class JobCancelled(Answer):

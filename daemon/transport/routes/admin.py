@@ -16,9 +16,9 @@ router = new_router(tags=["admin"])
 @router.get(
     "/admin/partitions", response_model=PartitionList, operation_id="list_journal_partitions"
 )
-async def list_partitions(_: Admin, parts: Parts) -> Response:
+async def list_partitions(who: Admin, parts: Parts) -> Response:
     """The hours of the journal that have a partition, oldest first."""
-    return json_answer(await parts.administration.partitions())
+    return json_answer(await parts.administration.partitions(by=who))
 
 
 @router.post(
@@ -29,5 +29,5 @@ async def list_partitions(_: Admin, parts: Parts) -> Response:
 )
 async def run_retention(who: Admin, parts: Parts) -> Response:
     """Remove what is older than its retention now, rather than within a minute."""
-    await parts.administration.run_retention(by=who.key_id)
+    await parts.administration.run_retention(by=who)
     return json_answer({"requested": True}, status=202)

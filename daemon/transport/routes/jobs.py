@@ -14,9 +14,10 @@ from daemon.domain.errors import Invalid
 from daemon.domain.jobs import Job as Stored
 from daemon.domain.jobs import JobState
 from daemon.service.backtests import BACKTEST, BacktestRequest
+from daemon.store.jobs import JobFilter
 from daemon.transport.answers import json_answer
 from daemon.transport.auth import Reader
-from daemon.transport.paging import Limit, Text
+from daemon.transport.paging import Limit, Offset, Text
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE, problem
 from daemon.transport.request_id import request_id_of
 from daemon.transport.routing import new_router
@@ -78,10 +79,17 @@ async def list_jobs(
     type: JobType | None = None,
     status: JobStatus | None = None,
     limit: Limit = 100,
+    offset: Offset = 0,
 ) -> Response:
-    """Jobs, the newest first."""
-    jobs = await parts.jobs.page(type=type, state=status, by=who, limit=limit)
-    return json_answer({"jobs": [_shown(job) for job in jobs], "count": len(jobs)})
+    """Jobs, the newest first, without their results."""
+    wanted = JobFilter(type, status)
+    jobs, total = await parts.jobs.page(wanted, by=who, limit=limit, offset=offset)
+    filters = {"type": type, "status": status}
+    return json_answer(
+        {"jobs": [_shown(job) for job in jobs], "count": len(jobs), "total": total,
+         "filters": {name: value for name, value in filters.items() if value is not None},
+         "limit": limit, "offset": offset}
+    )  # fmt: skip
 
 
 @router.get("/jobs/latest", response_model=Job, operation_id="latest_job")
