@@ -16,7 +16,7 @@ from daemon.clock import SystemClock
 from daemon.config import Config
 from daemon.descriptors import raise_open_files
 from daemon.domain.clients import is_within
-from daemon.domain.errors import DomainError, StoreUnavailable
+from daemon.domain.errors import DomainError, OutcomeUnknown, StoreUnavailable, TryLater
 from daemon.inside import Inside
 from daemon.log import get_logger
 from daemon.observing import observe, tell_manager
@@ -45,6 +45,7 @@ Loop = Coroutine[Any, Any, None]
 DATABASE_WAIT_S = 60.0
 """How long the start waits for a database that can't be reached; then the daemon exits 75."""
 DATABASE_POLL_S = 0.5
+STARTED_POLL_S = 0.005
 REGISTER_EVERY_S = 5.0
 HEALTH_EVERY_S = 1.0
 KEY_USES_EVERY_S = 5.0
@@ -75,6 +76,11 @@ class Company:
     siblings: Sequence[Loop] = ()
     manager: ServiceManager = field(default_factory=ServiceManager)
     inside: Inside | None = None
+
+    def close(self) -> None:
+        """End what was never begun."""
+        for loop in (*self.loops, *self.siblings):
+            loop.close()
 
 
 @dataclass(slots=True)
@@ -109,21 +115,28 @@ async def run(
     )
     bounds = connection_bounds(parts.config)
     server = _public_server(parts, app, bounds)
+    _calm_the_collector()
+    try:
+        await patiently(lambda: _prove(parts, stop))
+    except BaseException:
+        company.close()
+        raise
     async with asyncio.TaskGroup() as tasks:
         pulse = Pulse(parts.clock)
         walks = repeat(server.walks.walk, every_s=WALK_EVERY_S, name="connections")
         running = (*_loops(parts), *observe(parts), walks, *company.loops)
         loops = [tasks.create_task(pulse.watch(loop)) for loop in running]
-        loops.append(tasks.create_task(tell_manager(parts, company.manager, pulse)))
         siblings = [tasks.create_task(sibling) for sibling in company.siblings]
         serving = tasks.create_task(server.serve(sockets=[listening]))
         if company.inside is not None:
             inside = company.inside.serve(app, parts, bounds=bounds, stop=stop.event)
             tasks.create_task(inside)
         services.health.started()
-        _calm_the_collector()
+        # The next request after these words is answered.
+        await _until_served(server, serving)
         log.info("serving", url=url_of(parts.config, services.port), writer=str(parts.writer))
         company.manager.ready()
+        loops.append(tasks.create_task(tell_manager(parts, company.manager, pulse)))
         await stop.event.wait()
         # To stop is said once; a daemon that said so is ended by the service manager.
         if stop.begins_anew:
@@ -141,6 +154,32 @@ async def run(
         if siblings:
             await asyncio.wait(siblings)
         await _end(loops)
+
+
+async def _prove(parts: Parts, stop: Stop) -> None:
+    """Return when the database answers and takes writes, or nobody waits for it any more.
+
+    Raises StoreUnavailable. A full disk is told, and no reason to leave reads unanswered.
+    """
+    if stop.event.is_set():
+        return
+    await parts.services.health.probe()
+    if not parts.services.health.is_database_up:
+        raise StoreUnavailable
+    try:
+        await parts.journal.prove()
+    except OutcomeUnknown as error:
+        raise StoreUnavailable from error
+    except TryLater as error:
+        if isinstance(error, StoreUnavailable):
+            raise
+        log.error("writes_refused", code=error.error_code, reason=error.detail)
+
+
+async def _until_served(server: Server, serving: asyncio.Task[None]) -> None:
+    """Return when connections are accepted."""
+    while not server.started and not serving.done():
+        await asyncio.sleep(STARTED_POLL_S)
 
 
 def _public_server(parts: Parts, app: App, bounds: ConnectionBounds) -> Server:

@@ -67,6 +67,14 @@ class JournalStore:
             )
         return seq
 
+    async def prove(self) -> None:
+        """Return when appends can commit: the lock, the partition and the disk are there.
+
+        Raises what `append` would.
+        """
+        async with self._database.kept_connection("ingest") as connection:
+            await connection.execute(SQL["prove"])
+
     async def read_after(
         self, seq: int, *, limit_blocks: int, without_own_bodies: bool = False
     ) -> list[JournalRow]:

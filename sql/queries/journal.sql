@@ -97,6 +97,16 @@ select c.position from telemetry.consumer c where c.name = $1::text;
 insert into telemetry.daemon (instance, address) values ($1::uuid, $2::text)
 on conflict (instance) do update set seen_at = clock_timestamp();
 
+-- prove --
+-- Write a block and take it back: it commits when appends can, and then there is nothing.
+do $$ begin
+  perform pg_advisory_xact_lock(8218, 1);
+  insert into telemetry.journal (seq, appended_at, writer, points, body)
+  values (0, clock_timestamp(), '00000000-0000-0000-0000-000000000000', 0, '');
+  raise exception 'taken back' using errcode = 'TL003';
+exception when sqlstate 'TL003' then null;
+end $$;
+
 -- unregister_daemon --
 -- Say that this daemon stopped.
 delete from telemetry.daemon where instance = $1::uuid;

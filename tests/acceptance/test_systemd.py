@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from daemons import DaemonProcess, start_daemon
+from databases import fresh_database
+from servers import PostgresServer
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 MISSING = "systemd-analyze is not installed (apt-get install systemd)"
@@ -105,6 +108,42 @@ async def test_the_manager_is_told_of_every_step(dsn: str, manager: Manager) -> 
 
 
 @pytest.mark.parametrize("manager", ["file"], indirect=True)
+async def test_whoever_asks_as_soon_as_it_is_ready_hears_so(dsn: str, manager: Manager) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        daemon = _start_on(held, dsn, NOTIFY_SOCKET=manager.address)
+        try:
+            manager.wait_for(says("READY=1"))
+            with socket.create_connection(held.getsockname()) as asking:
+                asking.sendall(b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = asking.recv(4096)
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            daemon.wait(40)
+
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+
+
+async def test_a_database_that_takes_no_writes_is_not_ready(postgres: PostgresServer) -> None:
+    dsn = await fresh_database(postgres)
+    first = start_daemon(dsn)
+    first.stop()
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("lock table telemetry.journal in share mode")
+            second = start_daemon(dsn, home=first.home, wait=False)
+            waits = second.wait_for("waiting_for_database")
+            is_serving_before = any(line["event"] == "serving" for line in second.log)
+        second.wait_for("serving")
+    finally:
+        await connection.close()
+        second.stop()
+
+    assert "telemetryd" not in waits["reason"]
+    assert not is_serving_before
+
+
+@pytest.mark.parametrize("manager", ["file"], indirect=True)
 @pytest.mark.parametrize(
     ("sabotage", "name"),
     [
@@ -175,7 +214,7 @@ async def test_a_passed_socket_is_served_and_outlives_the_daemon(dsn: str) -> No
             assert (turn, answer.status_code, code) == (turn, 200, 0)
 
 
-def _start_on(held: socket.socket, dsn: str) -> subprocess.Popen[bytes]:
+def _start_on(held: socket.socket, dsn: str, **environment: str) -> subprocess.Popen[bytes]:
     """A daemon with `held` as its descriptor 3, as systemd starts it."""
     program = (
         "import os, sys; os.dup2(int(sys.argv[1]), 3, True);"
@@ -183,7 +222,7 @@ def _start_on(held: socket.socket, dsn: str) -> subprocess.Popen[bytes]:
         "os.execv(sys.argv[2], sys.argv[2:])"
     )
     home = tempfile.mkdtemp(prefix="tlmd-")
-    environment = {
+    environment |= {
         "PATH": os.environ["PATH"], "HOME": home, "LISTEN_FDS": "1",
         "TELEMETRY_DATABASE__URL": dsn, "TELEMETRY_SERVER__PORT": "1",
     }  # fmt: skip
