@@ -274,6 +274,18 @@ def test_a_body_that_is_not_covered_is_refused(holder: Holder) -> None:
     assert holder.http.send(holder.signed("POST", "/tickets")).status_code == 201
 
 
+@pytest.mark.parametrize("name", ["idempotency-key", "if-match"])
+def test_what_changes_the_meaning_of_a_request_is_not_added_to_it(
+    holder: Holder, name: str
+) -> None:
+    added = _with(holder.signed("POST", "/devices/d/telemetry", json=point()), headers={name: "x"})
+
+    answer = holder.http.send(added)
+
+    assert code_of(answer) == (401, "signature_invalid")
+    assert f"does not cover {name}" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("apart_s", [-310, 310, -86_400 * 365, 10**9])
 def test_old_and_early_ones_are_refused(holder: Holder, apart_s: int) -> None:
     answer = holder.send("GET", "/devices", created=time.time() + apart_s)
