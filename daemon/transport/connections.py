@@ -20,7 +20,7 @@ from daemon.transport.request_id import new_request_id
 WALK_EVERY_S = 1.0
 WALK_STEP_S_MAX = 2.0
 """What a walk adds to each wait at most: what we did not read in time is not the client's doing."""
-WALKED_AT_ONCE = 1_000
+WALKED_AT_ONCE = 100
 """Connections after which other work has its turn."""
 TURNED_AWAY_MAX = 512
 """Connections that wait for being told that there is no room; further ones are cut at once."""
@@ -167,6 +167,7 @@ class TurnedAway(asyncio.Protocol):
 
 
 _SAID = {
+    400: (b"Bad Request", "malformed", "The request is not valid HTTP."),
     408: (b"Request Timeout", "request_timeout", "The request did not come in time."),
     431: (b"Request Header Fields Too Large", "head_too_large", "The headers are too large."),
     503: (b"Service Unavailable", "busy", "There are too many connections."),

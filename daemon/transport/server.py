@@ -38,7 +38,7 @@ LAST_REQUEST_S = 0.25
 """How long kept connections have for their last request after `say_goodbye`."""
 HEAD_BYTES_MAX = 64 * 1024
 """What a request may have before its body, not counting the read in which it begins."""
-_REFUSED = {"header": 408, "body": 408, "head": 431}
+_REFUSED = {"header": 408, "body": 408, "head": 431, "broken": 400}
 """What a request that did not come whole is answered, by the reason it is ended for."""
 UNSENT_BYTES_MAX = 128 * 1024
 """Of an answer, what the kernel takes before it is sent: who does not read costs it no more."""
@@ -104,7 +104,7 @@ class HttpProtocol(Leaving, QuickConnection):
         return self._patience.overdue(self, now_s, bounds)
 
     def end(self, reason: str) -> None:
-        """408 or 431 where an answer is still owed for a request that did not come whole; else just
+        """An error where an answer is still owed for a request that did not come whole; else just
         the end."""
         self._held = None
         cycle, transport = self.cycle, self.transport
@@ -123,6 +123,15 @@ class HttpProtocol(Leaving, QuickConnection):
             cycle.disconnected = True
             cycle.message_event.set()
         transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP. A request before it, which was whole, is still answered."""
+        cycle = self.cycle
+        is_owed = cycle is not None and not cycle.response_complete
+        if is_owed and (cycle.scope is not self.scope or not cycle.more_body):
+            cycle.keep_alive = False
+        else:
+            self.end("broken")
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -15,11 +15,14 @@ from daemon.service.stream_limits import Slot
 from daemon.service.streams import Stream, Visitor
 from daemon.transport import origin, socket_actions
 from daemon.transport.auth import address_of
+from daemon.transport.errors import answer_of
 from daemon.transport.reception import Reception
 from daemon.transport.request_id import request_id_of
+from daemon.transport.security_headers import NO_STORE, ON_EVERY_ANSWER
 from daemon.transport.stream_errors import (
     UNKNOWN,
     NoSuchStream,
+    WrongOrigin,
     close_code_of,
     error_message,
     error_of,
@@ -250,10 +253,13 @@ async def _token_said(receive: Receive) -> str:
 
 
 async def _refuse_origin(scope: Scope, send: Send) -> None:
-    log.info("stream_refused", error="wrong_origin", request_id=request_id_of(scope))
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"x-request-id", request_id_of(scope).encode("ascii")),
-    ]
-    await send({"type": "websocket.http.response.start", "status": 403, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": b"wrong origin\n"})
+    own_id = request_id_of(scope)
+    log.info("stream_refused", error=WrongOrigin.code, request_id=own_id)
+    refusal = answer_of(WrongOrigin(), request_id=own_id)
+    # The server writes those of every answer on none of a socket's.
+    every = [(name.encode(), value.encode()) for name, value in ON_EVERY_ANSWER]
+    said_id = (b"x-request-id", own_id.encode("ascii"))
+    headers = [*refusal.raw_headers(), said_id, NO_STORE, *every]
+    start = {"type": "websocket.http.response.start", "status": refusal.status}
+    await send(start | {"headers": headers})
+    await send({"type": "websocket.http.response.body", "body": refusal.body})

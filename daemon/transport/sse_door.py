@@ -8,7 +8,6 @@ from typing import cast
 
 from starlette.types import Receive, Scope, Send
 
-from daemon.domain.errors import Forbidden
 from daemon.log import get_logger
 from daemon.service.streams import Stream
 from daemon.transport import origin
@@ -20,19 +19,13 @@ from daemon.transport.reception import Reception
 from daemon.transport.request_id import request_id_of
 from daemon.transport.security_headers import NO_STORE
 from daemon.transport.sse import HEADERS, TRANSPORT, SseOutlet, until_gone
-from daemon.transport.stream_errors import NoSuchStream
+from daemon.transport.stream_errors import NoSuchStream, WrongOrigin
 from daemon.transport.stream_requests import cursor_in, door_of, query_of, shown_in
 from daemon.transport.websocket import tune
 
 log = get_logger()
 
 _MEDIA_TYPES = ("text/event-stream", "text/*", "*/*")
-
-
-class WrongOrigin(Forbidden):
-    """Pages of this origin may not read streams."""
-
-    code = "wrong_origin"
 
 
 class SseDoor:

@@ -39,6 +39,12 @@ class NoSuchStream(NotFound):
     code = "INVALID_ENDPOINT"
 
 
+class WrongOrigin(Forbidden):
+    """Pages of this origin may not read streams."""
+
+    code = "wrong_origin"
+
+
 _CODES: tuple[tuple[type[DomainError], str, int], ...] = (
     (SignatureRequired, "SIGNATURE_REQUIRED", AUTH),
     (SignatureInvalid, "SIGNATURE_INVALID", AUTH),

@@ -9,6 +9,7 @@ import logging
 import socket
 from asyncio.transports import BaseTransport
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -16,12 +17,15 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
+from websockets.typing import StatusLike
 
 from daemon.domain.allowance import Allowance
 from daemon.live.connection import Connection
 from daemon.live.message import Message
 from daemon.log import get_logger
+from daemon.transport.connections import refusal
+from daemon.transport.handshakes import rejection
 from daemon.transport.sse import TRANSPORT
 
 OUTLET = "telemetry.outlet"
@@ -48,10 +52,6 @@ SMALL_FRAMES = (5.0, 60)
 FRAGMENTS_MAX = 64
 REASON_BYTES_MAX = 120
 TOO_FAST, RESTART = 4029, 1012
-_BAD_HANDSHAKE = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: 14\r\nConnection: close\r\n\r\nbad handshake\n"
-)
 _PING = b"\x89\x00"
 
 log = get_logger()
@@ -106,6 +106,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.logger = _QUIET
         self.conn.logger = _QUIET
         self.conn.debug = False
+        self._server_state = server_state
         self.on_clear: Callable[[], None] = _nothing
         self.on_gone: Callable[[], None] = _nothing
         self.connection: Connection | None = None
@@ -225,17 +226,29 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     # -- what comes in -----------------------------------------------------------------------
 
     def handle_connect(self, event: Request) -> None:
+        # For so long only: kept, it would lead back here.
+        self.conn.reject = self._reject  # type: ignore[method-assign]
         super().handle_connect(event)
+        del self.conn.reject
         if self.response.status_code == 101:
             extensions = cast("dict[str, object]", self.scope["extensions"])
             extensions |= {OUTLET: self, TRANSPORT: self.transport}
         else:
             self._cut_after(ABORT_AFTER_S)
 
+    def _reject(self, status: StatusLike, text: str) -> Response:
+        """What is answered to a handshake in which something is wrong."""
+        return rejection(
+            HTTPStatus(status),
+            self.conn.handshake_exc,
+            self.request,
+            headers=self._server_state.default_headers,
+        )
+
     def _refuse_handshake(self) -> None:
         """It has a body, or a header that is too long; uvicorn would leave it without an answer."""
         self.handshake_complete = self.close_sent = True
-        self.transport.write(_BAD_HANDSHAKE)
+        self.transport.write(refusal(400, headers=self._server_state.default_headers))
         self.transport.close()
         self._cut_after(ABORT_AFTER_S)
 
