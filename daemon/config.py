@@ -278,7 +278,7 @@ class MetricsSection(Section):
     """Who may read /metrics without a key, and how often the daemon writes its own health."""
 
     allow: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
-    own_every: Duration = Field(default=timedelta(0), ge=timedelta(0))
+    own_every: Duration = Field(default=timedelta(minutes=1), ge=timedelta(0))
     heartbeat_url: str = Field(default="", pattern=r"^(https?://\S{1,1024})?$", repr=False)
     heartbeat_every: Duration = Field(default=timedelta(minutes=1), ge=timedelta(milliseconds=100))
 

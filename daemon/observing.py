@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from daemon.delivery.heartbeat import Heartbeat
@@ -38,6 +38,7 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
         parts.clock,
         name=EVALUATOR,
         head=lambda: parts.tail.position,
+        stored=lambda: parts.tail.stored_position,
         judge=parts.evaluator,
     )
     stored = StoreWatch(store, parts.clock)
@@ -79,7 +80,7 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
 
 
 def _own_health(parts: Parts, watch: JudgingWatch) -> list[Coroutine[Any, Any, None]]:
-    """What writes our health as points, if that is wanted."""
+    """What writes our health as points, unless that is not wanted."""
     every_s = parts.config.metrics.own_every.total_seconds()
     if not every_s:
         return []
@@ -106,7 +107,13 @@ def _own_health(parts: Parts, watch: JudgingWatch) -> list[Coroutine[Any, Any, N
     own = OwnHealth(
         parts.ingest, parts.clock, read=read, is_writer=lambda: parts.evaluator.is_leader
     )
-    return [repeat(own.write, every_s=every_s, name="own_health")]
+    return [_after(every_s, lambda: repeat(own.write, every_s=every_s, name="own_health"))]
+
+
+async def _after(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Wait first: what happened since the last time is not known at the start."""
+    await asyncio.sleep(seconds)
+    await work()
 
 
 async def tell_manager(parts: Parts, manager: ServiceManager, pulse: Pulse) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+OWN_DEVICE = "telemetryd"
+"""As which the daemon writes its own health."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:

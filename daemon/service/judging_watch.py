@@ -25,7 +25,8 @@ HEADS_MAX = 3_600
 class JudgingWatch:
     """Looks each second, so that a scrape knows since when rules are behind.
 
-    `judge` is the evaluator of this process, `name` that of its row.
+    `judge` is the evaluator of this process, `name` that of its row; `stored` the position of what
+    somebody sent last.
     """
 
     def __init__(
@@ -35,26 +36,31 @@ class JudgingWatch:
         *,
         name: str,
         head: Callable[[], int],
+        stored: Callable[[], int],
         judge: Any,
     ) -> None:
         self._store = store
         self._clock = clock
         self._name = name
         self._head = head
+        self._stored = stored
         self._judge = judge
         self._known = Judging(0, is_led=False)
         self._seen = head()
-        self._moved_at_s = clock.monotonic_s()
+        self._seen_stored = stored()
+        self._stored_at_s = clock.monotonic_s()
         # When which position was the newest, of those that are not judged.
-        self._waiting = deque([(self._moved_at_s, self._seen)])
+        self._waiting = deque([(self._stored_at_s, self._seen)])
 
     async def look(self) -> None:
         now_s = self._clock.monotonic_s()
         head = self._head()
         if head != self._seen:
-            self._seen, self._moved_at_s = head, now_s
+            self._seen = head
             if len(self._waiting) < HEADS_MAX:
                 self._waiting.append((now_s, head))
+        if self._stored() != self._seen_stored:
+            self._seen_stored, self._stored_at_s = self._stored(), now_s
         try:
             self._known = await self._store.judging(self._name)
         except TryLater:
@@ -79,8 +85,8 @@ class JudgingWatch:
         )
         yield gauge(
             "telemetry_journal_idle_seconds",
-            "How long nothing was appended to the journal, as this process saw.",
-            self._clock.monotonic_s() - self._moved_at_s,
+            "How long nothing was stored but the daemon's own health, as this process saw.",
+            self._clock.monotonic_s() - self._stored_at_s,
         )
         yield gauge(
             "telemetry_scheduler_lag_seconds",

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from daemon.clock import Clock
+from daemon.domain.devices import OWN_DEVICE
 from daemon.domain.errors import CatalogStale
 from daemon.domain.figures import SECONDS, quantile
 from daemon.domain.points import Draft
 from daemon.live.traffic import Traffic
 from daemon.service.ingest import Ingest
-
-DEVICE = "telemetryd"
 
 
 class RecentRequests:
@@ -72,9 +71,9 @@ class OwnHealth:
         if not self._is_writer():
             return
         numbers = self._read()
-        names = [f"{DEVICE}.{name}" for name in numbers]
+        names = [f"{OWN_DEVICE}.{name}" for name in numbers]
         draft = Draft(
-            [DEVICE] * len(names),
+            [OWN_DEVICE] * len(names),
             names,
             np.arange(len(names), dtype=np.int32),
             np.full(len(names), self._clock.now_us(), np.int64),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from daemon.domain.block import Block, Int32s, concat, unpack
+from daemon.domain.devices import OWN_DEVICE
 from daemon.domain.events import Event
 from daemon.live.head import Head
 from daemon.live.latest import Latest
@@ -28,7 +29,8 @@ PRELOAD_POINTS_MAX = 250_000
 
 @dataclass(slots=True)
 class Tail:
-    """`position` is the newest seq up to which every block of every daemon is in the views.
+    """`position` is the newest seq up to which every block of every daemon is in the views,
+    `stored_position` that of the newest block that somebody sent, as this process saw.
 
     `is_flushing` tells whether an own block may be committed but not applied yet. `on_points` gets
     the series of every new block. `publish` gets every block and event once, strictly in the order
@@ -41,6 +43,7 @@ class Tail:
     head: Head
     latest: Latest
     position: int = 0
+    stored_position: int = 0
     is_closing: bool = False
     is_flushing: Callable[[], bool] = lambda: False
     on_points: Callable[[Int32s], None] = lambda _series_ids: None
@@ -189,7 +192,14 @@ class Tail:
     def _pass(self, entry: Entry) -> None:
         """The position is behind this entry now."""
         self.position = entry.seq
+        if entry.block is not None and not self._is_own_health(entry.block):
+            self.stored_position = entry.seq
         self.publish(entry)
+
+    def _is_own_health(self, block: Block) -> bool:
+        """Whether the daemon alone wrote it: that is no sign that anybody sends."""
+        own = self.registry.metrics_of(OWN_DEVICE)
+        return len(block) <= len(own) and set(block.series_ids.tolist()) <= set(own.values())
 
     def _tell(self) -> None:
         """Wake who waits for the position to move."""

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import pytest
 import yaml
 from daemons import DaemonProcess, started
 from prometheus_client.parser import text_string_to_metric_families
+
+from daemon.config import Config
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES, DASHBOARD = DEPLOY / "prometheus" / "rules.yml", DEPLOY / "grafana" / "telemetryd.json"
@@ -151,6 +154,10 @@ async def test_rules_can_watch_the_daemon_itself(dsn: str) -> None:
 
     assert {"telemetryd.error_rate", "telemetryd.scheduler_lag_s"} <= set(found)
     assert value["value"] > 0
+
+
+def test_a_daemon_writes_its_health_unless_told_not_to() -> None:
+    assert Config().metrics.own_every == timedelta(minutes=1)
 
 
 # -- what we ship -----------------------------------------------------------------------------

@@ -28,8 +28,9 @@ class Fleet:
         self.head = 10
         judge = SimpleNamespace(judged_points=0)
         self.watch = JudgingWatch(
-            FigureStore(database), self.clock, name="judge", head=lambda: self.head, judge=judge
-        )
+            FigureStore(database), self.clock, name="judge", judge=judge,
+            head=lambda: self.head, stored=lambda: self.head,
+        )  # fmt: skip
 
     async def begins(self, *, position: int, ttl_s: float = 60) -> Grant:
         await leases.begin(self.database, "judge", position=position)

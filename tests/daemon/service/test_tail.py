@@ -320,3 +320,15 @@ async def test_what_is_handed_on_at_start_is_bounded_by_points(database: Databas
     rows = await bench.journal.read_newest(upto=seqs[3], limit=100, points=2)
 
     assert [row.seq for row in rows] == [seqs[3], seqs[2]]
+
+
+async def test_its_own_health_is_no_sign_that_anybody_sends(database: Database) -> None:
+    bench = Bench(database)
+    (mine,) = await bench.series.register([("telemetryd", "telemetryd.streams", Kind.NUMERIC)])
+    theirs = await bench.series_id()
+    await bench.tail.reload_catalog()
+    sent = await bench.append(a_block(theirs, 1.0))
+    written = await bench.append(a_block(mine.series_id, 0.0))
+    await bench.tail.turn()
+
+    assert (bench.tail.position, bench.tail.stored_position) == (written, sent)
