@@ -62,6 +62,15 @@ _Names = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAMES})]
 NameList = Annotated[
     list[_Names] | None, Query(description="names separated by commas, or repeated")
 ]
+ALL_NAMES = ["*"]
+_NamesOrAll = Annotated[
+    str,
+    WithJsonSchema({"type": "string", "pattern": NAMES.replace("^", "^([*]|").replace("$", ")$")}),
+]
+NameListOrAll = Annotated[
+    list[_NamesOrAll] | None,
+    Query(description="names separated by commas, or repeated; `*` alone asks for all"),
+]
 GroupNames = Annotated[
     list[str] | None,
     Query(description="groups by id or name, separated by commas, or repeated", max_length=100),

@@ -119,7 +119,7 @@ def export_csv(
             raise UsageFailure("--since is needed", hint="such as --since 24h, or --incremental")
         elif is_stream(files.out):
             window = session.window(select.since, until=select.until)
-            query |= {
+            query = _said_whole(query) | {
                 "start_time": times.format_rfc3339(window.start),
                 "end_time": times.format_rfc3339(window.end),
             }
@@ -129,7 +129,7 @@ def export_csv(
             window = session.window(select.since, until=select.until)
             done = export_range(
                 fetch,
-                query=query,
+                query=_said_whole(query),
                 window=(window.start, window.end),
                 targets=targets,
                 is_resuming=files.resume,
@@ -166,6 +166,12 @@ def _query(select: SelectOptions, files: FileOptions) -> Query:
         if ids:
             query[name] = ",".join(ids)
     return query
+
+
+def _said_whole(query: Query) -> Query:
+    """The whole table has to be asked for by name."""
+    is_named = query.keys() & {"device_ids", "metric_names", "groups"}
+    return query if is_named else query | {"metric_names": "*"}
 
 
 def _fetcher(session: Session, progress: Progress) -> Fetch:

@@ -78,7 +78,8 @@ async def test_an_export_under_way_comes_to_its_end(postgres: PostgresServer) ->
             series = {"device_id": "d1", "metric_name": "m", "timestamps": times}
             await http.post("/columns", json={"series": [series | {"values": [1.5] * 50_000}]})
         lines = 0
-        whole = {"start_time": now_us // 1000 - 1_000_000, "end_time": now_us // 1000 + 1_000}
+        start, end = now_us // 1000 - 1_000_000, now_us // 1000 + 1_000
+        whole = {"metric_names": "*", "start_time": str(start), "end_time": str(end)}
         async with http.stream("GET", "/export/csv", params=whole) as answer:
             assert answer.status_code == 200, await answer.aread()
             async for chunk in answer.aiter_bytes():

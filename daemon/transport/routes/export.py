@@ -17,7 +17,14 @@ from daemon.service.changes import ChangesFilter
 from daemon.transport.auth import Exporter
 from daemon.transport.leaving import ends_with_client
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE, problem
-from daemon.transport.reading import After, GroupNames, NameList, TimeUs, filter_of
+from daemon.transport.reading import (
+    ALL_NAMES,
+    After,
+    GroupNames,
+    NameListOrAll,
+    TimeUs,
+    filter_of,
+)
 from daemon.transport.request_id import request_id_of
 from daemon.transport.routing import new_router
 from daemon.transport.services import Parts, Services
@@ -58,8 +65,8 @@ async def export_csv(
     request: Request,
     who: Exporter,
     parts: Parts,
-    device_ids: NameList = None,
-    metric_names: NameList = None,
+    device_ids: NameListOrAll = None,
+    metric_names: NameListOrAll = None,
     groups: GroupNames = None,
     start_time: TimeUs | None = None,
     end_time: TimeUs | None = None,
@@ -68,15 +75,26 @@ async def export_csv(
     raw: bool = False,
 ) -> Response:
     """All points of a range by series and time, or with `after` what came in since."""
-    wanted = filter_of(request, device_ids, metric_names, groups)
+    wanted = filter_of(request, _unless_all(device_ids), _unless_all(metric_names), groups)
     if after is not None:
         return await _arrivals(request, who, parts, wanted, (after, settle_s, raw))
     if start_time is None or end_time is None:
         raise Malformed("start_time and end_time are needed, or after")
+    is_named = wanted.devices is not None or wanted.metrics is not None or wanted.groups
+    if not is_named and ALL_NAMES not in (device_ids, metric_names):
+        # The whole table is never what an empty variable of a script meant.
+        raise Malformed(
+            "device_ids, metric_names or groups are needed; metric_names=* asks for everything",
+            code="nothing_named",
+        )
     chunks = parts.reads.exports.of_range(
         who, wanted, start_us=start_time, end_us=end_time, is_raw=raw
     )
     return await _answer(request, chunks, headers={})
+
+
+def _unless_all(names: list[str] | None) -> list[str] | None:
+    return None if names == ALL_NAMES else names
 
 
 async def _arrivals(

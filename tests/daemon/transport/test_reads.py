@@ -76,9 +76,7 @@ async def test_a_query_of_one_series_names_it_on_top(control: Control, start_us:
     assert isinstance(cursor, str)
 
 
-async def test_a_query_of_several_series_names_none_on_top(
-    control: Control, start_us: int
-) -> None:
+async def test_a_query_of_several_series_names_none_on_top(control: Control, start_us: int) -> None:
     answer = await control.client.post(
         f"{API}/query", json=window(start_us, aggregation="avg", interval=86_400 * 366)
     )
@@ -132,9 +130,7 @@ async def test_a_range_ends_now(control: Control, start_us: int) -> None:
 
 
 @pytest.mark.parametrize("form", ["iso", "seconds", "milliseconds", "plus"])
-async def test_times_are_taken_in_every_form(
-    control: Control, start_us: int, form: str
-) -> None:
+async def test_times_are_taken_in_every_form(control: Control, start_us: int, form: str) -> None:
     def text(time_us: int) -> str:
         at = as_datetime(time_us)
         return {
@@ -212,9 +208,7 @@ async def test_impossible_parameters_are_refused(
     assert answer.status_code == status, answer.text
 
 
-async def test_the_newest_point_is_cached_until_it_changes(
-    control: Control, start_us: int
-) -> None:
+async def test_the_newest_point_is_cached_until_it_changes(control: Control, start_us: int) -> None:
     path = f"{API}/devices/bus-1/metrics/speed/latest"
     first = await control.client.get(path)
     again = await control.client.get(path, headers={"If-None-Match": first.headers["etag"]})
@@ -336,9 +330,7 @@ async def test_a_device_lists_its_metrics(control: Control, start_us: int) -> No
 
 async def test_changes_go_on_where_they_ended(control: Control, start_us: int) -> None:
     first = (await control.client.get(f"{API}/changes", params={"limit": 50})).json()
-    rest = (
-        await control.client.get(f"{API}/changes", params={"after": first["cursor"]})
-    ).json()
+    rest = (await control.client.get(f"{API}/changes", params={"after": first["cursor"]})).json()
     bad = await control.client.get(f"{API}/changes", params={"after": "1 or 1=1"})
     long = await control.client.get(f"{API}/changes", params={"wait": "61"})
 
@@ -394,9 +386,7 @@ async def test_an_incremental_export_goes_on_where_it_ended(
     assert more.headers["x-next-cursor"] != cursor
 
 
-async def test_what_has_not_settled_is_left_for_next_time(
-    control: Control, start_us: int
-) -> None:
+async def test_what_has_not_settled_is_left_for_next_time(control: Control, start_us: int) -> None:
     early = await control.client.get(f"{API}/export/csv", params={"after": "", "settle_s": 300})
     control.clock.advance_s(301)
     late = await control.client.get(f"{API}/export/csv", params={"after": "", "settle_s": 300})
@@ -417,16 +407,50 @@ async def test_an_export_after_a_lost_position_names_the_gap(
 async def test_an_empty_export_is_not_found(control: Control, start_us: int) -> None:
     times = {"start_time": "2020-01-01T00:00:00Z", "end_time": "2020-01-02T00:00:00Z"}
 
-    answer = await control.client.get(f"{API}/export/csv", params=times)
-    missing = await control.client.get(f"{API}/export/csv")
+    answer = await control.client.get(f"{API}/export/csv", params=times | {"device_ids": "*"})
+    missing = await control.client.get(f"{API}/export/csv?device_ids=*")
 
     assert answer.status_code == 404
     assert missing.status_code == 400
 
 
-async def test_what_a_key_may_not_see_is_absent_everywhere(
-    control: Control, start_us: int
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        ({}, None),
+        ({"device_ids": "", "metric_names": ""}, None),
+        ({"groups": ""}, None),
+        ({"tag.a": "b"}, None),
+        ({"device_ids": "bus-1"}, 30),
+        ({"metric_names": "speed"}, 60),
+        ({"metric_names": "*"}, 60),
+        ({"device_ids": "*"}, 60),
+        ({"device_ids": "bus-1", "metric_names": "*"}, 30),
+    ],
+)
+async def test_the_whole_table_is_exported_only_when_it_is_asked_for(
+    control: Control, start_us: int, names: dict[str, str], rows: int | None
 ) -> None:
+    span = {"start_time": iso(start_us), "end_time": iso(start_us + 30 * MINUTE_US)}
+
+    answer = await control.client.get(f"{API}/export/csv", params=names | span)
+
+    if rows is None:
+        assert (answer.status_code, answer.json()["code"]) == (400, "nothing_named")
+    else:
+        assert answer.text.count("\r\n") == rows + 1
+
+
+@pytest.mark.parametrize("names", ["a,*", "*,*", "*&device_ids=a", "a*"])
+async def test_a_star_stands_alone(control: Control, names: str) -> None:
+    span = "start_time=2020-01-01T00:00:00Z&end_time=2020-01-02T00:00:00Z"
+
+    answer = await control.client.get(f"{API}/export/csv?device_ids={names}&{span}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+async def test_what_a_key_may_not_see_is_absent_everywhere(control: Control, start_us: int) -> None:
     token = await control.key("read", "export", devices=["bus-2"])
     narrow = bearer(token)
 
@@ -438,9 +462,7 @@ async def test_what_a_key_may_not_see_is_absent_everywhere(
     newest = await get("/latest?device_ids=bus-1,bus-2")
     changes = await get("/changes")
     exported = await get("/export/csv?after=")
-    queried = await control.client.post(
-        f"{API}/query", json=window(start_us), headers=narrow
-    )
+    queried = await control.client.post(f"{API}/query", json=window(start_us), headers=narrow)
 
     assert (hidden.status_code, hidden.json()["code"]) == (404, unknown.json()["code"])
     assert newest.json()["missing"] == ["bus-1"]
@@ -449,9 +471,7 @@ async def test_what_a_key_may_not_see_is_absent_everywhere(
     assert "bus-1" not in exported.text
 
 
-async def test_reading_and_exporting_are_different_scopes(
-    control: Control, start_us: int
-) -> None:
+async def test_reading_and_exporting_are_different_scopes(control: Control, start_us: int) -> None:
     reader = bearer(await control.key("read"))
 
     assert (await control.client.get(f"{API}/changes", headers=reader)).status_code == 200
