@@ -134,16 +134,18 @@ def client(daemon: DaemonProcess, token: str) -> httpx.Client:
 
 # -- by owner ------------------------------------------------------------------------------------
 
-MINE, THEIRS, METRIC, CHANNEL = "bolt-van-1", "acme-bus-1", "speed", "acme-feed"
+MINE, THEIRS, CHANNEL = "bolt-van-1", "acme-bus-1", "acme-feed"
+METRIC, COMMON = "acme-speed", "fuel"
 SPAN = {"start_time": "2020-01-01T00:00:00Z", "end_time": "2030-01-01T00:00:00Z"}
-RULE = {"name": "acme", "metric_name": METRIC, "condition": ">", "threshold_value": 0}
-POINT = {"metric_name": METRIC, "value": 1, "timestamp": "2026-11-01T00:00:00Z"}
+RULE = {"metric_name": "{metric_name}", "condition": ">", "threshold_value": 6}
+POINT = {"metric_name": "{metric_name}", "value": 7, "timestamp": "2026-11-01T00:00:00Z"}
 OF_DEVICE = {"device_ids": ["{device_id}"]}
-MATCHES = {"matchers": {"device_id": "{device_id}"}, "ends_at": "2099-01-01T00:00:00Z"}
-WATCH = {"device_id": "{device_id}", "metric_name": METRIC, "from": None, "to": 1}
+OF_TARGETS = OF_DEVICE | {"device_groups": ["{group_id}"]}
+OF_SERIES = {"device_id": "{device_id}", "metric_name": "{metric_name}"}
+MATCHES = {"matchers": OF_SERIES, "ends_at": "2099-01-01T00:00:00Z"}
+WATCH = OF_SERIES | {"from": None, "to": 1}
 
 SHARED = {
-    "show_metric": "definitions belong to all",
     "show_channel": "channels belong to all; their secrets are shown to nobody",
     "list_channels": "the same",
 }
@@ -158,12 +160,12 @@ BODIES: dict[str, Any] = {
     "change_device": {"name": "mine"},
     "create_group": {"name": "{fresh}", "kind": "line"} | OF_DEVICE,
     "change_group": {"name": "mine"},
-    "backtest_rule": {"rule": RULE | OF_DEVICE} | SPAN,
-    "create_job": {"type": "backtest", "params": {"rule_id": "{rule_id}"} | SPAN},
+    "backtest_rule": {"rule": RULE | OF_TARGETS} | SPAN,
+    "create_job": {"type": "backtest", "params": {"rule": RULE} | SPAN},
     "create_rule": RULE | {"name": "{fresh}"} | OF_DEVICE,
-    "lint_rule": RULE | {"name": "{fresh}"} | OF_DEVICE,
+    "lint_rule": RULE | {"name": "x"} | OF_TARGETS,
     "change_rule": {"threshold_value": 666},
-    "preview_rule": {"threshold_value": 666},
+    "preview_rule": {"metric_name": "{metric_name}", "threshold_value": 666},
     "enable_rule": {"enabled": False},
     "acknowledge_alert": {"note": "mine"},
     "resolve_alert": {"note": "mine"},
@@ -173,21 +175,20 @@ BODIES: dict[str, Any] = {
     "change_silence": {"comment": "mine"},
     "create_watch": WATCH,
     "change_watch": {"to": 2},
-    "query": {"metrics": [METRIC], "devices": ["{device_id}"]} | SPAN,
-    "subscribe": OF_DEVICE,
+    "query": {"metrics": ["{metric_name}"], "devices": ["{device_id}"]} | SPAN,
+    "subscribe": OF_DEVICE | {"metric_names": ["{metric_name}"]},
     "make_ticket": {"subscription_id": "{subscription_id}"},
     "create_key": {"name": "mine", "scopes": ["read"], "devices": ["{device_id}"]},
     "rotate_key": {},
     "create_account": {"username": "{fresh}", "password": "long enough", "scopes": ["read"]},
     "change_account": {"disabled": True},
-    "create_event": {"type": "x.y", "message": "m", "data": {"device_id": "{device_id}"}},
+    "create_event": {"type": "x.y", "message": "m", "data": OF_SERIES},
     "write_point": POINT,
     "write_batch": {"data_points": [POINT]},
     "write_bulk": {"{device_id}": [POINT]},
     "write_columns": {
         "series": [
-            {"device_id": "{device_id}", "metric_name": METRIC, "timestamps": [1_795_000_000],
-             "values": [1]}
+            OF_SERIES | {"timestamps": [1_795_000_000], "values": [1]}
         ]
     },
 }  # fmt: skip
@@ -207,12 +208,12 @@ QUERIES: dict[str, dict[str, str]] = {
     "list_watches": {},
     "list_notifications": {"alert_id": "{alert_id}"},
     "read_aggregated": {
-        "metric_name": METRIC, "aggregation_type": "avg", "interval": "60",
+        "metric_name": "{metric_name}", "aggregation_type": "avg", "interval": "60",
         "device_id": "{device_id}", **SPAN,
     },
     "list_latest": {"device_ids": "{device_id}"},
     "list_changes": {"device_ids": "{device_id}", "after": ""},
-    "export_csv": {"device_ids": "{device_id}", "metric_names": METRIC, **SPAN},
+    "export_csv": {"device_ids": "{device_id}", "metric_names": "{metric_name}", **SPAN},
     "list_keys": {},
     "list_accounts": {},
     "list_journal_partitions": {},
@@ -226,19 +227,35 @@ VOLATILE = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Stranger:
+    """Whose key is bound otherwise than the owner's; `common` is what both see, by the names of
+    path parameters."""
+
+    bound: dict[str, list[str]]
+    common: frozenset[str]
+
+
+STRANGERS = {
+    "other devices": Stranger({"devices": ["bolt-*"]}, frozenset({"metric_name"})),
+    "other groups": Stranger({"groups": ["bolt"]}, frozenset({"metric_name"})),
+    "other metrics": Stranger({"metrics": [COMMON]}, frozenset({"device_id", "group_id"})),
+}
+
+
 @dataclass
 class World:
-    """What belongs to the owner: ids by the names of path parameters; `other` are as good, and of
-    nothing."""
+    """What belongs to the owner: ids by the names of path parameters."""
 
     names: dict[str, str]
     owner: str
-    stranger: str
+    keys: dict[str, str]
 
-    @property
-    def other(self) -> dict[str, str]:
-        return {name: value[:-1] + ("z" if value[-1] != "z" else "y")
-                for name, value in self.names.items()} | {"metric_name": METRIC}  # fmt: skip
+    def other(self, kind: str) -> dict[str, str]:
+        """Names as good, of nothing, where the stranger does not see what they name."""
+        return {name: value if name in STRANGERS[kind].common
+                else value[:-1] + ("z" if value[-1] != "z" else "y")
+                for name, value in self.names.items()}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -246,18 +263,35 @@ def world(daemon: DaemonProcess) -> World:
     return prepare(daemon)
 
 
-def request_of(operation: Operation, names: dict[str, str]) -> tuple[str, Any, Any]:
-    """Path, query and body of an operation about these names."""
-    query = filled(QUERIES.get(operation.id, {}), names)
+def request_of(
+    operation: Operation, names: dict[str, str], more: dict[str, str] | None = None
+) -> tuple[str, Any, Any]:
+    """Path, query and body of an operation about these names, `more` of its query."""
+    query = filled(QUERIES.get(operation.id, {}) | (more or {}), names)
     return operation.at(**names), query, filled(BODIES.get(operation.id), names)
 
 
-def asked(http: httpx.Client, operation: Operation, names: dict[str, str]) -> tuple[int, str]:
+def asked(
+    http: httpx.Client,
+    operation: Operation,
+    names: dict[str, str],
+    more: dict[str, str] | None = None,
+) -> tuple[int, str]:
     """Status and text of the answer; what the operation makes is new."""
-    path, query, body = request_of(operation, names | {"fresh": f"f{next(FRESH)}"})
+    path, query, body = request_of(operation, names | {"fresh": f"f{next(FRESH)}"}, more)
     content = {} if body is None else {"json": body}
     answer = http.request(operation.method, path, params=query, **content)
+    if answer.status_code == 202 and operation.method == "post" and "job_id" in answer.json():
+        return 202, outcome_of(http, answer.json()["status_url"])
     return answer.status_code, answer.text
+
+
+def outcome_of(http: httpx.Client, path: str) -> str:
+    """What became of a job, once it is over."""
+    while (answer := http.get(path)).status_code == 202:
+        time.sleep(0.05)
+    job = answer.json()
+    return json.dumps({name: job.get(name) for name in ("status", "code", "detail", "result")})
 
 
 def filled(template: Any, names: dict[str, str]) -> Any:
@@ -272,8 +306,7 @@ def filled(template: Any, names: dict[str, str]) -> Any:
 def settled(text: str, names: dict[str, str]) -> Any:
     """The answer without what differs between any two: ids asked for, stamps, request ids."""
     for name, value in names.items():
-        if name != "metric_name":
-            text = text.replace(value, "{" + name + "}")
+        text = text.replace(value, "{" + name + "}")
     try:
         return without_volatile(json.loads(text))
     except ValueError:
@@ -306,76 +339,82 @@ def test_every_operation_has_been_thought_about(
     assert forgotten == []
 
 
+FURTHER: dict[str, list[dict[str, str]]] = {
+    "list_rates": [{"by": "metric"}, {"by": "key"}],
+    "list_rules": [{"metric_name": "{metric_name}"}],
+    "list_alerts": [{"rule_id": "{rule_id}"}, {"metric_name": "{metric_name}"}],
+    "list_devices": [{"group": "{group_id}"}],
+    "list_groups": [{"rollup": "{metric_name}:7"}],
+    "list_group_devices": [{"include": "status", "metric": "{metric_name}"}],
+    "list_latest": [{"metric_names": "{metric_name}"}, {"group": "{group_id}"}],
+    "list_changes": [{"metric_names": "{metric_name}"}],
+    "list_events": [{"limit": "1000"}],
+}
+"""What else is asked, as queries beside the usual one."""
+
+
+def with_variants(operations: list[Operation]) -> Iterator[tuple[Operation, dict[str, str]]]:
+    """All that is about things of somebody, with what is to be said in its query."""
+    for operation in operations:
+        if operation.id not in (*SHARED, "follow_stream"):
+            yield from ((operation, more) for more in ({}, *FURTHER.get(operation.id, [])))
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
 def test_to_a_stranger_what_is_anothers_is_what_does_not_exist(
-    daemon: DaemonProcess, operations: list[Operation], world: World
+    daemon: DaemonProcess, operations: list[Operation], world: World, kind: str
 ) -> None:
-    with client(daemon, world.stranger) as http, daemon.http() as admin:
+    other = world.other(kind)
+    with client(daemon, world.keys[kind]) as http, daemon.http() as admin:
         before = shown(admin, operations, world)
         wrong = []
-        for operation in operations:
-            if operation.scope == "none" or operation.id in (*SHARED, "follow_stream"):
+        for operation, more in with_variants(operations):
+            if operation.scope == "none":
                 continue
-            if request_of(operation, world.names) == request_of(operation, world.other):
+            if request_of(operation, world.names, more) == request_of(operation, other, more):
                 # It names nothing of the owner's; the next test looks at what it lists.
                 continue
             answers = [
-                (status, settled(text, names) if status not in (201, 202) else None)
-                for names in (world.names, world.other)
-                for status, text in [asked(http, operation, names)]
+                (status, settled(text, names) if status != 201 else None)
+                for names in (world.names, other)
+                for status, text in [asked(http, operation, names, more)]
             ]
             if answers[0] != answers[1] or answers[0][0] >= 500:
-                wrong.append((operation.id, *answers))
+                wrong.append((operation.id, more, *answers))
         after = shown(admin, operations, world)
 
     assert not wrong, "\n".join(map(str, wrong))
     assert before == after
 
 
-BEYOND = frozenset(
-    {"create_rule", "change_rule", "preview_rule", "enable_rule", "delete_rule", "create_silence",
-     "change_silence", "expire_silence", "create_event", "create_metric", "create_key"}
-)  # fmt: skip
-"""What a key that is bound may do depends on what it is about, and is a 403 where it may not."""
-
-
-@pytest.mark.parametrize("bound", [{}, {"devices": ["bolt-*"]}, {"metrics": [METRIC]}])
-def test_what_a_key_is_told_it_may_do_is_what_it_may(
-    daemon: DaemonProcess, operations: list[Operation], world: World, bound: dict[str, Any]
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_nothing_that_a_stranger_may_read_tells_of_it(
+    daemon: DaemonProcess, operations: list[Operation], world: World, kind: str
 ) -> None:
-    token = a_key(daemon, scopes=[scope for scope in SCOPES if scope != "admin"], **bound)
-    wrong = []
-    with client(daemon, token) as http:
-        told = http.get(f"{API}/keys/self/access").json()["operations"]
-        allowed = {one["operation"]: one["allowed"] for one in told}
-        for operation in operations:
-            if operation.id in ("follow_stream", "logout") or (bound and operation.id in BEYOND):
+    other = world.other(kind)
+    hidden = {n: v for n, v in world.names.items() if n not in {*STRANGERS[kind].common, "name"}}
+    told, seen = [], 0
+    with client(daemon, world.keys[kind]) as http:
+        for operation, more in with_variants(operations):
+            if operation.method != "get" or operation.scope == "none":
                 continue
-            names = world.other | {"device_id": MINE}
-            status, text = asked(http, operation, names)
-            # What is not there is a 404 to who may not change it, too.
-            if (status != 403) if allowed[operation.id] else (status in (403, 404)):
-                continue
-            wrong.append((operation.id, allowed[operation.id], status, text))
-
-    assert not wrong, "\n".join(map(str, wrong))
-
-
-def test_no_list_tells_a_stranger_of_it(
-    daemon: DaemonProcess, operations: list[Operation], world: World
-) -> None:
-    told = []
-    with client(daemon, world.stranger) as http:
-        for operation in operations:
-            if operation.method != "get" or "{" in operation.path or operation.scope == "none":
-                continue
-            _, text = asked(http, operation, world.other)
-            told += [
-                (operation.id, name)
-                for name, value in world.names.items()
-                if name not in ("metric_name", "name") and value in text
-            ]
+            path, query, _ = request_of(operation, other, more)
+            answer = http.get(path, params=query)
+            seen += answer.is_success
+            named = [name for name, value in hidden.items() if value in answer.text]
+            if named or is_cut(answer):
+                told.append((operation.id, more, named, answer.text))
 
     assert told == []
+    assert seen > 20
+
+
+def is_cut(answer: httpx.Response) -> bool:
+    """Whether a list says that there is more than it shows, though all of it fits."""
+    if not answer.headers["content-type"].startswith("application/json"):
+        return False
+    body = answer.json()
+    return "total" in body and "count" in body and body["total"] != body["count"]
 
 
 def test_the_owner_sees_what_is_his(
@@ -394,6 +433,40 @@ def test_the_owner_sees_what_is_his(
     assert unseen == []
 
 
+BEYOND = frozenset(
+    {"create_rule", "change_rule", "preview_rule", "enable_rule", "delete_rule", "create_silence",
+     "change_silence", "expire_silence", "create_event", "create_metric", "create_key"}
+)  # fmt: skip
+"""What a key that is bound may do depends on what it is about, and is a 403 where it may not."""
+
+
+@pytest.mark.parametrize(
+    "bound", [{"groups": ["bolt"]}, {"devices": ["bolt-*"]}, {"metrics": [METRIC]}, {}]
+)
+def test_what_a_key_is_told_it_may_do_is_what_it_may(
+    daemon: DaemonProcess, operations: list[Operation], world: World, bound: dict[str, Any]
+) -> None:
+    token = a_key(daemon, scopes=[scope for scope in SCOPES if scope != "admin"], **bound)
+    wrong = []
+    with client(daemon, token) as http:
+        told = http.get(f"{API}/keys/self/access").json()["operations"]
+        allowed = {one["operation"]: one["allowed"] for one in told}
+        for operation in operations:
+            if operation.id in ("follow_stream", "logout") or (bound and operation.id in BEYOND):
+                continue
+            if operation.id == "delete_device" and "groups" in bound:
+                # It would leave the group, and nothing could be written to it any more.
+                continue
+            names = world.other("other devices") | {"device_id": MINE}
+            status, text = asked(http, operation, names)
+            # What is not there is a 404 to who may not change it, too.
+            if (status != 403) if allowed[operation.id] else (status in (403, 404)):
+                continue
+            wrong.append((operation.id, allowed[operation.id], status, text))
+
+    assert not wrong, "\n".join(map(str, wrong))
+
+
 def shown(admin: httpx.Client, operations: list[Operation], world: World) -> dict[str, Any]:
     """Everything of the owner's, as the administrator sees it; `last_used_at` may move."""
     admin.base_url = httpx.URL(str(admin.base_url).removesuffix(API + "/"))
@@ -405,29 +478,30 @@ def shown(admin: httpx.Client, operations: list[Operation], world: World) -> dic
 
 
 def prepare(daemon: DaemonProcess) -> World:
-    """An owner of acme's devices, what belongs to him, and a stranger who has devices of bolt."""
+    """An owner of one metric of acme's devices, what belongs to him, and strangers."""
     rights = [scope for scope in SCOPES if scope != "admin"]
-    owner = a_key(daemon, scopes=rights, devices=["acme-*"])
-    stranger = a_key(daemon, scopes=rights, devices=["bolt-*"])
+    owner = a_key(daemon, scopes=rights, devices=["acme-*"], metrics=[METRIC])
+    keys = {kind: a_key(daemon, scopes=rights, **one.bound) for kind, one in STRANGERS.items()}
     names = {"device_id": THEIRS, "metric_name": METRIC, "username": "acme-ann", "name": CHANNEL}
     with daemon.http() as admin, client(daemon, owner) as http:
         http.base_url = httpx.URL(daemon.url + API)
         for device in (MINE, THEIRS):
             send(admin, device)
-        members = {"device_ids": [THEIRS]}
-        rule = RULE | members
-        channel = {"name": CHANNEL, "kind": "stream"}
-        ends = {"matchers": {"device_id": THEIRS}, "ends_at": "2099-01-01T00:00:00Z"}
-        watch = {"device_id": THEIRS, "metric_name": METRIC, "from": None, "to": 9}
-        event = {"type": "acme.thing", "message": "acme", "data": {"device_id": THEIRS}}
-        key = {"name": "acme", "scopes": ["read"], "devices": ["acme-*"]}
+        members, series = {"device_ids": [THEIRS]}, filled(OF_SERIES, names)
+        rule = filled(RULE, names) | members | {"name": "acme"}
+        metric = {"name": METRIC, "data_type": "numeric", "min_value": 0, "max_value": 137}
+        ends = {"matchers": series, "ends_at": "2099-01-01T00:00:00Z"}
+        event = {"type": "acme.thing", "message": "acme", "data": series}
+        key = {"name": "acme", "scopes": ["read"], "devices": ["acme-*"], "metrics": [METRIC]}
         account = {"username": "acme-ann", "password": "long enough", "scopes": ["read"]}
         for by, path, name, body in (
+            (admin, "/metrics", "name", metric),
+            (admin, "/groups", "group_id", {"name": "bolt", "kind": "line", "device_ids": [MINE]}),
             (admin, "/groups", "group_id", {"name": "acme", "kind": "line"} | members),
-            (admin, "/channels", "name", channel),
+            (admin, "/channels", "name", {"name": CHANNEL, "kind": "stream"}),
             (admin, "/alerts/rules", "rule_id", rule | {"notification_channels": [CHANNEL]}),
             (http, "/silences", "silence_id", ends | {"comment": "acme"}),
-            (http, "/watches", "watch_id", watch),
+            (http, "/watches", "watch_id", series | {"from": None, "to": 9}),
             (http, "/subscribe", "subscription_id", members),
             (http, "/keys", "key_id", key),
             (http, "/events", "event_id", event),
@@ -438,15 +512,19 @@ def prepare(daemon: DaemonProcess) -> World:
             assert made.status_code in (201, 202), f"{path}: {made.text}"
             names[name] = made.json()[name]
         names["alert_id"] = an_alert(admin)
-        while http.get(f"/jobs/{names['job_id']}").status_code == 202:
-            time.sleep(0.05)
+        assert '"alerts": [{' in outcome_of(http, f"/jobs/{names['job_id']}")
         names["notification_id"] = a_notification(admin)
-    return World(names, owner, stranger)
+        names["owner_id"] = http.get(f"{daemon.url}/auth/whoami").json()["key_id"]
+        http.post(f"/devices/{THEIRS}/telemetry", json=filled(POINT, names)).raise_for_status()
+        # Rates are of whole seconds that are over.
+        time.sleep(1.1)
+    return World(names, owner, keys)
 
 
 def send(http: httpx.Client, device_id: str) -> None:
-    point = {"metric_name": METRIC, "value": 7, "timestamp": time.time()}
-    assert http.post(f"/devices/{device_id}/telemetry", json=point).is_success
+    for name in (METRIC, COMMON):
+        point = {"metric_name": name, "value": 7, "timestamp": time.time()}
+        assert http.post(f"/devices/{device_id}/telemetry", json=point).is_success
 
 
 def an_alert(admin: httpx.Client) -> str:
