@@ -241,7 +241,11 @@ def _document_problems(operation: dict[str, Any]) -> None:
         if is_open and status not in ("400", "503"):
             responses.pop(status, None)
             continue
-        responses[status] = _problem(description)
+        # FastAPI says 422 by itself, in a shape that nothing has here.
+        said = {} if status == "422" else responses.get(status, {})
+        made = _problem(description)
+        content = said.get("content", {}) | made["content"]
+        responses[status] = made | said | {"content": content}
 
 
 def _document_tag(operation: dict[str, Any]) -> None:

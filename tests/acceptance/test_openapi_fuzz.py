@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def target(postgres: PostgresServer) -> Iterator[DaemonProcess]:
 
 
 def schemathesis(
-    tmp_path: Path, document: str, *arguments: str, key: str = ""
+    tmp_path: Path, document: str, *arguments: str, key: str = "", job_id: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """`st run` with all checks, in a folder of its own, where it keeps what it finds."""
     how_many = ["--generation-deterministic", "-n", "5"]
@@ -61,6 +62,7 @@ def schemathesis(
         "HOME": str(tmp_path),
         "SCHEMATHESIS_HOOKS": str(FUZZ / "hooks.py"),
         "FUZZ_KEY_ID": f"key_{key.split('_')[2]}" if key else "",
+        "FUZZ_JOB_ID": job_id,
     }
     program = [
         str(Path(sys.executable).parent / "st"),
@@ -72,6 +74,19 @@ def schemathesis(
          *arguments],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def a_finished_job(target: DaemonProcess) -> str:
+    """A made-up id is hardly ever that of a job."""
+    rule = {"name": "r", "metric_name": "m", "condition": ">", "threshold_value": 1}
+    times = {"start_time": "2025-12-18T10:00:00Z", "end_time": "2025-12-18T11:00:00Z"}
+    with target.http() as http:
+        queued = http.post("/alerts/rules/backtest", json={"rule": rule, **times})
+        path = target.url + queued.json()["status_url"]
+        while (shown := http.get(path)).status_code == 202:
+            time.sleep(0.05)
+        assert shown.status_code == 200, shown.text
+    return str(shown.json()["job_id"])
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
@@ -100,8 +115,9 @@ def test_what_is_sent_with_a_key_is_answered_as_the_document_says(
     chosen = [part for tag in tags for part in ("--include-tag", tag)]
     phases = "examples,coverage,fuzzing" + (",stateful" if EXAMPLES else "")
     done = schemathesis(
-        tmp_path, f"{target.url}/api/openapi.json", "--phases", phases, *chosen, key=target.key
-    )
+        tmp_path, f"{target.url}/api/openapi.json", "--phases", phases, *chosen, key=target.key,
+        job_id=a_finished_job(target),
+    )  # fmt: skip
 
     assert done.returncode == 0, said(done)
     assert_nothing_reached_the_database(target, postgres, since=since)

@@ -63,7 +63,13 @@ async def refresh(body: Refresh, request: Request, parts: Parts) -> Response:
     return _tokens(await parts.sessions.refresh(body.refresh_token, address=address))
 
 
-@router.post("/auth/logout", response_model=LoggedOut, operation_id="logout", openapi_extra=OPEN)
+@router.post(
+    "/auth/logout",
+    response_model=LoggedOut,
+    operation_id="logout",
+    openapi_extra=OPEN,
+    responses=LIMITED,
+)
 async def logout(request: Request, parts: Parts, body: Logout | None = None) -> Response:
     """End the session of the refresh token, or of the access token that the request carries."""
     await parts.sessions.logout(

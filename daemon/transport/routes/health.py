@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,7 +25,15 @@ RETRY_AFTER_S = "1"
 router = new_router(tags=["health"])
 
 
-@router.get("/health", response_model=Health, operation_id="health", **OPEN)
+def down(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """A 503 of health says what a 200 does; only who is not let in at all gets a problem."""
+    said = "Not well, and the body says why; `Retry-After` says when to ask again."
+    return {503: {"model": model, "description": said}}
+
+
+@router.get(
+    "/health", response_model=Health, operation_id="health", responses=down(Health), **OPEN
+)
 async def health(request: Request, parts: Parts) -> Response:
     """Whether the daemon can do its work; 503 when a critical dependency is down."""
     view = parts.health.view()
@@ -32,7 +41,13 @@ async def health(request: Request, parts: Parts) -> Response:
 
 
 @router.get("/readyz", **ALIAS)
-@router.get("/health/ready", response_model=Readiness, operation_id="health_ready", **OPEN)
+@router.get(
+    "/health/ready",
+    response_model=Readiness,
+    operation_id="health_ready",
+    responses=down(Readiness),
+    **OPEN,
+)
 async def ready(parts: Parts) -> Response:
     """Whether requests should be sent here now; 503 when not."""
     view = parts.health.view()
@@ -47,7 +62,11 @@ async def live() -> Response:
 
 
 @router.get(
-    "/health/detailed", response_model=HealthDetailed, operation_id="health_detailed", **OPEN
+    "/health/detailed",
+    response_model=HealthDetailed,
+    operation_id="health_detailed",
+    responses=down(HealthDetailed),
+    **OPEN,
 )
 async def detailed(request: Request, parts: Parts) -> Response:
     """The state of each part, of the process that answers; with a key also its numbers."""

@@ -100,7 +100,18 @@ async def latest_job(
     return json_answer(_shown(await parts.jobs.latest(type, device_id=device_id, by=who)))
 
 
-@router.get("/jobs/{job_id}", response_model=Job, operation_id="show_job")
+@router.get(
+    "/jobs/{job_id}",
+    response_model=Job,
+    operation_id="show_job",
+    responses={
+        202: {"model": Job, "description": "It waits or runs."},
+        500: {
+            "description": "It failed: a problem that says why.",
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        },
+    },
+)
 async def show_job(job_id: JobId, who: Reader, parts: Parts, request: Request) -> Response:
     """A job: 202 while it waits or runs, 200 with its result, 500 when it failed."""
     job = await parts.jobs.show(job_id, by=who)

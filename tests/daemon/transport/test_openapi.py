@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from control import API, Control
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 pytestmark = pytest.mark.anyio
@@ -96,3 +98,46 @@ async def test_every_list_that_a_body_may_hold_has_a_bound(document: dict[str, A
 
     assert len(names) > 25
     assert unbounded == []
+
+
+def assert_documented(document: dict[str, Any], template: str, answer: httpx.Response) -> None:
+    """Its status is named, with its media type and its shape."""
+    responses = document["paths"][template][answer.request.method.lower()]["responses"]
+    content = responses[str(answer.status_code)]["content"]
+    schema = content[answer.headers["content-type"]]["schema"]
+
+    Draft202012Validator(schema | {"components": document["components"]}).validate(answer.json())
+
+
+async def test_a_job_is_answered_as_documented_whatever_became_of_it(
+    control: Control, document: dict[str, Any]
+) -> None:
+    rule = {"name": "r", "metric_name": "m", "condition": ">", "threshold_value": 1}
+    times = {"start_time": "2025-12-18T10:00:00Z", "end_time": "2025-12-18T11:00:00Z"}
+    body = {"rule": rule, **times}
+    said = [await control.client.post(f"{API}/alerts/rules/backtest", json=body) for _ in "12"]
+    done, cancelled = (f"{API}/jobs/{answer.json()['job_id']}" for answer in said)
+    template = f"{API}/jobs/{{job_id}}"
+    queued = await control.client.get(done)
+    await control.client.delete(cancelled)
+    failed = await control.client.get(cancelled)
+    await control.services.jobs.do_next()
+    finished = await control.client.get(done)
+
+    assert [a.status_code for a in (queued, failed, finished)] == [202, 500, 200]
+    for answer in (queued, failed, finished):
+        assert_documented(document, template, answer)
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready", "/health/detailed"])
+async def test_health_is_answered_as_documented_also_when_it_is_bad(
+    control: Control, document: dict[str, Any], path: str
+) -> None:
+    good = await control.client.get(path)
+    # Nobody has looked at the database for long.
+    control.clock.advance_s(10)
+    bad = await control.client.get(path)
+
+    assert [good.status_code, bad.status_code] == [200, 503]
+    for answer in (good, bad):
+        assert_documented(document, path, answer)
