@@ -7,14 +7,14 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 
-from daemon import serving, sibling
+from daemon import foreground, serving
 from daemon.clock import SystemClock
 from daemon.compactor import Orders
 from daemon.config import Config, default_secret_key_file, is_terminal, load_config
@@ -24,6 +24,7 @@ from daemon.log import get_logger
 from daemon.memory import return_large_arrays
 from daemon.parts import Parts, build
 from daemon.postgres.backup import Place, dump, restore
+from daemon.postgres.programs import environment_for, without_password
 from daemon.postgres.supervisor import EmbeddedPostgres
 from daemon.reloading import reload
 from daemon.service.expiring_keys import LOOK_EVERY_S, ExpiringKeys
@@ -35,11 +36,12 @@ from daemon.serving import (
     Company,
     Stop,
     connections_of,
-    end_wait_s,
     patiently,
     pool_limits,
     url_of,
 )
+from daemon.siblings import Siblings
+from daemon.signals import say_where_on_signal
 from daemon.store import backup as backups
 from daemon.store.channels import ChannelStore
 from daemon.store.events import EventStore
@@ -72,6 +74,7 @@ async def serve(config: Config, *, reread: Callable[[], Config] = load_config) -
     before (a restore under the running daemon), everything is built anew on the same port.
     """
     return_large_arrays()
+    say_where_on_signal()
     manager = ServiceManager.of(os.environ)
     given, port = inherited(os.environ), config.server.port
     while True:
@@ -113,30 +116,29 @@ async def _serve_once(
         await patiently(parts.evaluator.prepare)
         await patiently(parts.services.groups.refresh)
         await _first_key(parts, parts.services.port)
-        company = replace(_company(parts, embedded, dsn, manager), inside=inside)
+        siblings = Siblings(parts, dsn)
+        loops = _loops(parts, embedded, dsn)
         _stop_on_signal(stop, embedded)
-        _reload_on_signal(parts, stop, manager, reread)
+
+        def begin_reload() -> None:
+            if reload(parts, reread, manager):
+                siblings.change()
+
+        _reload_on_signal(stop, begin_reload)
+        company = Company(loops, siblings.loops(), manager, inside)
         await serving.run(parts, listening, stop, company=company)
     return stop, parts.config
 
 
-def _company(
-    parts: Parts, embedded: EmbeddedPostgres | None, dsn: str, manager: ServiceManager
-) -> Company:
-    """What one process of the daemon does for all of them, and the other processes."""
-    loops = [
+def _loops(parts: Parts, embedded: EmbeddedPostgres | None, dsn: str) -> list[serving.Loop]:
+    """What one process of the daemon does for all of them."""
+    return [
         child.keep("daemon.compactor", _compactor_orders(parts, dsn)),
         parts.housekeeping.run(),
         listener.run(parts.database, parts.housekeeping.wake, channel=ASKS),
         repeat(_expiring_keys(parts).look, every_s=LOOK_EVERY_S, name="expiring_keys"),
         *([embedded.run()] if embedded else []),
     ]
-    wait_s = end_wait_s(parts.config)
-    siblings = [
-        child.keep("daemon.sibling", _sibling_orders(parts, dsn, process), end_wait_s=wait_s)
-        for process in range(2, parts.config.server.processes + 1)
-    ]
-    return Company(loops, siblings, manager)
 
 
 def _expiring_keys(parts: Parts) -> ExpiringKeys:
@@ -155,19 +157,6 @@ def _compactor_orders(parts: Parts, dsn: str) -> bytes:
             log_level=config.log.level,
             log_text=config.log.wants_text(is_terminal=is_terminal()),
             statement_cache_size=config.database.statement_cache_size,
-        )
-    )
-
-
-def _sibling_orders(parts: Parts, dsn: str, process: int) -> bytes:
-    config = parts.config
-    return msgspec.json.encode(
-        sibling.Orders(
-            config=config.model_dump(mode="json"),
-            dsn=dsn,
-            port=parts.services.port,
-            process=process,
-            log_text=config.log.wants_text(is_terminal=is_terminal()),
         )
     )
 
@@ -203,9 +192,7 @@ def _ignore_signals() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _reload_on_signal(
-    parts: Parts, stop: Stop, manager: ServiceManager, reread: Callable[[], Config]
-) -> None:
+def _reload_on_signal(stop: Stop, begin_reload: Callable[[], None]) -> None:
     """SIGHUP: read the configuration again; but end when it was our terminal that went."""
     had_terminal = is_terminal()
 
@@ -213,7 +200,7 @@ def _reload_on_signal(
         if had_terminal and not is_terminal():
             stop.end()
         else:
-            reload(parts, reread, manager)
+            begin_reload()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_signal)
 
@@ -338,12 +325,12 @@ async def reseal_with(config: Config, former: Path) -> Resealed:
             await database.close()
 
 
-async def psql_of(config: Config) -> tuple[str, str]:
-    """The psql to run and what to connect to; the daemon has to run when the database is
-    embedded."""
+async def psql_on(config: Config, arguments: Sequence[str]) -> int:
+    """Run psql to its end and return its exit code; an embedded server runs as long as it does."""
     async with _postgres(config) as (embedded, dsn):
         own = embedded.binaries_dir / "psql" if embedded else Path("psql")
         program = str(own) if own.is_file() else shutil.which("psql")
         if program is None:
             raise StoreUnavailable("there is no psql on this host")
-        return program, dsn
+        address, password = without_password(dsn)
+        return await foreground.run([program, address, *arguments], environment_for(password))

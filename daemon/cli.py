@@ -4,9 +4,6 @@ call app.py."""
 from __future__ import annotations
 
 import asyncio
-import faulthandler
-import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -19,7 +16,6 @@ from daemon.config import BadConfig, Config, is_terminal, load_config
 from daemon.domain.errors import Conflict, DomainError, NotFound, StoreUnavailable
 from daemon.log import set_up
 from daemon.postgres.backup import BackupFailed
-from daemon.postgres.programs import environment_for, without_password
 from daemon.serving import new_loop
 
 EXIT_USAGE = 2
@@ -59,8 +55,6 @@ def serve(config: ConfigFile = None) -> None:
     settings = _settings(config)
     if settings.server.processes > 1:
         _set_up_log(settings, process=1)
-    # For a daemon that hangs: where each of its threads is, on standard error.
-    faulthandler.register(signal.SIGUSR1)
     _run(lambda: daemon_app.serve(settings, reread=lambda: load_config(config)))
 
 
@@ -112,9 +106,7 @@ def db_status(config: ConfigFile = None) -> None:
 def db_psql(context: typer.Context, config: ConfigFile = None) -> None:
     """Open psql on the daemon's database; further arguments go to psql."""
     settings = _settings(config)
-    program, dsn = _run(lambda: daemon_app.psql_of(settings))
-    address, password = without_password(dsn)
-    os.execvpe(program, [program, address, *context.args], environment_for(password))
+    raise typer.Exit(_run(lambda: daemon_app.psql_on(settings, context.args)))
 
 
 @db_app.command("backup")

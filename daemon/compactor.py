@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from datetime import timedelta
 from uuid import UUID
@@ -21,9 +20,12 @@ from daemon.log import set_up
 from daemon.memory import return_large_arrays
 from daemon.service.compaction import Compaction
 from daemon.service.tail import COMPACTOR
+from daemon.signals import leave_signals_to_parent, say_where_on_signal
 from daemon.store.pool import Database, PoolLimits
+from daemon.workers.child import BEAT_EVERY_S, Parent
 from daemon.workers.compactor import Compactor
 from daemon.workers.lease import Lease
+from daemon.workers.pulse import Pulse
 
 CONNECTIONS = 2
 NICE = 10
@@ -46,12 +48,10 @@ class Orders(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Read the orders and compact until standard input ends."""
-    # Ctrl-C reaches the whole foreground group; the daemon says when it is time.
+    leave_signals_to_parent()
     # Requests go first when the host is busy.
     os.nice(NICE)
     return_large_arrays()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
     if not line:
         return
@@ -66,6 +66,7 @@ async def _compact(orders: Orders) -> None:
         control_connections=CONNECTIONS,
         statement_cache_size=orders.statement_cache_size,
     )
+    say_where_on_signal()
     database = Database(orders.dsn, limits=limits)
     await database.open()
     clock = SystemClock()
@@ -75,13 +76,24 @@ async def _compact(orders: Orders) -> None:
         points=orders.points,
         age=timedelta(seconds=orders.age_s),
     )
+    pulse = Pulse(clock)
     try:
         async with asyncio.TaskGroup() as tasks:
-            working = tasks.create_task(compactor.run())
+            working = tasks.create_task(pulse.watch(compactor.run()))
+            telling = tasks.create_task(_tell(Parent(), pulse))
             await asyncio.to_thread(sys.stdin.buffer.read)
             working.cancel()
+            telling.cancel()
     finally:
         await database.close()
+
+
+async def _tell(parent: Parent, pulse: Pulse) -> None:
+    """Until cancelled: say that the compaction goes on, while it does."""
+    while True:
+        if not pulse.stuck():
+            parent.alive()
+        await asyncio.sleep(BEAT_EVERY_S)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from daemon.delivery.heartbeat import Heartbeat
@@ -107,13 +107,8 @@ def _own_health(parts: Parts, watch: JudgingWatch) -> list[Coroutine[Any, Any, N
     own = OwnHealth(
         parts.ingest, parts.clock, read=read, is_writer=lambda: parts.evaluator.is_leader
     )
-    return [_after(every_s, lambda: repeat(own.write, every_s=every_s, name="own_health"))]
-
-
-async def _after(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Wait first: what happened since the last time is not known at the start."""
-    await asyncio.sleep(seconds)
-    await work()
+    # What happened since the last time is not known at the start.
+    return [repeat(own.write, every_s=every_s, name="own_health", waits_first=True)]
 
 
 async def tell_manager(parts: Parts, manager: ServiceManager, pulse: Pulse) -> None:
@@ -122,6 +117,7 @@ async def tell_manager(parts: Parts, manager: ServiceManager, pulse: Pulse) -> N
     While one does not it hears nothing, and restarts the daemon when its patience ends.
     """
     pulse.conditions["ingest"] = lambda: parts.ingest.waited_s < INGEST_WAIT_MAX_S
+    pulse.conditions["evaluator.ticks"] = lambda: parts.evaluator.is_ticking
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell(parts, manager, pulse))
         tasks.create_task(_beat(parts, pulse))

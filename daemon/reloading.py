@@ -45,20 +45,30 @@ AT_ONCE = frozenset(
 """Settings that take effect with a reload, in the process that is told to."""
 
 
-def reload(parts: Parts, read: Callable[[], Config], manager: ServiceManager) -> None:
-    """Take over what `read` gives; an error in it leaves everything as it is."""
+def reload(parts: Parts, read: Callable[[], Config], manager: ServiceManager) -> bool:
+    """Take over what `read` gives, and say whether that was done; an error in it leaves everything
+    as it is. Whatever happens, the service manager hears the end of it."""
     manager.reloading()
     try:
-        wanted = read()
+        take_over(parts, read())
     except BadConfig as error:
-        log.error("config_not_reloaded", reason=str(error))
-        manager.status("the configuration has an error, the former one is in force")
-    else:
-        _take_over(parts, wanted)
-    manager.ready()
+        return _keep(manager, str(error))
+    except Exception as error:
+        log.error("reload_failed", exc_info=True)
+        return _keep(manager, type(error).__name__)
+    finally:
+        manager.ready()
+    return True
 
 
-def _take_over(parts: Parts, wanted: Config) -> None:
+def _keep(manager: ServiceManager, reason: str) -> bool:
+    log.error("config_not_reloaded", reason=reason)
+    manager.status("the configuration has an error, the former one is in force")
+    return False
+
+
+def take_over(parts: Parts, wanted: Config) -> None:
+    """Let what can change at once be as it is wanted, and name what can't."""
     changed = differences(parts.config, wanted)
     at_once = [name for name in changed if name in AT_ONCE]
     for name in at_once:

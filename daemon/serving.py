@@ -126,7 +126,7 @@ async def run(
         walks = repeat(server.walks.walk, every_s=WALK_EVERY_S, name="connections")
         running = (*_loops(parts), *observe(parts), walks, *company.loops)
         loops = [tasks.create_task(pulse.watch(loop)) for loop in running]
-        siblings = [tasks.create_task(sibling) for sibling in company.siblings]
+        siblings = [tasks.create_task(pulse.watch(one)) for one in company.siblings]
         serving = tasks.create_task(server.serve(sockets=[listening]))
         if company.inside is not None:
             inside = company.inside.serve(app, parts, bounds=bounds, stop=stop.event)

@@ -11,6 +11,7 @@ from daemon.log import get_logger
 from daemon.service.compaction import Compaction
 from daemon.store.leases import Grant
 from daemon.workers.lease import Lease
+from daemon.workers.pulse import watched
 
 TURN_S = 1.0
 RETRY_S = 1.0
@@ -47,7 +48,7 @@ class Compactor:
         """Work until cancelled, then give the lease back."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._lease.keep())
+                tasks.create_task(watched(self._lease.keep(), name=self._lease.label))
                 while True:
                     wait_s = await self._turn()
                     await asyncio.sleep(wait_s)

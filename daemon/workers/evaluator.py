@@ -15,10 +15,12 @@ from daemon.service.tail import Tail
 from daemon.store.evaluation import JudgedByOldRules
 from daemon.store.leases import Grant
 from daemon.workers.lease import Lease
+from daemon.workers.pulse import watched
 
 TURN_S = 0.1
 """Blocks of this long are judged together: an alert is this much later, and a turn is cheap."""
 TICK_S = 5.0
+TICKLESS_MAX_S = 60.0
 STANDBY_S = 1.0
 RETRY_S = 1.0
 CHECK_EVERY_TURNS = 5
@@ -37,6 +39,7 @@ class Evaluator:
         self._tail = tail
         self._clock = clock
         self._is_tick_due = False
+        self._ticked_s: float | None = None
         self._turns = 0
         self.failed_turns = 0
 
@@ -55,9 +58,10 @@ class Evaluator:
         scheduler = AsyncIOScheduler(job_defaults=SCHEDULE, timezone="UTC")
         scheduler.add_job(self._let_tick, "interval", seconds=TICK_S)
         scheduler.start()
+        self._ticked_s = self._clock.monotonic_s()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._lease.keep())
+                tasks.create_task(watched(self._lease.keep(), name=self._lease.label))
                 while True:
                     await asyncio.sleep(await self._turn())
         finally:
@@ -66,6 +70,13 @@ class Evaluator:
 
     def _let_tick(self) -> None:
         self._is_tick_due = True
+        self._ticked_s = self._clock.monotonic_s()
+
+    @property
+    def is_ticking(self) -> bool:
+        """Whether the scheduler goes on: without it nothing that time drives would come."""
+        since_s = self._clock.monotonic_s()
+        return self._ticked_s is None or since_s - self._ticked_s < TICKLESS_MAX_S
 
     @property
     def position(self) -> int:

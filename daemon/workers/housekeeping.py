@@ -13,6 +13,7 @@ from daemon.domain.errors import DomainError, LeaseLost
 from daemon.log import get_logger
 from daemon.service.retention import Keep, Retention
 from daemon.workers.lease import Lease
+from daemon.workers.pulse import watched
 
 EVERY_S = 60
 HOUSEKEEPING = "housekeeping"
@@ -54,7 +55,7 @@ class Housekeeping:
         scheduler.start()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._lease.keep())
+                tasks.create_task(watched(self._lease.keep(), name=self._lease.label))
                 while True:
                     await self._turn()
                     await self._is_due.wait()

@@ -35,6 +35,11 @@ class Lease:
         self.holder = holder
 
     @property
+    def label(self) -> str:
+        """What its keeping is called where loops are named."""
+        return f"lease.{self.name}"
+
+    @property
     def grant(self) -> Grant | None:
         is_good = self._clock.monotonic_s() < self._good_until_s
         return self._grant if is_good else None

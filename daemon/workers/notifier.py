@@ -10,6 +10,7 @@ from daemon.domain.errors import TryLater
 from daemon.log import get_logger
 from daemon.service.notifying import Job, Notifying
 from daemon.store.notifications import Taking
+from daemon.workers.pulse import watched
 
 POLL_S = 0.5
 TOGETHER_S = 0.02
@@ -37,7 +38,7 @@ class Notifier:
         """Work until cancelled. What is under way then has a moment; what is left is sent again by
         another process, with the same id."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._gather())
+            tasks.create_task(watched(self._gather(), name="notifier.gather"))
             try:
                 while True:
                     await self._pause(await self._turn(tasks))

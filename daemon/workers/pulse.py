@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,21 @@ from daemon.log import get_logger
 log = get_logger()
 
 ALLOWED_S = 60.0
-"""Longer than any statement may take, and than any loop waits by itself. Those that wait for an
-event alone are not judged by it."""
-_IDLE = ("child.keep", "notifier.run", "job_runner.run", "ingest.run")
-_ALLOWED_S = {"housekeeping.run": 300.0, "supervisor.run": 300.0}
+"""Longer than any statement may take, and than any loop waits by itself."""
+_WITHOUT_TURNS = ("ingest.run",)
+"""It waits for points alone, however long none come: a condition says whether it goes on."""
+_ALLOWED_S = {
+    "housekeeping.run": 300.0,
+    "supervisor.run": 300.0,
+    # One step of a job, or of the compaction, may be a computation in a thread.
+    "job_runner.run": 300.0,
+    "compactor.run": 300.0,
+}
 
 Loop = Coroutine[Any, Any, None]
+
+
+_WATCHING: ContextVar[Pulse | None] = ContextVar("pulse", default=None)
 
 
 @dataclass(slots=True)
@@ -39,17 +49,24 @@ class Pulse:
         self._told: list[str] = []
         self.conditions: dict[str, Callable[[], bool]] = {}
 
-    def watch(self, loop: Loop) -> Loop:
+    @property
+    def names(self) -> list[str]:
+        """Of everything that is watched."""
+        return sorted([*self._beats, *self.conditions])
+
+    def watch(self, loop: Loop, *, name: str = "") -> Loop:
         """The same loop; every step that it takes is a beat."""
-        name = _name_of(loop)
-        if name in _IDLE:
+        kind = _kind_of(loop)
+        if kind in _WITHOUT_TURNS:
             return loop
-        allowed_s = _ALLOWED_S.get(name, ALLOWED_S + _pause_s_of(loop))
+        name = name or _own_name_of(loop) or kind
+        allowed_s = _ALLOWED_S.get(name, _ALLOWED_S.get(kind, ALLOWED_S + _pause_s_of(loop)))
         while name in self._beats:
             name += "'"
         beat = self._beats[name] = _Beat(self._clock.monotonic_s(), allowed_s)
 
         async def run() -> None:
+            _WATCHING.set(self)
             try:
                 await _stepwise(loop, beat, self._clock)
             finally:
@@ -87,17 +104,49 @@ def _stepwise(loop: Loop, beat: _Beat, clock: Clock) -> Generator[Any, Any, None
             error = thrown
 
 
-def _name_of(loop: Loop) -> str:
-    """What the coroutine runs, as module and name; a `repeat` has the name of what it repeats."""
+_STEPWISE = _stepwise.__code__
+
+
+def watched(loop: Loop, *, name: str = "") -> Loop:
+    """For loops that a loop begins: watched by whoever watches that one."""
+    pulse = _WATCHING.get()
+    return loop if pulse is None else pulse.watch(loop, name=name)
+
+
+def inner_of(generator: Any) -> Any:
+    """The loop that a watched one runs, for who looks at where it is; None for anything else."""
+    frame = getattr(generator, "gi_frame", None)
+    if frame is None or frame.f_code is not _STEPWISE:
+        return None
+    return frame.f_locals.get("loop")
+
+
+def _kind_of(loop: Loop) -> str:
+    """What the coroutine runs, as module and function."""
+    module = str(_globals_of(loop).get("__name__")).rpartition(".")[2]
+    return f"{module}.{getattr(loop, '__name__', '')}"
+
+
+def _own_name_of(loop: Loop) -> str | None:
+    """A `repeat` has the name of what it repeats, who keeps a child that of its module."""
+    match _kind_of(loop):
+        case "repeat.repeat":
+            return str(_locals_of(loop).get("name"))
+        case "child.keep":
+            return str(_locals_of(loop).get("module"))
+    return None
+
+
+def _globals_of(loop: Loop) -> dict[str, Any]:
     frame = getattr(loop, "cr_frame", None)
-    if frame is None:
-        return str(loop)
-    module = str(frame.f_globals.get("__name__")).rpartition(".")[2]
-    own = frame.f_locals.get("name") if module == "repeat" else None
-    return str(own or f"{module}.{getattr(loop, '__name__', '')}")
+    return {} if frame is None else frame.f_globals
+
+
+def _locals_of(loop: Loop) -> dict[str, Any]:
+    frame = getattr(loop, "cr_frame", None)
+    return {} if frame is None else frame.f_locals
 
 
 def _pause_s_of(loop: Loop) -> float:
     """How long a `repeat` waits between its calls."""
-    frame = getattr(loop, "cr_frame", None)
-    return float(frame.f_locals.get("every_s", 0.0)) if frame is not None else 0.0
+    return float(_locals_of(loop).get("every_s", 0.0))

@@ -14,6 +14,7 @@ from daemon.domain.errors import DomainError, LeaseLost
 from daemon.log import get_logger
 from daemon.service.relaying import PAGE_ENTRIES, Relaying
 from daemon.workers.lease import Lease
+from daemon.workers.pulse import watched
 
 TURN_S = 0.05
 """What comes meanwhile goes out together, with one move of the position."""
@@ -67,7 +68,7 @@ class Relay:
         """Work until cancelled, then give the lease back."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._lease.keep())
+                tasks.create_task(watched(self._lease.keep(), name=self._lease.label))
                 while True:
                     await asyncio.sleep(await self._turn())
         finally:
