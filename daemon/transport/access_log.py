@@ -21,7 +21,7 @@ from daemon.log import FIELD_CHARACTERS_MAX, bounded, get_logger
 from daemon.transport.auth import address_of
 from daemon.transport.bodies import GONE_STATUS
 from daemon.transport.openapi import PREFIX
-from daemon.transport.request_id import cause_of
+from daemon.transport.request_id import cause_of, own_trace_id
 
 # Probes come every few seconds and say nothing new.
 _QUIET_PREFIXES = ("/health", "/livez", "/readyz", "/metrics")
@@ -31,6 +31,8 @@ _PLAIN_MAX = 64
 _NEVER = 1_000
 """Above every status."""
 _LEVELS = ("debug", "info", "warning")
+_BROKEN = ("other", "other")
+"""Route and method of what is no whole request."""
 
 log = get_logger()
 
@@ -115,6 +117,24 @@ class AccessLog:
         if self._all or status >= self._status_min or duration_s >= self._slow_s:
             self._write(about, answered, request_id, trace_id)
 
+    def note_stream(
+        self, about: About, answered: Answered, *, head_s: float, request_id: str, trace_id: str
+    ) -> None:
+        """Of an answer that went on: what counts is how long its head took, `head_s`; the line says
+        how long it lasted, which makes no request slow."""
+        self.traffic.count_request(
+            status=answered.status, duration_s=head_s, now_s=answered.now_s, call=about.call,
+            sender=about.sender,
+        )  # fmt: skip
+        if self._all or answered.status >= self._status_min:
+            self._write(about, answered, request_id, trace_id)
+
+    def note_broken(self, status: int, size_bytes: int, *, remote: str, request_id: str) -> None:
+        """What was answered to something that is no whole request."""
+        said = about(_BROKEN, "", None, remote)
+        answered = Answered(status, 0.0, size_bytes)
+        self.note(said, answered, request_id=request_id, trace_id=own_trace_id(request_id))
+
     def _write(self, about: About, answered: Answered, request_id: str, trace_id: str) -> None:
         noted = (self._clock.now_us(), about, answered, request_id, trace_id)
         if self.wish.is_text:
@@ -195,6 +215,43 @@ def _is_plain(text: str) -> bool:
 
 def _json(text: str) -> str:
     return json.dumps(bounded(text))[1:-1]
+
+
+class StreamLogMiddleware:
+    """The same for answers that go on: noted when they end."""
+
+    def __init__(self, app: ASGIApp, *, access: AccessLog, clock: Clock, route: str) -> None:
+        self._app = app
+        self._access = access
+        self._clock = clock
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began_s = head_s = self._clock.monotonic_s()
+        status = GONE_STATUS
+        size_bytes = 0
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status, size_bytes, head_s
+            if message["type"] == "http.response.start":
+                status, head_s = message["status"], self._clock.monotonic_s()
+            else:
+                size_bytes += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            now_s, cause = self._clock.monotonic_s(), cause_of(scope)
+            principal = scope.get("state", {}).get("principal")
+            call = (self._route, scope["method"])
+            self._access.note_stream(
+                about(call, scope["path"], principal, address_of(scope)),
+                Answered(status, now_s - began_s, size_bytes, now_s),
+                head_s=max(0.0, head_s - began_s),
+                request_id=cause.request_id,
+                trace_id=cause.trace.trace_id,
+            )
 
 
 class AccessLogMiddleware:

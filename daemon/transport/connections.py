@@ -174,11 +174,13 @@ _SAID = {
 }
 
 
-def refusal(status: int, *, headers: RawHeaders, retry_after: int | None = None) -> bytes:
+def refusal(
+    status: int, *, headers: RawHeaders, retry_after: int | None = None, own_id: str | None = None
+) -> bytes:
     """The bytes of an answer that no application gives; the connection ends with it. `headers` are
-    those of every answer."""
+    those of every answer, `own_id` is the request's if it has one."""
     phrase, code, detail = _SAID[status]
-    own_id = new_request_id()
+    own_id = own_id or new_request_id()
     body = problem(status, code=code, detail=detail, request_id=own_id, retry_after=retry_after)
     lines = [
         b"HTTP/1.1 %d %b" % (status, phrase),

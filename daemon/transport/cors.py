@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Collection
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from daemon.clock import Clock
+from daemon.transport.access_log import AccessLog, AccessLogMiddleware
 from daemon.transport.origin import RawHeaders, origin_of
 from daemon.transport.problems import PROBLEM_CONTENT_TYPE, problem
 from daemon.transport.request_id import request_id_of
@@ -49,9 +51,17 @@ class Cors:
     passed on as it is. (https://fetch.spec.whatwg.org/#http-cors-protocol)
     """
 
-    def __init__(self, app: ASGIApp, *, origins: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        origins: Callable[[], Collection[str]],
+        access: AccessLog,
+        clock: Clock,
+    ) -> None:
         self._app = app
         self._origins = origins
+        self._preflights = AccessLogMiddleware(self._answer_preflight, access=access, clock=clock)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         origin = origin_of(scope["headers"]) if scope["type"] == "http" else None
@@ -59,17 +69,21 @@ class Cors:
             return self._app(scope, receive, send)
         is_allowed = origin in self._origins()
         if scope["method"] == "OPTIONS" and any(n == _ASKED_METHOD for n, _ in scope["headers"]):
-            return _answer_preflight(scope, send, origin=origin if is_allowed else None)
+            return self._preflights(scope, receive, send)
         if is_allowed:
             allowing = [(b"access-control-allow-origin", origin.encode("latin-1")), *_SIMPLE]
             send = with_headers(send, allowing)
         return self._app(scope, receive, send)
 
+    async def _answer_preflight(self, scope: Scope, receive: Receive, send: Send) -> None:
+        origin = origin_of(scope["headers"])
+        await _answer(scope, send, origin=origin if origin in self._origins() else None)
+
 
 _SIMPLE: RawHeaders = [_WITH_CREDENTIALS, _EXPOSE, _VARY]
 
 
-async def _answer_preflight(scope: Scope, send: Send, *, origin: str | None) -> None:
+async def _answer(scope: Scope, send: Send, *, origin: str | None) -> None:
     """What the page may send; a page of another origin (None) is refused and told nothing."""
     own_id = request_id_of(scope)
     body = b""

@@ -192,8 +192,10 @@ def build_app(
         gate=services.gate,
         access=services.access,
     )
-    app = StreamDoors(app, parts=streams)
-    app = Cors(app, origins=lambda: streams.origins)
+    app = StreamDoors(app, parts=streams, access=services.access)
+    app = Cors(
+        app, origins=lambda: streams.origins, access=services.access, clock=services.clock
+    )
     return TransportSecurity(app)
 
 

@@ -28,6 +28,7 @@ from daemon.transport.connections import (
 from daemon.transport.leaving import Leaving
 from daemon.transport.patience import Patience
 from daemon.transport.quick_points import QuickConnection, QuickPoints
+from daemon.transport.request_id import new_request_id
 from daemon.transport.security_headers import ON_EVERY_ANSWER
 from daemon.transport.sse import TRANSPORT
 from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
@@ -117,12 +118,22 @@ class HttpProtocol(Leaving, QuickConnection):
         else:
             is_unanswered = cycle is None or cycle.response_complete
         if status is not None and is_unanswered and not transport.is_closing():
-            transport.write(refusal(status, headers=self.server_state.default_headers))
+            self._refuse(status, is_in_body=is_in_body)
         if status is not None and is_in_body and not cycle.response_complete:
             # Whoever waits for the body hears that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
         transport.close()
+
+    def _refuse(self, status: int, *, is_in_body: bool) -> None:
+        own_id = new_request_id()
+        answer = refusal(status, headers=self.server_state.default_headers, own_id=own_id)
+        self.transport.write(answer)
+        # A request whose body is missing was begun: who answers it notes its end.
+        if self._points is not None and not is_in_body:
+            remote = self.client[0] if self.client else ""
+            size_bytes = len(answer.partition(b"\r\n\r\n")[2])
+            self._points.access.note_broken(status, size_bytes, remote=remote, request_id=own_id)
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP. A request before it, which was whole, is still answered."""

@@ -79,6 +79,7 @@ class SseDoor:
         visitor = await self._reception.identify(
             shown_in(scope, query), door, address=address, scope=scope
         )
+        scope.setdefault("state", {})["principal"] = visitor.principal
         slot = await self._reception.admit(visitor, cursor=cursor, scope=scope)
         try:
             wanted = await self._reception.wanted(door, visitor, query, cursor=cursor)

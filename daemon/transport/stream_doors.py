@@ -8,6 +8,8 @@ from collections.abc import Awaitable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.tracing import CAUSE
+from daemon.transport.access_log import AccessLog, StreamLogMiddleware
+from daemon.transport.openapi import PREFIX, STREAM_PATH
 from daemon.transport.reception import Reception, StreamParts
 from daemon.transport.request_id import cause_of
 from daemon.transport.socket_door import SocketDoor
@@ -18,11 +20,13 @@ from daemon.transport.stream_requests import STREAM_PREFIX
 class StreamDoors:
     """Takes every WebSocket, and the requests for streams; passes the other requests on."""
 
-    def __init__(self, app: ASGIApp, *, parts: StreamParts) -> None:
+    def __init__(self, app: ASGIApp, *, parts: StreamParts, access: AccessLog) -> None:
         reception = Reception(parts)
         self._app = app
         self._sockets = SocketDoor(reception)
-        self._events = SseDoor(reception)
+        self._events = StreamLogMiddleware(
+            SseDoor(reception), access=access, clock=parts.clock, route=PREFIX + STREAM_PATH
+        )
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "websocket":

@@ -11,8 +11,12 @@ from daemon.log import get_logger
 log = get_logger()
 
 
-async def repeat(call: Callable[[], Awaitable[object]], *, every_s: float, name: str) -> None:
+async def repeat(
+    call: Callable[[], Awaitable[object]], *, every_s: float, name: str, waits_first: bool = False
+) -> None:
     """Runs for ever: call, wait, call. A turn that fails is logged, and the next one comes."""
+    if waits_first:
+        await asyncio.sleep(every_s)
     while True:
         try:
             await call()

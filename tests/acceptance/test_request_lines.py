@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from daemons import API, DaemonProcess, _environment
+from daemons import API, DaemonProcess, _environment, started
+from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.anyio
 FIELDS = {
@@ -62,6 +63,105 @@ def test_each_way_leaves_one_line(daemon: DaemonProcess) -> None:
         assert route == "other" or line["principal"].startswith("key_")
     counts = [(lines[0].get("device_count"), lines[0].get("point_count")) for lines in found]
     assert counts == [(1, 1), (1, 1), (1, 3), (2, 2), (None, None), (None, None), (None, None)]
+
+
+def counted(daemon: DaemonProcess, route: str, method: str, code: int) -> float:
+    """Requests so far, as the figures say."""
+    page = httpx.get(daemon.url + "/metrics").text
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            of = tuple(sample.labels.get(name) for name in ("route", "method", "code"))
+            if sample.name == "telemetry_http_requests_total" and of == (route, method, str(code)):
+                return sample.value
+    return 0.0
+
+
+def one_line_of(daemon: DaemonProcess, request_id: str) -> dict[str, Any]:
+    """Its only line, when it has been written."""
+    deadline = time.monotonic() + 10
+    while not lines_of(daemon, request_id) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    [line] = lines_of(daemon, request_id)
+    return line
+
+
+async def test_preflights_leave_one_line_granted_or_not(dsn: str) -> None:
+    page = "https://ops.example.com"
+    daemon = await started(dsn, http__cors_origins=json.dumps([page]))
+    for origin, status in ((page, 204), ("https://evil.example", 403)):
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        own_id = f"preflight-{status}"
+        httpx.options(daemon.url + "/health", headers=asked | {"X-Request-ID": "quiet"})
+        path = f"{API}/devices"
+        httpx.options(daemon.url + path, headers=asked | {"X-Request-ID": own_id})
+        line = one_line_of(daemon, own_id)
+
+        assert set(line) >= FIELDS
+        assert (line["method"], line["status"], line["path"]) == ("OPTIONS", status, path)
+        assert counted(daemon, "other", "OPTIONS", status) == 1
+
+
+def test_an_event_stream_leaves_one_line_when_it_ends(daemon: DaemonProcess) -> None:
+    path, route = f"{API}/stream/telemetry", f"{API}/stream/{{channel}}"
+    before = counted(daemon, route, "GET", 200)
+    headers = {"Accept": "text/event-stream", "X-Request-ID": "events-1"}
+    with daemon.http() as http, http.stream("GET", "/stream/telemetry", headers=headers) as answer:
+        events = answer.iter_bytes()
+        next(events)
+        time.sleep(0.3)
+
+        assert lines_of(daemon, "events-1") == []
+    line = one_line_of(daemon, "events-1")
+
+    assert set(line) >= FIELDS
+    assert (line["method"], line["route"], line["path"]) == ("GET", route, path)
+    assert line["status"] == 200
+    assert line["principal"].startswith("key_")
+    assert line["ms"] >= 300
+    assert line["bytes"] > 0
+    assert counted(daemon, route, "GET", 200) == before + 1
+
+
+def test_a_refused_event_stream_leaves_one_line_too(daemon: DaemonProcess) -> None:
+    headers = {"Accept": "text/event-stream", "X-Request-ID": "events-2"}
+    httpx.get(f"{daemon.url}{API}/stream/telemetry", headers=headers)
+    line = one_line_of(daemon, "events-2")
+
+    assert (line["status"], line["principal"]) == (401, None)
+
+
+def test_an_event_stream_that_lasts_makes_no_request_slow(daemon: DaemonProcess) -> None:
+    headers = {"Accept": "text/event-stream", "X-Request-ID": "events-3"}
+    with daemon.http() as http, http.stream("GET", "/stream/alerts", headers=headers) as answer:
+        events = answer.iter_bytes()
+        next(events)
+        time.sleep(1.2)
+    one_line_of(daemon, "events-3")
+    page = httpx.get(daemon.url + "/metrics").text
+    buckets = [
+        (float(sample.labels["le"]), sample.value)
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == "telemetry_http_request_duration_seconds_bucket"
+        and sample.labels["route"] == f"{API}/stream/{{channel}}"
+    ]
+
+    assert dict(buckets)[1.0] == dict(buckets)[float("inf")] > 0
+
+
+def test_what_is_no_http_leaves_one_line(daemon: DaemonProcess) -> None:
+    host, _, port = daemon.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"no HTTP at all\r\n\r\n")
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    line = one_line_of(daemon, json.loads(body)["request_id"])
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert set(line) >= FIELDS
+    assert (line["method"], line["route"], line["status"]) == ("other", "other", 400)
+    assert (line["bytes"], line["remote"]) == (len(body), "127.0.0.1")
+    assert counted(daemon, "other", "other", 400) >= 1
 
 
 def test_probes_and_scrapes_leave_none(daemon: DaemonProcess) -> None:
