@@ -26,7 +26,7 @@ from daemon.transport.connections import WALK_EVERY_S, ConnectionBounds
 from daemon.transport.http import App
 from daemon.transport.internal_door import InternalDoor
 from daemon.transport.server import LAST_REQUEST_S, bind, make_server
-from daemon.transport.unix_socket import bind_unix
+from daemon.transport.unix_socket import USERS, bind_unix, strangers
 from daemon.workers.repeat import repeat
 
 log = get_logger()
@@ -89,6 +89,13 @@ def open_inside(config: Config) -> Inside | None:
         return Inside(bind(section.host, section.port), callers)
     if not section.uids:
         raise UnsafeInternal("auth.internal.uids names nobody who may call")
+    unknown = strangers(section.uids, USERS)
+    if unknown:
+        named = ", ".join(map(str, unknown))
+        raise UnsafeInternal(
+            f"auth.internal.uids: the kernel does not tell {named} from other users here; under"
+            " systemd PrivateUsers=no is needed (docs/access.md, Internal calls)"
+        )
     listening = bind_unix(section.socket, group=section.group)
     return Inside(listening, InternalCallers(services, frozenset(section.uids)), section.socket)
 

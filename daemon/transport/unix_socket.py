@@ -6,12 +6,17 @@ import grp
 import os
 import socket
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from daemon.domain.errors import DomainError
 
 MODE = 0o660
 BACKLOG = 128
+NOBODY_ID = 65_534
+"""As which the kernel names every user and group that a user namespace does not know (man 7
+user_namespaces, overflowuid)."""
+USERS, GROUPS = Path("/proc/self/uid_map"), Path("/proc/self/gid_map")
 
 
 def bind_unix(path: Path, *, group: str) -> socket.socket:
@@ -26,6 +31,9 @@ def bind_unix(path: Path, *, group: str) -> socket.socket:
             owner = grp.getgrnam(group).gr_gid
         except KeyError as error:
             raise DomainError(f"there is no group {group}", code="unknown_group") from error
+        if strangers([owner], GROUPS):
+            said = f"the group {group} is not known in this user namespace (PrivateUsers=yes)"
+            raise DomainError(said, code="unknown_group")
     _clear(path)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # Nobody else may connect before the mode is set.
@@ -42,6 +50,20 @@ def bind_unix(path: Path, *, group: str) -> socket.socket:
     bound.listen(BACKLOG)
     bound.setblocking(False)
     return bound
+
+
+def strangers(ids: Iterable[int], known: Path) -> list[int]:
+    """Those of the ids that this process can't tell from others: `known` says whom its user
+    namespace maps (man 7 user_namespaces)."""
+    spans = [
+        (int(start), int(start) + int(count))
+        for start, _, count in (line.split() for line in known.read_text().splitlines())
+    ]
+    return [
+        one
+        for one in sorted(ids)
+        if one == NOBODY_ID or not any(start <= one < end for start, end in spans)
+    ]
 
 
 def _clear(path: Path) -> None:

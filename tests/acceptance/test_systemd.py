@@ -18,6 +18,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import psutil
 import pytest
 from daemons import DaemonProcess, start_daemon
 from databases import fresh_database
@@ -73,9 +74,9 @@ def manager(request: pytest.FixtureRequest) -> Iterator[Manager]:
     shutil.rmtree(folder)
 
 
-def supervised(dsn: str, manager: Manager, *, sabotage: str = "") -> DaemonProcess:
+def supervised(dsn: str, manager: Manager, *, sabotage: str = "", **settings: str) -> DaemonProcess:
     environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "600000"}
-    return start_daemon(dsn, environment=environment, sabotage=sabotage)
+    return start_daemon(dsn, environment=environment, sabotage=sabotage, **settings)
 
 
 def says(line: str) -> Callable[[str], bool]:
@@ -151,6 +152,9 @@ async def test_a_database_that_takes_no_writes_is_not_ready(postgres: PostgresSe
         ("frozen_evaluator", "evaluator.run"),
         ("frozen_hub", "hub.run"),
         ("frozen_keys", "key_uses"),
+        ("frozen_notifier", "notifier.run"),
+        ("frozen_digests", "notifier.gather"),
+        ("frozen_jobs", "job_runner.run"),
     ],
 )
 async def test_the_watchdog_hears_nothing_while_a_loop_is_frozen(
@@ -167,6 +171,71 @@ async def test_the_watchdog_hears_nothing_while_a_loop_is_frozen(
 
     assert name in stuck["loops"]
     assert "WATCHDOG=1" not in manager.told
+
+
+@pytest.mark.parametrize("manager", ["file"], indirect=True)
+@pytest.mark.parametrize("module", ["daemon.compactor", "daemon.sibling"])
+async def test_a_child_that_stands_still_is_missed(dsn: str, manager: Manager, module: str) -> None:
+    daemon = supervised(dsn, manager, sabotage="impatient_parent", server__processes="2")
+    try:
+        [child] = [
+            one for one in psutil.Process(daemon.process.pid).children() if module in one.cmdline()
+        ]
+        child.suspend()
+        stuck = daemon.wait_for("loops_stuck")
+        manager.forget()
+        for _ in range(4):
+            manager.wait_for(lambda words: words.startswith("STATUS"))
+        told = list(manager.told)
+        child.resume()
+        manager.wait_for(says("WATCHDOG=1"))
+    finally:
+        daemon.kill()
+
+    assert stuck["loops"] == [module]
+    assert "WATCHDOG=1" not in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+async def test_a_signal_for_the_daemon_ends_none_of_its_processes(
+    dsn: str, number: signal.Signals
+) -> None:
+    daemon = start_daemon(dsn, server__processes="2")
+    try:
+        _until_both_serve(daemon)
+        children = psutil.Process(daemon.process.pid).children()
+        for process in (*children, daemon.process):
+            process.send_signal(number)
+        time.sleep(0.3)
+        is_well = httpx.get(daemon.url + "/health").status_code
+        left = psutil.Process(daemon.process.pid).children()
+    finally:
+        code = daemon.stop()
+
+    assert is_well == 200
+    assert {one.pid for one in left} == {one.pid for one in children}
+    assert code == 0
+
+
+def _until_both_serve(daemon: DaemonProcess) -> None:
+    deadline = time.monotonic() + 30
+    while {x["process"] for x in list(daemon.log) if x["event"] == "serving"} != {1, 2}:
+        assert time.monotonic() < deadline, daemon.log
+        time.sleep(0.02)
+
+
+async def test_a_daemon_says_where_its_tasks_and_threads_are(dsn: str) -> None:
+    daemon = start_daemon(dsn, log__level="error")
+    try:
+        daemon.process.send_signal(signal.SIGUSR1)
+        told = daemon.wait_for("tasks")
+        threads = daemon.wait_for("not_json")
+    finally:
+        daemon.stop()
+
+    assert "run (follower.py:" in told["stack"]
+    assert told["count"] > 10
+    assert "Thread 0x" in threads["text"]
 
 
 async def test_a_reload_takes_what_can_change_and_names_the_rest(dsn: str, tmp_path: Path) -> None:
@@ -273,6 +342,22 @@ def test_the_units_are_hardened(units: Path, unit: str) -> None:
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout[-300:] + done.stderr
+
+
+@needs_systemd
+def test_what_the_door_inside_needs_costs_as_much_as_its_page_says(units: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "access.md").read_text()
+    drop_in = page.partition("[Service]\n")[2].partition("```")[0]
+    unit = units / "telemetryd.service"
+    unit.write_text(unit.read_text().replace("[Install]", f"{drop_in}\n[Install]"))
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    exposure = done.stdout.rpartition("telemetryd.service: ")[2].split()[0]
+
+    assert f"then says {exposure} instead" in page
+    assert float(exposure) <= EXPOSURE_MAX
 
 
 def test_the_template_is_the_unit_with_a_name() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from daemon.config import Config
 from daemon.domain.errors import DomainError
 from daemon.inside import open_inside
+from daemon.service.internal import UnsafeInternal
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 SERVICE = {"name": "billing", "scopes": ["read"]}
@@ -109,3 +112,40 @@ def test_a_relative_token_file_is_a_credential_of_the_service_manager(
 
     assert opened.callers.tokens == (TOKEN.encode(), TOKEN[::-1].encode())
     assert TOKEN not in repr(opened)
+
+
+def test_a_user_whom_the_kernel_does_not_tell_from_others_is_refused(tmp_path: Path) -> None:
+    """65534 stands for everybody whom a user namespace does not know."""
+    with pytest.raises(UnsafeInternal, match="65534"):
+        open_inside(config(mode="socket", socket=tmp_path / "in", uids=[65_534]))
+
+
+IN_A_NAMESPACE = """
+import sys
+from daemon.config import Config
+from daemon.inside import open_inside
+from daemon.service.internal import UnsafeInternal
+from daemon.service.internal import UnsafeInternal
+for uid in sys.argv[2:]:
+    internal = {"mode": "socket", "socket": sys.argv[1], "uids": [int(uid)],
+                "services": [{"name": "billing", "scopes": ["read"]}]}
+    try:
+        open_inside(Config.model_validate({"auth": {"internal": internal}})).close()
+        print("open")
+    except UnsafeInternal as error:
+        print("refused", "PrivateUsers=no" in str(error))
+"""
+
+
+def test_the_users_of_a_unit_with_private_users_are_known_or_refused(tmp_path: Path) -> None:
+    """As systemd's PrivateUsers=yes: only our own user is known."""
+    enter = ["unshare", "--user", "--map-current-user"]
+    if subprocess.run([*enter, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces here")
+    done = subprocess.run(
+        [*enter, sys.executable, "-c", IN_A_NAMESPACE, str(tmp_path / "in"), str(os.getuid()),
+         str(os.getuid() + 1_000)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.stdout.splitlines(), done.stderr) == (["open", "refused True"], "")
