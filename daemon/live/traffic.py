@@ -8,12 +8,12 @@ from daemon.domain.figures import RouteFigures
 POINT_SECONDS = 60
 REQUEST_SECONDS = 300
 COUNTED_AT_ONCE = 256
-OTHER = ("other", "GET")
 
 Sender = tuple[str, str]
 """The id of a key, and its name."""
-_Kind = tuple[tuple[str, str], int, int, Sender | None, int]
-"""Call, status and second of a request, who sent its points and how many."""
+Kind = tuple[tuple[str, str], int, int, Sender | None, int]
+"""Template of the route and method, status and (monotonic) second of a request, who sent its points
+and how many."""
 
 
 class _Ring:
@@ -104,7 +104,7 @@ class Traffic:
         self._senders = _Senders()
         self._answers = _Answers()
         self._started_s = clock.monotonic_s()
-        self._told: list[tuple[_Kind, float]] = []
+        self._told: list[tuple[Kind, float]] = []
         self._requests = self._failures = 0
         self._routes = RouteFigures()
         self.points_total = 0
@@ -120,26 +120,17 @@ class Traffic:
         self._settle()
         return self._senders.sums(int(self._clock.monotonic_s()), seconds)
 
-    def count_request(
-        self,
-        *,
-        status: int,
-        duration_s: float,
-        now_s: float | None = None,
-        call: tuple[str, str] = OTHER,
-        sender: Sender | None = None,
-        points: int = 0,
-    ) -> None:
-        """A request that was answered; 5xx count as failures. `now_s` saves a look at the clock,
-        `call` is the template of the route and the method. With `sender`, its points count too."""
-        second = int(self._clock.monotonic_s() if now_s is None else now_s)
-        self._told.append(((call, status, second, sender, points), duration_s))
-        if len(self._told) >= COUNTED_AT_ONCE:
+    def count_request(self, kind: Kind, duration_s: float) -> None:
+        """A request that was answered; 5xx count as failures. With a sender, its points count
+        too."""
+        told = self._told
+        told.append((kind, duration_s))
+        if len(told) >= COUNTED_AT_ONCE:
             self._settle()
 
     def _settle(self) -> None:
         told, self._told = self._told, []
-        durations: dict[_Kind, list[float]] = {}
+        durations: dict[Kind, list[float]] = {}
         for kind, duration_s in told:
             known = durations.get(kind)
             if known is None:

@@ -33,6 +33,11 @@ _NEVER = 1_000
 _LEVELS = ("debug", "info", "warning")
 _BROKEN = ("other", "other")
 """Route and method of what is no whole request."""
+# Bytes are put together in two thirds of the time that text takes.
+_LINE = (
+    b'{"ts":"%b%06dZ","level":"%b","event":"request","request_id":"%b","trace_id":"%b",%b,'
+    b'"status":%d,"ms":%.2f,"bytes":%d%b%b'
+)
 
 log = get_logger()
 
@@ -59,7 +64,7 @@ class About:
     """
 
     call: tuple[str, str]
-    members: str
+    members: bytes
     remote: str
     is_quiet: bool = False
     sender: Sender | None = None
@@ -88,7 +93,7 @@ class AccessLog:
         self.traffic = traffic
         self._clock = clock
         self.lines = lines
-        self._second, self._second_text = -1, ""
+        self._second, self._second_text = -1, b""
         self._waiting: list[_Noted] = []
         self.configure(LogWish())
 
@@ -101,7 +106,7 @@ class AccessLog:
         self._quiet = is_said and wish.level == "debug"
         self._slow_s = wish.slow_s if has_info else float("inf")
         self._status_min = (400 if has_info else 500) if is_said else _NEVER
-        self._end = "}\n" if wish.process is None else f',"process":{wish.process}}}\n'
+        self._end = b"}\n" if wish.process is None else b',"process":%d}\n' % wish.process
 
     def note(self, about: About, answered: Answered, *, request_id: str, trace_id: str) -> None:
         """Count the request, and write its line if it is wanted."""
@@ -110,10 +115,10 @@ class AccessLog:
                 self._write(about, answered, request_id, trace_id)
             return
         status, duration_s, _, now_s, points, _ = answered
-        self.traffic.count_request(
-            status=status, duration_s=duration_s, now_s=now_s, call=about.call,
-            sender=about.sender, points=points,
-        )  # fmt: skip
+        if now_s is None:
+            now_s = self._clock.monotonic_s()
+        kind = (about.call, status, int(now_s), about.sender, points)
+        self.traffic.count_request(kind, duration_s)
         if self._all or status >= self._status_min or duration_s >= self._slow_s:
             self._write(about, answered, request_id, trace_id)
 
@@ -122,10 +127,8 @@ class AccessLog:
     ) -> None:
         """Of an answer that went on: what counts is how long its head took, `head_s`; the line says
         how long it lasted, which makes no request slow."""
-        self.traffic.count_request(
-            status=answered.status, duration_s=head_s, now_s=answered.now_s, call=about.call,
-            sender=about.sender,
-        )  # fmt: skip
+        second = int(self._clock.monotonic_s())
+        self.traffic.count_request((about.call, answered.status, second, about.sender, 0), head_s)
         if self._all or answered.status >= self._status_min:
             self._write(about, answered, request_id, trace_id)
 
@@ -150,30 +153,27 @@ class AccessLog:
     def _hand_over(self) -> None:
         """Make the lines that wait."""
         waiting, self._waiting = self._waiting, []
-        self.lines.add(*[self._line(noted) for noted in waiting])
+        self.lines.add(*map(self._line, waiting))
 
     def _line(self, noted: _Noted) -> bytes:
         now_us, about, answered, request_id, trace_id = noted
         status, duration_s, size_bytes, _, points, devices = answered
-        level = "debug" if about.is_quiet else "info" if status < 500 else "warning"
-        said_id = request_id if _is_plain(request_id) else _json(request_id)
-        stored = f',"device_count":{devices},"point_count":{points}' if points else ""
-        line = (
-            f'{{"ts":"{self._stamp(now_us)}","level":"{level}","event":"request",'
-            f'"request_id":"{said_id}","trace_id":"{trace_id}",{about.members},'
-            f'"status":{status},"ms":{duration_s * 1000:.2f},"bytes":{size_bytes}{stored}'
-            f"{self._end}"
-        )
-        return line.encode()
-
-    def _stamp(self, now_us: int) -> str:
-        """The time as ISO 8601; the second is formatted once."""
         second, micros = divmod(now_us, 1_000_000)
         if second != self._second:
-            self._second = second
-            at = as_datetime(second * 1_000_000)
-            self._second_text = at.strftime("%Y-%m-%dT%H:%M:%S.")
-        return f"{self._second_text}{micros:06}Z"
+            self._begin_second(second)
+        level = b"debug" if about.is_quiet else b"info" if status < 500 else b"warning"
+        said_id = request_id if _is_plain(request_id) else _json(request_id)
+        stored = b',"device_count":%d,"point_count":%d' % (devices, points) if points else b""
+        return _LINE % (
+            self._second_text, micros, level, said_id.encode(), trace_id.encode(), about.members,
+            status, duration_s * 1000, size_bytes, stored, self._end,
+        )  # fmt: skip
+
+    def _begin_second(self, second: int) -> None:
+        """Its text as ISO 8601, which is made once."""
+        self._second = second
+        at = as_datetime(second * 1_000_000)
+        self._second_text = at.strftime("%Y-%m-%dT%H:%M:%S.").encode()
 
     @staticmethod
     def _say(line: bytes) -> None:
@@ -205,12 +205,12 @@ def _about(call: tuple[str, str], path: str, sender: Sender | None, remote: str)
     }
     text = json.dumps(members, separators=(",", ":"))[1:-1]
     is_quiet = path.startswith(_QUIET_PREFIXES)
-    return About((route, members["method"]), text, remote, is_quiet, sender)
+    return About((route, members["method"]), text.encode(), remote, is_quiet, sender)
 
 
 def _is_plain(text: str) -> bool:
     """Whether nothing in it needs escaping, and it is short."""
-    return len(text) <= _PLAIN_MAX and text.isascii() and text.replace("_", "").isalnum()
+    return len(text) <= _PLAIN_MAX and text.isascii() and text.isidentifier()
 
 
 def _json(text: str) -> str:

@@ -7,6 +7,8 @@ import pytest
 from daemon.clock import ManualClock
 from daemon.live.traffic import COUNTED_AT_ONCE, Traffic
 
+SECOND = int(ManualClock(1_000_000_000).monotonic_s())
+
 
 def test_points_a_second_are_the_mean_of_the_last_minute() -> None:
     clock = ManualClock(1_000_000_000)
@@ -32,7 +34,7 @@ def test_a_young_process_divides_by_its_age() -> None:
 def test_failures_are_the_share_of_5xx() -> None:
     traffic = Traffic(ManualClock(1_000_000_000))
     for status in (200, 404, 500, 503):
-        traffic.count_request(status=status, duration_s=0.25)
+        traffic.count_request((("/read", "GET"), status, SECOND, None, 0), 0.25)
 
     assert traffic.error_rate == 0.5
     assert traffic.latency_ms_avg == pytest.approx(250)
@@ -49,8 +51,8 @@ def test_routes_know_of_every_request_when_they_are_asked(requests: int) -> None
     traffic = Traffic(ManualClock(1_000_000_000))
     write, read = ("/write", "POST"), ("/read", "GET")
     for _ in range(requests):
-        traffic.count_request(status=200, duration_s=0.5, call=write)
-        traffic.count_request(status=404, duration_s=2.0, call=read)
+        traffic.count_request((write, 200, SECOND, None, 0), 0.5)
+        traffic.count_request((read, 404, SECOND, None, 0), 2.0)
 
     for _ in range(2):
         assert traffic.routes.requests == {(*write, 200): requests, (*read, 404): requests}

@@ -25,6 +25,13 @@ async def send_some(control: Control) -> None:
     control.clock.advance_s(10)
 
 
+def count(control: Control, *, sender: tuple[str, str]) -> None:
+    """A request with fifty points."""
+    second = int(control.clock.monotonic_s())
+    kind = (("/write", "POST"), 200, second, sender, 50)
+    control.services.traffic.count_request(kind, 0.1)
+
+
 async def test_the_busiest_device_comes_first(control: Control) -> None:
     await send_some(control)
 
@@ -69,9 +76,7 @@ async def test_rates_by_key_need_more_than_reading(control: Control) -> None:
 
 
 async def test_a_key_is_counted_with_its_name(control: Control) -> None:
-    control.services.traffic.count_request(
-        status=200, duration_s=0.1, sender=("key_1", "gateway"), points=50
-    )
+    count(control, sender=("key_1", "gateway"))
     control.clock.advance_s(10)
 
     found = await rates(control, by="key")
@@ -96,9 +101,7 @@ async def test_a_key_sees_the_rates_of_itself_and_of_keys_that_it_may_administer
         who = await control.services.keys.authenticate(token, address="test")
         ids[who.name] = (who.key_id, token)
     for sender in (*[(key_id, name) for name, (key_id, _) in ids.items()], ("acc_1", "ann")):
-        control.services.traffic.count_request(
-            status=200, duration_s=0.1, sender=sender, points=50
-        )
+        count(control, sender=sender)
     control.clock.advance_s(10)
 
     found = await rates(control, ids["asker"][1], by="key")
