@@ -89,7 +89,7 @@ async def test_a_key_is_counted_with_its_name(control: Control) -> None:
 async def test_a_key_sees_the_rates_of_itself_and_of_keys_that_it_may_administer(
     control: Control,
 ) -> None:
-    made = [
+    made: list[dict[str, Any]] = [
         {"devices": ("bus-*",), "name": "asker"},
         {"devices": ("bus-1",), "name": "narrower"},
         {"devices": ("van-*",), "name": "foreign"},
