@@ -24,7 +24,6 @@ from daemon.domain.budgets import RateClass
 from daemon.domain.errors import (
     BatchStored,
     CatalogStale,
-    Forbidden,
     Invalid,
     Malformed,
     StoreUnavailable,
@@ -42,6 +41,7 @@ from daemon.transport.idempotency import key_in
 from daemon.transport.limits import Gate
 from daemon.transport.pace import Pace
 from daemon.transport.plain import queue_plain, stored_answer
+from daemon.transport.reach import refuse_unseen
 from daemon.transport.request_id import cause_of, id_headers
 from daemon.transport.security_headers import NO_STORE
 from daemon.transport.signatures import check_body
@@ -320,7 +320,7 @@ class IngestRoutes:
     ) -> list[Admission]:
         """Admit the drafts and commit what was admitted in one block; anew when the catalogue has
         moved on."""
-        _check_patterns(call.principal, drafts)
+        refuse_unseen(call.principal, drafts)
         await self._charge(call, sum(map(len, drafts)))
         for _ in range(CATALOG_TRIES_MAX):
             version = self.ingest.catalog_version
@@ -392,16 +392,6 @@ def _dry_run(query_string: bytes) -> bool:
     if values[-1].lower() not in ("true", "false", "1", "0"):
         raise Malformed("dry_run must be true or false", code="bad_parameter")
     return values[-1].lower() in ("true", "1")
-
-
-def _check_patterns(principal: Principal, drafts: list[Draft]) -> None:
-    """Raises Forbidden when the key may not write to a device or metric of the request."""
-    if principal.sees_everything:
-        return
-    for draft in drafts:
-        for device_id, metric_name in zip(draft.devices, draft.metrics, strict=True):
-            if not (principal.sees_device(device_id) and principal.sees_metric(metric_name)):
-                raise Forbidden("the key may not write to a device or metric of this request")
 
 
 def _summary(admission: Admission, *, starts: list[int] | None = None) -> dict[str, Any]:
