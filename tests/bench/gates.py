@@ -31,7 +31,7 @@ CONNECTIONS = 64
 TURNS = 4
 CROWD = 1_000
 MIX = ("write", "write", "write", "latest", "latest", "metrics", "range", "write")
-FLOOD = 500_000
+FLOOD = 1_000_000
 """Of addresses, and of unknown keys."""
 FLOOD_WARM = 30_000
 ATTACKERS = 700
