@@ -20,6 +20,7 @@ from daemon.transport.compression import Compression
 from daemon.transport.cors import Cors
 from daemon.transport.docs_pages import serve_docs
 from daemon.transport.errors import answer_of
+from daemon.transport.head_requests import HeadRequests
 from daemon.transport.hot_reads import HotReads
 from daemon.transport.ingest import IngestRoutes
 from daemon.transport.internal_calls import InternalCalls
@@ -131,8 +132,11 @@ def describe(routers: Sequence[APIRouter] = ()) -> FastAPI:
 
 def served_paths(routers: Sequence[APIRouter] = ()) -> dict[str, set[str]]:
     """The methods of every path, which the document takes long to say."""
-    api = paths_of((*API_ROUTERS, *routers), prefix=PREFIX)
-    return api | openapi.HOT_PATHS | paths_of(ROOT_ROUTERS)
+    routed = paths_of((*API_ROUTERS, *routers), prefix=PREFIX) | paths_of(ROOT_ROUTERS)
+    for methods in routed.values():
+        if "GET" in methods:
+            methods.add("HEAD")
+    return routed | openapi.HOT_PATHS
 
 
 def served_operations(routers: Sequence[APIRouter] = ()) -> list[Operation]:
@@ -167,6 +171,7 @@ def build_api(
     app = LastResort(app)
     app = EncodedSlashMiddleware(app)
     app = NothingStored(app)
+    app = HeadRequests(app)
     app = AccessLogMiddleware(app, access=services.access, clock=services.clock)
     app = RequestIdMiddleware(app)
     return HotReads(

@@ -1,5 +1,6 @@
-"""`GET /health` without a task: it is answered as soon as it is read, however much waits for its
-turn. Only plain probes are; transport/routes/health documents the route and answers the same."""
+"""`GET /health` without a task, and HEAD: it is answered as soon as it is read, however much waits
+for its turn. Only plain probes are; transport/routes/health documents the route and answers the
+same."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from daemon.transport.request_id import new_request_id, own_trace_id
 from daemon.transport.routes.health import RETRY_AFTER_S, health_body
 
 _PATH = b"/health"
-_CALL = ("/health", "GET")
+_METHODS = frozenset({"GET", "HEAD"})
 # Whatever else is sent may ask for something.
 _PLAIN = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection"})
 JSON_LINES = (
@@ -36,7 +37,8 @@ class QuickHealth:
 
     def answer(self, scope: Scope) -> Answer | None:
         """None when it is another request, or one that asks for more."""
-        if scope["raw_path"] != _PATH or scope["method"] != "GET" or scope["query_string"]:
+        method = scope["method"]
+        if scope["raw_path"] != _PATH or method not in _METHODS or scope["query_string"]:
             return None
         if not all(name in _PLAIN for name, _ in scope["headers"]):
             return None
@@ -44,8 +46,10 @@ class QuickHealth:
         body = to_json(health_body(view, port=self._port))
         lines = JSON_LINES % (len(body), own_id.encode())
         status = 200 if view.is_healthy else 503
+        if method == "HEAD":
+            body = b""
         self._access.note(
-            about(_CALL, "/health", None, address_of(scope)),
+            about(("/health", method), "/health", None, address_of(scope)),
             Answered(status, 0.0, len(body)),
             request_id=own_id,
             trace_id=own_trace_id(own_id),

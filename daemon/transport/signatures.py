@@ -8,6 +8,7 @@ from starlette.types import Scope
 from daemon.domain.access import Principal
 from daemon.domain.signatures import Head, check_digest, names
 from daemon.service.signatures import Signatures
+from daemon.transport.head_requests import asked_method
 
 _INPUT = b"signature-input"
 _DIGEST = "content-digest"
@@ -48,7 +49,7 @@ def head_of(scope: Scope) -> Head:
     url = f"{scheme}://{host}{scope['raw_path'].decode('latin-1')}"
     if scope["query_string"]:
         url += "?" + scope["query_string"].decode("latin-1")
-    return Head(scope.get("method", "GET"), url, fields)
+    return Head(asked_method(scope), url, fields)
 
 
 def required_of(scope: Scope, head: Head) -> list[str]:
