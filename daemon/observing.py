@@ -111,13 +111,18 @@ def _own_health(parts: Parts, watch: JudgingWatch) -> list[Coroutine[Any, Any, N
     return [repeat(own.write, every_s=every_s, name="own_health", waits_first=True)]
 
 
+def watch_conditions(parts: Parts, pulse: Pulse) -> None:
+    """What shows by other means than its turns whether it goes on."""
+    pulse.conditions["ingest"] = lambda: parts.ingest.waited_s < INGEST_WAIT_MAX_S
+    pulse.conditions["evaluator.ticks"] = lambda: parts.evaluator.is_ticking
+
+
 async def tell_manager(parts: Parts, manager: ServiceManager, pulse: Pulse) -> None:
     """Until cancelled: tell the service manager how it goes, and that every loop goes on.
 
     While one does not it hears nothing, and restarts the daemon when its patience ends.
     """
-    pulse.conditions["ingest"] = lambda: parts.ingest.waited_s < INGEST_WAIT_MAX_S
-    pulse.conditions["evaluator.ticks"] = lambda: parts.evaluator.is_ticking
+    watch_conditions(parts, pulse)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell(parts, manager, pulse))
         tasks.create_task(_beat(parts, pulse))

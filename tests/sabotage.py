@@ -180,6 +180,36 @@ def frozen_keys() -> None:
     serving.KEY_USES_EVERY_S = 0.1
 
 
+def frozen_notifier() -> None:
+    """Stop taking messages."""
+    from daemon.service.notifying import Notifying
+
+    _freeze(Notifying, "take", loop="notifier.run")
+
+
+def frozen_digests() -> None:
+    """Stop gathering digests."""
+    from daemon.service.notifying import Notifying
+    from daemon.workers import notifier
+
+    notifier.GATHER_EVERY_S = 0.1
+    _freeze(Notifying, "gather", loop="notifier.gather")
+
+
+def frozen_jobs() -> None:
+    """Stop doing jobs."""
+    from daemon.service.jobs import Jobs
+
+    _freeze(Jobs, "do_next", loop="job_runner.run")
+
+
+def impatient_parent() -> None:
+    """No protection is taken out: a child is missed after some of its beats."""
+    from daemon.workers import pulse
+
+    pulse._ALLOWED_S["child.keep"] = 6.0
+
+
 def no_redaction() -> None:
     """Leave secrets in what is logged."""
     from daemon import log
@@ -233,6 +263,10 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
         frozen_evaluator,
         frozen_hub,
         frozen_keys,
+        frozen_notifier,
+        frozen_digests,
+        frozen_jobs,
+        impatient_parent,
         no_gate,
         no_redaction,
         tell_connections,

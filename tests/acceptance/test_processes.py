@@ -36,7 +36,7 @@ SOCKETS = 16
 """Of two processes, one gets none of them once in 30,000 runs."""
 
 
-async def several(dsn: str, processes: int, **settings: str) -> DaemonProcess:
+async def several(dsn: str, processes: int, **settings: Any) -> DaemonProcess:
     """A daemon whose processes all serve."""
     daemon = await started(dsn, server__processes=str(processes), **settings)
     await all_serving(daemon, processes)
@@ -392,6 +392,46 @@ async def test_siblings_end_with_the_killed_daemon_and_free_the_port(
     assert len(siblings) == 2
     assert latest["value"] == 7
     assert code == 0
+
+
+async def test_a_reload_reaches_every_process(postgres: PostgresServer, tmp_path: Path) -> None:
+    file = tmp_path / "telemetry.toml"
+    file.write_text("[http]\ncors_origins = []\n")
+    named = {"TELEMETRY_CONFIG": str(file)}
+    daemon = await several(await fresh_database(postgres), 2, environment=named)
+    asking = {"Origin": "https://ops.example.com", "Access-Control-Request-Method": "GET"}
+
+    async def granted() -> dict[int, bool]:
+        async with a_client_of_each(daemon, 2) as clients:
+            return {
+                number: "access-control-allow-origin"
+                in (await http.options("/devices", headers=asking)).headers
+                for number, http in clients.items()
+            }
+
+    before = await granted()
+    file.write_text('[http]\ncors_origins = ["https://ops.example.com"]\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    await asyncio.to_thread(reloaded_by, daemon, 2)
+    after = await granted()
+    siblings_of(daemon)[0].kill()
+    await all_serving(daemon, 2, times=2)
+    anew = await granted()
+    await asyncio.to_thread(daemon.stop)
+
+    assert before == {1: False, 2: False}
+    assert after == {1: True, 2: True}
+    assert anew == {1: True, 2: True}
+
+
+def reloaded_by(daemon: DaemonProcess, processes: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        told = {x["process"] for x in list(daemon.log) if x["event"] == "config_reloaded"}
+        if told == set(range(1, processes + 1)):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"only {told} took it over")
 
 
 async def test_a_sibling_leaves_the_end_to_the_daemon(postgres: PostgresServer) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from daemon.clock import ManualClock
-from daemon.workers.pulse import ALLOWED_S, Pulse
+from daemon.workers.pulse import ALLOWED_S, Pulse, watched
 from daemon.workers.repeat import repeat
 
 pytestmark = pytest.mark.anyio
@@ -108,3 +108,28 @@ async def test_what_has_no_turns_is_judged_by_a_condition() -> None:
     assert pulse.stuck() == []
     goes_on = False
     assert pulse.stuck() == ["ingest"]
+
+
+async def test_a_loop_that_a_loop_begins_is_watched_with_it() -> None:
+    async def outer() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watched(frozen(), name="inner"))
+
+    clock = ManualClock(0)
+    pulse = Pulse(clock)
+    task = asyncio.get_running_loop().create_task(pulse.watch(outer()))
+    await asyncio.sleep(0.01)
+
+    clock.advance_s(2 * ALLOWED_S)
+
+    assert pulse.stuck() == ["test_pulse.outer", "inner"]
+    task.cancel()
+
+
+async def test_who_is_watched_by_nobody_begins_loops_as_ever() -> None:
+    turned = list[int]()
+    task = asyncio.get_running_loop().create_task(watched(turning(turned)))
+    await asyncio.sleep(0.01)
+
+    assert turned
+    task.cancel()
