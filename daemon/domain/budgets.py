@@ -20,6 +20,13 @@ NOBODY = "anonymous"
 """Stands where a tier does, for who has shown no key."""
 
 
+class Payer(NamedTuple):
+    """A key or account in whose budgets the requests of another key are counted, too."""
+
+    subject: str
+    tier: str
+
+
 class RateClass(StrEnum):
     """Kinds of requests with a budget of their own: those of a key, and those of an address without
     a credential, or with one that was refused."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from daemon.domain.access import SCOPES, TIERS, Principal
+from daemon.domain.budgets import Payer
 from daemon.domain.errors import Invalid
 from daemon.domain.patterns import all_covered, is_pattern
 
@@ -49,6 +50,19 @@ def is_within(narrow: Principal, wide: Principal) -> bool:
         and _sees_no_more_devices(narrow, wide)
         and all_covered(wide.metrics, narrow.metrics)
     )
+
+
+def payers_of(maker: Principal) -> tuple[Payer, ...]:
+    """Who pays, beside itself, for a key that `maker` makes: the maker and those who pay for that,
+    so that nobody gets more by making keys; nobody where an administrator gives it.
+
+    One of each tier is enough: who is counted in a budget of the same size has none to spare.
+    """
+    if "admin" in maker.scopes:
+        return ()
+    if maker.payers and maker.payers[-1].tier == maker.tier:
+        return maker.payers
+    return (*maker.payers, Payer(maker.key_id, maker.tier))
 
 
 def is_widest(principal: Principal) -> bool:

@@ -21,7 +21,10 @@ ASKED_AGAIN_S = 10.0
 
 @dataclass(slots=True, eq=False)
 class Budget:
-    """Times are monotonic. `owed` was let in without asking, or, negative, is to be given back."""
+    """Times are monotonic. `owed` was let in without asking, or, negative, is to be given back.
+
+    `payers` are budgets in the database that all of it is taken from as well.
+    """
 
     subject: str
     policy: Policy
@@ -36,6 +39,7 @@ class Budget:
     turn: asyncio.Lock | None = None
     own: SlidingWindow = field(default_factory=SlidingWindow)
     own_points: Allowance | None = None
+    payers: tuple[tuple[str, Policy], ...] = ()
 
     def take(self, amount: int, now_s: float) -> Standing | None:
         """Use what is held; None when it is not enough."""
@@ -74,7 +78,11 @@ class Budget:
         need = max(amount - self.left, 0)
         chunk = self.policy.chunk(self.left_over)
         want = max(need, self.waiting - self.left, chunk) if amount else 0
-        return Taking(self.subject, self.policy, need, want, self.pay(now_s))
+        return Taking(self.subject, self.policy, need, want, self.pay(now_s), self.payers)
+
+    def paying(self, now_s: float) -> Taking:
+        """What the database is only to be told."""
+        return Taking(self.subject, self.policy, owed=self.pay(now_s), payers=self.payers)
 
     def pay(self, now_s: float) -> int:
         """What the database is to be told now. What was let in so long ago that it counts no more

@@ -91,6 +91,8 @@ class Limits:
             partial(is_within, networks=settings.exempt)
         )
         self._wrong = Policy(RateClass.REFUSED, NOBODY, settings.refused_per_hour)
+        for budget in self._keys.values():
+            budget.payers = ()
 
     def is_exempt(self, address: str) -> bool:
         """Whether nobody at this address is limited."""
@@ -104,7 +106,7 @@ class Limits:
         policy = self._policy(principal.tier, rate_class)
         if policy is None or self.is_exempt(address):
             return UNLIMITED
-        budget = self._budget(self._keys, principal.key_id, policy)
+        budget = self._budget_of(principal, policy)
         return budget.take(amount, self._clock.monotonic_s())
 
     async def take(
@@ -114,7 +116,7 @@ class Limits:
         policy = self._policy(principal.tier, rate_class)
         if policy is None or self.is_exempt(address):
             return UNLIMITED
-        return await self._take(self._budget(self._keys, principal.key_id, policy), amount)
+        return await self._take(self._budget_of(principal, policy), amount)
 
     async def take_of_address(self, address: str) -> Standing:
         """Count a request without a credential."""
@@ -140,7 +142,7 @@ class Limits:
         for rate_class in RateClass:
             policy = self._policy(principal.tier, rate_class)
             if policy is not None:
-                budget = self._budget(self._keys, principal.key_id, policy)
+                budget = self._budget_of(principal, policy)
                 if not budget.left:
                     await self._replenish(budget, 0)
                 found.append(budget.standing(self._clock.monotonic_s()))
@@ -163,6 +165,14 @@ class Limits:
         return policy
 
     # -- budgets -----------------------------------------------------------------------------
+
+    def _budget_of(self, principal: Principal, policy: Policy) -> Budget:
+        """A key's own; who pays for it is asked where more is taken from the database."""
+        budget = self._budget(self._keys, principal.key_id, policy)
+        if principal.payers and not budget.payers:
+            found = [(p.subject, self._policy(p.tier, policy.rate_class)) for p in principal.payers]
+            budget.payers = tuple((subject, one) for subject, one in found if one is not None)
+        return budget
 
     def _budget(
         self, budgets: OrderedDict[tuple[str, RateClass], Budget], subject: str, policy: Policy
@@ -261,8 +271,7 @@ class Limits:
             if is_last or now_s - budget.taken_at_s >= IDLE_S:
                 budget.hand_back()
             if budget.owed and self._may_ask(budget.policy, now_s):
-                owed = budget.pay(now_s)
-                due.append((budget, Taking(budget.subject, budget.policy, owed=owed)))
+                due.append((budget, budget.paying(now_s)))
             if not (budget.left or budget.owed):
                 self._unsettled.discard(budget)
         if not due:

@@ -27,13 +27,15 @@ class Grant:
 @dataclass(frozen=True, slots=True)
 class Taking:
     """What one process asks for: `need` at least of points, `want` at most; `owed` it let in
-    before, or gives back when negative."""
+    before, or gives back when negative. `payers` are the budgets, by subject, that it is taken
+    from as well."""
 
     subject: str
     policy: Policy
     need: int = 0
     want: int = 0
     owed: int = 0
+    payers: tuple[tuple[str, Policy], ...] = ()
 
 
 class LimitStore:
@@ -50,23 +52,29 @@ class LimitStore:
     async def settle(self, takings: Sequence[Taking]) -> None:
         """Take many, all or none, of which nobody wants to know. Raises as `take`."""
         calls: dict[str, list[tuple[object, ...]]] = {}
-        for taking in sorted(takings, key=_name):
+        # Always in this order, so that no two processes wait for each other: payers come first in
+        # their own subjects, too.
+        for taking in sorted(takings, key=_place):
             query, *arguments = _call(taking)
             calls.setdefault(query, []).append(tuple(arguments))
         async with self._database.transaction("control") as connection:
-            # Always in this order, so that no two processes wait for each other.
             for query in sorted(calls):
                 await connection.executemany(query, calls[query])
 
 
-def _name(taking: Taking) -> tuple[str, str]:
-    return taking.subject, taking.policy.rate_class.value
+def _place(taking: Taking) -> tuple[str, list[str]]:
+    return taking.policy.rate_class.value, [subject for subject, _ in _budgets(taking)]
+
+
+def _budgets(taking: Taking) -> list[tuple[str, Policy]]:
+    return [*taking.payers, (taking.subject, taking.policy)]
 
 
 def _call(taking: Taking) -> tuple[str, *tuple[object, ...]]:
-    policy = taking.policy
-    name = _name(taking)
-    if not policy.per_s:
-        return (SQL["take_requests"], *name, taking.want, policy.limit, taking.owed)
-    amounts = (taking.need, taking.want, float(policy.per_s), float(policy.limit), taking.owed)
-    return (SQL["take_points"], *name, *amounts)
+    budgets = _budgets(taking)
+    limits = [policy.limit for _, policy in budgets]
+    name = ([subject for subject, _ in budgets], taking.policy.rate_class.value)
+    if not taking.policy.per_s:
+        return (SQL["take_requests"], *name, taking.want, limits, taking.owed)
+    per_s = [policy.per_s for _, policy in budgets]
+    return (SQL["take_points"], *name, taking.need, taking.want, per_s, limits, taking.owed)
