@@ -13,9 +13,10 @@ import typer
 
 from daemon import app as daemon_app
 from daemon.config import BadConfig, Config, is_terminal, load_config
-from daemon.domain.errors import Conflict, DomainError, NotFound, StoreUnavailable
+from daemon.domain.errors import Conflict, DomainError, NotFound, TryLater
 from daemon.log import set_up
 from daemon.postgres.backup import BackupFailed
+from daemon.postgres.errors import BinariesMissing, EmbeddedUnavailable
 from daemon.serving import new_loop
 
 EXIT_USAGE = 2
@@ -199,15 +200,27 @@ def _run(
         raise typer.Exit(130) from None
     except passing:
         raise
-    except StoreUnavailable as error:
+    except TryLater as error:
         _explain(error, "hint: is PostgreSQL running, and [database] url right?")
+        raise typer.Exit(EXIT_TRY_LATER) from error
+    except BinariesMissing as error:
+        _explain(error, "hint: or name a database of your own: [database] url")
+        raise typer.Exit(EXIT_BAD_CONFIG) from error
+    except EmbeddedUnavailable as error:
+        _explain(error, "hint: its own log lies in the folder of the database")
         raise typer.Exit(EXIT_TRY_LATER) from error
     except DomainError as error:
         _explain(error, "hint: telemetryd config check")
         raise typer.Exit(EXIT_BAD_CONFIG) from error
     except OSError as error:
-        sys.stderr.write(f"error: {error.strerror or error}\n")
-        raise typer.Exit(EXIT_BAD_CONFIG) from error
+        # An address in use, a full disk: it may be otherwise the next time, so it is no 78.
+        sys.stderr.write(f"error: {_told(error)}\n")
+        raise typer.Exit(EXIT_TRY_LATER) from error
+
+
+def _told(error: OSError) -> str:
+    words = error.strerror or str(error)
+    return f"{error.filename}: {words}" if error.filename else words
 
 
 def _explain(error: DomainError, hint: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import socket
@@ -23,7 +24,7 @@ def bind_unix(path: Path, *, group: str) -> socket.socket:
     """Listen at the path with mode 0660, owned by the group if one is named.
 
     A socket that nobody listens on any more is replaced. Raises DomainError when the group is not
-    known or somebody listens there, OSError when the place can't be used.
+    known or the place is no socket, OSError when somebody listens there or it can't be used.
     """
     owner = -1
     if group:
@@ -79,4 +80,4 @@ def _clear(path: Path) -> None:
         except OSError:
             path.unlink(missing_ok=True)
         else:
-            raise DomainError(f"somebody listens on {path}", code="address_in_use")
+            raise OSError(errno.EADDRINUSE, "somebody listens there already", str(path))

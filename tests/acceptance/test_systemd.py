@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -74,7 +75,7 @@ def manager(request: pytest.FixtureRequest) -> Iterator[Manager]:
     shutil.rmtree(folder)
 
 
-def supervised(dsn: str, manager: Manager, *, sabotage: str = "", **settings: str) -> DaemonProcess:
+def supervised(dsn: str, manager: Manager, *, sabotage: str = "", **settings: Any) -> DaemonProcess:
     environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "600000"}
     return start_daemon(dsn, environment=environment, sabotage=sabotage, **settings)
 
@@ -204,8 +205,8 @@ async def test_a_signal_for_the_daemon_ends_none_of_its_processes(
     try:
         _until_both_serve(daemon)
         children = psutil.Process(daemon.process.pid).children()
-        for process in (*children, daemon.process):
-            process.send_signal(number)
+        for pid in (*(one.pid for one in children), daemon.process.pid):
+            os.kill(pid, number)
         time.sleep(0.3)
         is_well = httpx.get(daemon.url + "/health").status_code
         left = psutil.Process(daemon.process.pid).children()
