@@ -27,6 +27,8 @@ FIXED = {
     # A client that is gone must not keep a query or locks.
     "client_connection_check_interval": "1s",
     "idle_in_transaction_session_timeout": "60s",
+    # What one statement may write beside the tables; over it, it ends, and the disk does not fill.
+    "temp_file_limit": "4GB",
     "log_destination": "stderr",
     "logging_collector": "off",
     "log_line_prefix": "%m [%p] %e %q%u@%d %a ",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from daemons import DaemonProcess
 from stream_clients import (
@@ -286,3 +289,44 @@ async def test_a_flood_is_warned_then_closed(daemon: DaemonProcess) -> None:
     raw.close()
 
     assert b'"retryAfter":1' in text
+
+
+FLOODING_MAX_S = 2.0
+FLOODS = 20
+GROWTH_BYTES_MAX = 20_000_000
+
+
+async def flood_until_closed(daemon: DaemonProcess) -> float:
+    """Send at line rate until the daemon ends it; how long that took, in seconds."""
+    raw = await a_raw_socket(daemon)
+    many = masked(TEXT, b'{"action":"ping"}') * 500
+    began_s = time.monotonic()
+
+    async def send() -> None:
+        while True:
+            raw.send(many)
+            await raw.writer.drain()
+
+    sending = asyncio.create_task(send())
+    try:
+        async with asyncio.timeout(20):
+            with suppress(ConnectionError):
+                while await raw.reader.read(65_536):
+                    pass
+        return time.monotonic() - began_s
+    finally:
+        sending.cancel()
+        with suppress(ConnectionError, asyncio.CancelledError):
+            await sending
+        raw.close()
+
+
+async def test_floods_are_closed_soon_and_cost_no_memory(daemon: DaemonProcess) -> None:
+    process = psutil.Process(daemon.process.pid)
+    await flood_until_closed(daemon)
+    before = process.memory_info().rss
+    took_s = await asyncio.gather(*(flood_until_closed(daemon) for _ in range(FLOODS)))
+    growth = process.memory_info().rss - before
+
+    assert max(took_s) <= FLOODING_MAX_S
+    assert growth < GROWTH_BYTES_MAX

@@ -18,7 +18,11 @@ import telemetryctl.api
 
 ROOT = Path(__file__).parents[2]
 LENGTH = 100_000
-# A minute, where one step too many for each character takes hours.
+SOON_S = 0.005
+"""Whatever takes longer must take longer by the length alone: four times for four times the text,
+not sixteen times."""
+GROWTH_MAX = 9.0
+# Of a glob, where one step too many for each character takes hours.
 PATIENCE_S = 60.0
 PIECES = (
     "a", "A_", "a.", "0", "1e", "0.", "-", ":", "/", " ", "\t", '"', '\\"', "=", "%", "%3D", ",",
@@ -46,18 +50,50 @@ def patterns() -> Iterator[tuple[str, re.Pattern[str] | re.Pattern[bytes]]]:
 PATTERNS = dict(patterns())
 
 
+def took_s(pattern: re.Pattern[str] | re.Pattern[bytes], start: str, piece: str, n: int) -> float:
+    """How long the pattern is at work on hostile text of so many characters."""
+    text: str | bytes = start + piece * (n // len(piece)) + "\0!"
+    if isinstance(pattern.pattern, bytes):
+        text = str(text).encode()
+    began_s = time.process_time()
+    pattern.fullmatch(text)  # type: ignore[arg-type]
+    pattern.match(text)  # type: ignore[arg-type]
+    return time.process_time() - began_s
+
+
+def is_slow(pattern: re.Pattern[str] | re.Pattern[bytes], start: str, piece: str) -> bool:
+    """Whether it takes long, and that grows faster than the text. The best of some tries counts:
+    others compute here too."""
+    if took_s(pattern, start, piece, LENGTH // 16) > 1.0:
+        # Steps by the square and worse would keep the whole text for hours.
+        return True
+    if took_s(pattern, start, piece, LENGTH) <= SOON_S:
+        return False
+    whole_s = min(took_s(pattern, start, piece, LENGTH) for _ in range(3))
+    quarter_s = min(took_s(pattern, start, piece, LENGTH // 4) for _ in range(3))
+    return whole_s > SOON_S and whole_s > GROWTH_MAX * quarter_s
+
+
 @pytest.mark.parametrize("name", PATTERNS)
 def test_hostile_text_ends_soon(name: str) -> None:
-    pattern = PATTERNS[name]
-    began_s = time.perf_counter()
-    for piece in PIECES:
-        for beginning in BEGINNINGS:
-            text: str | bytes = beginning + piece * (LENGTH // len(piece)) + "\0!"
-            if isinstance(pattern.pattern, bytes):
-                text = str(text).encode()
-            pattern.fullmatch(text)  # type: ignore[arg-type]
-            pattern.match(text)  # type: ignore[arg-type]
-            assert time.perf_counter() - began_s < PATIENCE_S, (beginning, piece)
+    slow = [(s, p) for p in PIECES for s in BEGINNINGS if is_slow(PATTERNS[name], s, p)]
+
+    assert slow == []
+
+
+@pytest.mark.parametrize("pattern", [r"(a+)+b", r"a*a*b", r"(a|aa)+b"])
+def test_a_pattern_that_takes_for_ever_is_noticed(pattern: str) -> None:
+    """On a short text: the whole one would keep this test for ever, too."""
+    one, four = [
+        min(took_s(re.compile(pattern), "", "a", length) for _ in range(3))
+        for length in GROWING[pattern]
+    ]
+
+    assert four > GROWTH_MAX * one
+
+
+GROWING = {r"(a+)+b": (16, 22), r"a*a*b": (1_000, 4_000), r"(a|aa)+b": (20, 28)}
+"""Lengths of which the second is four times the first, or less."""
 
 
 def test_there_are_patterns_to_try() -> None:

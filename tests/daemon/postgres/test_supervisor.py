@@ -60,6 +60,7 @@ async def test_the_server_is_told_to_be_durable_and_deaf_to_the_network(data_dir
         "listen_addresses": "",
         "client_connection_check_interval": "1s",
         "idle_in_transaction_session_timeout": "1min",
+        "temp_file_limit": "4GB",
         "log_min_error_statement": "error",
         "max_connections": "100",
         "data_checksums": "on",
