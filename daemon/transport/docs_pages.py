@@ -9,24 +9,26 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-from collections.abc import Callable
-from functools import cache, lru_cache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from fastapi import FastAPI
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daemon.transport.answers import to_json
-from daemon.transport.compression import takes_gzip
-from daemon.transport.etags import is_known
+from daemon.transport.compression import BYTES_MIN, Coding, coding_of, packer_of, takes_gzip
+from daemon.transport.etags import matches
+from daemon.transport.origin import RawHeaders
 
 DOCS_PATH = "/api/docs"
 REDOC_PATH = "/api/redoc"
 OPENAPI_PATH = "/api/openapi.json"
 ASSETS = Path(__file__).parent / "assets"
-KEPT_S = 3_600
+_KEPT = b"public, max-age=3600"
+_ASKED_ANEW = b"no-cache"
+_HTML, _SCRIPT = b"text/html; charset=utf-8", b"application/javascript"
 _POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -74,83 +76,118 @@ REDOC_START = """Redoc.init("openapi.json", {
 """
 
 
-class Asset(NamedTuple):
-    """A file as it is stored: gzip, and the tag of what is in it."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is at a path, whole, in each coding it is kept in; `tag` is of what is in it.
 
-    packed: bytes
+    A file that came packed is kept so, and unpacked for the few who can't read that.
+    """
+
+    path: str
+    media_type: bytes
+    bodies: Mapping[Coding | None, bytes]
     tag: str
-    media_type: str
+    cache_control: bytes = _ASKED_ANEW
+    policy: str | None = None
+
+    def coding(self, scope: Scope) -> Coding | None:
+        """The one to be sent, of those that there are."""
+        wanted = coding_of(scope["headers"])
+        if wanted in self.bodies:
+            return wanted
+        return "gzip" if "gzip" in self.bodies and takes_gzip(scope["headers"]) else None
+
+    async def body(self, coding: Coding | None) -> bytes:
+        if coding in self.bodies:
+            return self.bodies[coding]
+        return await asyncio.to_thread(gzip.decompress, self.bodies["gzip"])
+
+    def headers(self, coding: Coding | None) -> RawHeaders:
+        """Those of 200 and of 304."""
+        own = self.tag if coding is None else f"{self.tag}-{coding}"
+        found = [(b"etag", f'"{own}"'.encode()), (b"cache-control", self.cache_control)]
+        if len(self.bodies) > 1 or None not in self.bodies:
+            found.append((b"vary", b"Accept-Encoding"))
+        if self.policy is not None:
+            found.append((b"content-security-policy", self.policy.encode()))
+        return found
 
 
-@cache
-def asset(name: str) -> Asset:
-    """One of the vendored files, by its name without `.gz`; it stays in memory."""
+def _text(path: str, content: str, media_type: bytes, *, policy: str | None = None) -> Page:
+    body = content.encode()
+    return Page(path, media_type, {None: body}, _tag(body), policy=policy)
+
+
+def _document(make: Callable[[], dict[str, Any]]) -> Page:
+    """It takes long to make and to pack: then it is sent to anybody at no cost."""
+    body = to_json(make())
+    bodies: dict[Coding | None, bytes] = {None: body}
+    if len(body) >= BYTES_MIN:
+        for coding in ("zstd", "gzip"):
+            bodies[coding] = packer_of(coding).add(body, is_last=True)
+    return Page(OPENAPI_PATH, b"application/json", bodies, _tag(body))
+
+
+def _file(path: str, name: str) -> Page:
     packed = (ASSETS / f"{name}.gz").read_bytes()
-    kind = "text/css" if name.endswith(".css") else "application/javascript"
-    return Asset(packed, _tag(packed), kind)
+    kind = b"text/css" if name.endswith(".css") else _SCRIPT
+    return Page(path, kind, {"gzip": packed}, _tag(packed), _KEPT)
 
 
-@lru_cache(maxsize=16)
 def _tag(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def serve_docs(app: FastAPI, document: Callable[[], dict[str, Any]]) -> None:
-    """Add the document and the pages; without this call there are none (`[http] docs = false`)."""
-    body = lru_cache(maxsize=1)(lambda: to_json(document()))
-
-    async def openapi(request: Request) -> Response:
-        # The first time it is made, which takes longer than others should wait.
-        return _text(request, await asyncio.to_thread(body), "application/json")
-
-    pages = {
-        DOCS_PATH: (SWAGGER_PAGE, "text/html; charset=utf-8", SWAGGER_POLICY),
-        DOCS_PATH + "/start.js": (SWAGGER_START, "application/javascript", None),
-        REDOC_PATH: (REDOC_PAGE, "text/html; charset=utf-8", REDOC_POLICY),
-        REDOC_PATH + "/start.js": (REDOC_START, "application/javascript", None),
-    }
-    files = {
-        DOCS_PATH + "/swagger-ui-bundle.js": "swagger-ui-bundle.js",
-        DOCS_PATH + "/swagger-ui.css": "swagger-ui.css",
-        REDOC_PATH + "/redoc.standalone.js": "redoc.standalone.js",
-    }
-
-    async def page(request: Request) -> Response:
-        text, kind, policy = pages[request.url.path]
-        return _text(request, text.encode(), kind, policy=policy)
-
-    async def file(request: Request) -> Response:
-        return await _file(request, asset(files[request.url.path]))
-
-    app.add_route(OPENAPI_PATH, openapi, include_in_schema=False)
-    for path in pages:
-        app.add_route(path, page, include_in_schema=False)
-    for path in files:
-        app.add_route(path, file, include_in_schema=False)
+_PAGES = (
+    _text(DOCS_PATH, SWAGGER_PAGE, _HTML, policy=SWAGGER_POLICY),
+    _text(DOCS_PATH + "/start.js", SWAGGER_START, _SCRIPT),
+    _text(REDOC_PATH, REDOC_PAGE, _HTML, policy=REDOC_POLICY),
+    _text(REDOC_PATH + "/start.js", REDOC_START, _SCRIPT),
+)
+_FILES = {
+    DOCS_PATH + "/swagger-ui-bundle.js": "swagger-ui-bundle.js",
+    DOCS_PATH + "/swagger-ui.css": "swagger-ui.css",
+    REDOC_PATH + "/redoc.standalone.js": "redoc.standalone.js",
+}
+DOCS_PATHS = frozenset({OPENAPI_PATH, *(page.path for page in _PAGES), *_FILES})
 
 
-def _text(request: Request, content: bytes, kind: str, *, policy: str | None = None) -> Response:
-    """Asked for anew each time, and sent only when it is another one."""
-    # Weak: what is sent may be compressed.
-    headers = {"ETag": f'W/"{_tag(content)}"', "Cache-Control": "no-cache"}
-    if policy is not None:
-        headers["Content-Security-Policy"] = policy
-    if is_known(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    return Response(content, 200, headers | {"Content-Type": kind})
+class Docs:
+    """Answers GET of the document, the pages and their files; passes every other request on.
 
+    They need no credential, and who asks for them again and again costs others little: each is made
+    once, when it is asked for first.
+    """
 
-async def _file(request: Request, found: Asset) -> Response:
-    """As it is stored, or unpacked for the few who can't read that."""
-    is_packed = takes_gzip(request.scope["headers"])
-    headers = {
-        "ETag": f'"{found.tag}-gzip"' if is_packed else f'"{found.tag}"',
-        "Cache-Control": f"public, max-age={KEPT_S}",
-        "Vary": "Accept-Encoding",
-    }
-    if is_known(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    headers["Content-Type"] = found.media_type
-    if is_packed:
-        return Response(found.packed, 200, headers | {"Content-Encoding": "gzip"})
-    return Response(await asyncio.to_thread(gzip.decompress, found.packed), 200, headers)
+    def __init__(self, app: ASGIApp, *, document: Callable[[], dict[str, Any]]) -> None:
+        self._app = app
+        self._made = {page.path: page for page in _PAGES}
+        self._makers: dict[str, Callable[[], Page]] = {OPENAPI_PATH: partial(_document, document)}
+        self._makers |= {path: partial(_file, path, name) for path, name in _FILES.items()}
+        self._making = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in DOCS_PATHS or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        page = scope["route"] = await self._page(scope["path"])
+        coding = page.coding(scope)
+        headers, status, body = [*page.headers(coding)], 304, b""
+        wanted = [value for name, value in scope["headers"] if name == b"if-none-match"]
+        if not wanted or not matches(wanted[0].decode("latin-1"), headers[0][1].decode()):
+            status, body = 200, await page.body(coding)
+            headers.append((b"content-type", page.media_type))
+            headers.append((b"content-length", b"%d" % len(body)))
+            if coding is not None:
+                headers.append((b"content-encoding", coding.encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _page(self, path: str) -> Page:
+        page = self._made.get(path)
+        if page is None:
+            async with self._making:
+                page = self._made.get(path)
+                if page is None:
+                    page = self._made[path] = await asyncio.to_thread(self._makers[path])
+        return page

@@ -18,7 +18,7 @@ from daemon.transport import openapi
 from daemon.transport.access_log import AccessLogMiddleware
 from daemon.transport.compression import Compression
 from daemon.transport.cors import Cors
-from daemon.transport.docs_pages import serve_docs
+from daemon.transport.docs_pages import DOCS_PATHS, Docs
 from daemon.transport.errors import answer_of
 from daemon.transport.head_requests import HeadRequests
 from daemon.transport.hot_reads import HotReads
@@ -151,12 +151,11 @@ def build_fastapi(
     """The application without middleware; `routers` are further ones below `/api/v1/telemetry`."""
     app = describe(routers)
     app.state.services = services
-    app.state.methods = Methods(served_paths(routers))
+    docs_paths = {path: {"GET", "HEAD"} for path in DOCS_PATHS} if docs else {}
+    app.state.methods = Methods(served_paths(routers) | docs_paths)
     app.state.operations = served_operations(routers)
     for kind in (HTTPException, RequestValidationError, DomainError, Exception):
         app.add_exception_handler(kind, on_error)
-    if docs:
-        serve_docs(app, app.openapi)
     serve_metrics(app, services)
     return app
 
@@ -165,8 +164,10 @@ def build_api(
     services: Services, *, routers: Sequence[APIRouter] = (), docs: bool = True
 ) -> ASGIApp:
     """The routes behind their middleware: the last line sees a request first."""
-    app: ASGIApp = build_fastapi(services, routers=routers, docs=docs)
-    app = Compression(app)
+    routes = build_fastapi(services, routers=routers, docs=docs)
+    app: ASGIApp = Compression(routes)
+    if docs:
+        app = Docs(app, document=routes.openapi)
     # Around what holds heads back: an answer that failed before its head went out is a problem.
     app = LastResort(app)
     app = EncodedSlashMiddleware(app)

@@ -115,6 +115,30 @@ def test_the_document_is_sent_again_only_when_it_changed(daemon: DaemonProcess) 
     assert again.status_code == 304
 
 
+def test_the_document_is_the_same_in_every_coding(daemon: DaemonProcess) -> None:
+    url = daemon.url + "/api/openapi.json"
+    plain = httpx.get(url, headers={"Accept-Encoding": "identity"})
+
+    for accepted, coding in (("gzip", "gzip"), ("br, zstd;q=0.5, gzip;q=0.1", "zstd")):
+        packed = httpx.get(url, headers={"Accept-Encoding": accepted})
+
+        assert packed.headers["content-encoding"] == coding
+        assert packed.content == plain.content
+        assert packed.headers["etag"] != plain.headers["etag"]
+        assert packed.headers["vary"] == "Accept-Encoding"
+        assert int(packed.headers["content-length"]) < len(plain.content) / 5
+    assert plain.headers["content-length"] == str(len(plain.content))
+
+
+def test_pages_are_only_read(daemon: DaemonProcess) -> None:
+    for path in (*PAGES, "/api/openapi.json", "/api/docs/swagger-ui.css"):
+        refused, asked = httpx.post(daemon.url + path), httpx.head(daemon.url + path)
+
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+        assert refused.json()["code"] == "method_not_allowed"
+        assert (asked.status_code, asked.content) == (200, b"")
+
+
 def test_what_came_with_the_daemon_is_what_was_fetched() -> None:
     listed = json.loads((ASSETS / "assets.json").read_text())
 
@@ -142,4 +166,4 @@ async def test_without_docs_there_is_nothing(dsn: str) -> None:
         allowed = await http.post("/health")
 
     assert allowed.status_code == 405
-    assert allowed.headers["allow"] == "GET"
+    assert allowed.headers["allow"] == "GET, HEAD"
