@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Protocol
 
+from daemon.domain.budgets import Payer
 from daemon.domain.errors import Forbidden
 
 SCOPES = (
@@ -57,8 +58,10 @@ class Principal:
     A key that is bound to groups sees their members of the moment, as `members` knows them, and
     what its patterns of devices allow beside. `session` is there when it came with an access token.
     `ends_at` is when the key, or the secret that was shown, is good no longer; None for no end.
-    `is_former` says that it came with the secret of before the last rotation. Requests of a holder
-    with a `signing_key` (32 bytes of Ed25519) are signed with its other half.
+    `former_until` is there when it came with the secret of before the last rotation: the end of
+    the overlap. Requests of a holder with a `signing_key` (32 bytes of Ed25519) are signed with its
+    other half. `payers` are those whose budgets its requests are counted in beside its own, the
+    widest first.
     """
 
     key_id: str
@@ -71,8 +74,9 @@ class Principal:
     members: GroupMembers | None = field(default=None, compare=False, repr=False)
     session: Session | None = field(default=None, compare=False)
     ends_at: datetime | None = field(default=None, compare=False)
-    is_former: bool = field(default=False, compare=False)
+    former_until: datetime | None = field(default=None, compare=False)
     signing_key: bytes | None = field(default=None, compare=False)
+    payers: tuple[Payer, ...] = field(default=(), compare=False)
 
     def require(self, scope: str) -> None:
         """Raises Forbidden unless the key carries the scope; `admin` carries all."""

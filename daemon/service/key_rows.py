@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hmac
 from datetime import datetime, timedelta
+from itertools import starmap
 
 from daemon.clock import as_datetime
 from daemon.domain.access import Principal
+from daemon.domain.budgets import Payer
 from daemon.domain.key_request import KeyRequest
 from daemon.store.keys import KeyRow, NewKey
 
@@ -37,6 +39,11 @@ def is_former(row: KeyRow, digest: bytes) -> bool:
     return not hmac.compare_digest(digest, row.secret_hash)
 
 
+def former_until(row: KeyRow, digest: bytes | None) -> datetime | None:
+    """Until when that secret is accepted, if an accepted digest is of it."""
+    return row.former_valid_until if digest is not None and is_former(row, digest) else None
+
+
 def ends_at(row: KeyRow, digest: bytes | None) -> datetime | None:
     """When the secret is good no longer: with its key, or, a former one, with its overlap."""
     if digest is None or not is_former(row, digest):
@@ -64,9 +71,11 @@ def is_alive(row: KeyRow, digest: bytes | None, now: datetime) -> bool:
 
 
 def principal_of_row(row: KeyRow) -> Principal:
+    payers = zip(row.payers, row.payer_tiers, strict=True)
     return Principal(
-        row.key_id, row.name, frozenset(row.scopes), row.tier, row.devices, row.groups, row.metrics
-    )
+        row.key_id, row.name, frozenset(row.scopes), row.tier, row.devices, row.groups, row.metrics,
+        payers=tuple(starmap(Payer, payers)),
+    )  # fmt: skip
 
 
 def row_of(

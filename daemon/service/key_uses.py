@@ -1,6 +1,7 @@
 """When keys are used, and from which networks: noted with each request, stored a few seconds later.
 
-Who a credential is is decided in service/keys.
+Who a credential is is decided in service/keys, who still comes with a former one is noted in
+service/former_callers.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from daemon.domain import tellings
 from daemon.domain.access import Principal
 from daemon.domain.errors import TryLater
 from daemon.domain.events import NewEvent
+from daemon.domain.former_callers import ADDRESS_MAX
 from daemon.domain.key_networks import NETWORKS_MAX, network_of
 from daemon.log import get_logger
+from daemon.service.former_callers import FormerCallers
 from daemon.store.key_networks import KeyUse
 from daemon.store.keys import KeyStore
 
 USE_NOTED_EVERY_S = 60.0
-"""A use is stored once in this time: of a key, of its former secret, of each network."""
+"""A use is stored once in this time: of a key, and of each network."""
 NOTED_MAX = 16_384
 """So many are remembered of all keys together, and NETWORKS_MAX of one; further uses are noted when
 others are forgotten."""
@@ -30,16 +33,17 @@ class KeyUses:
     def __init__(self, store: KeyStore, *, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._noted_at_s: dict[tuple[str, bool], dict[str | None, float]] = {}
+        self.former = FormerCallers(store.former_callers, clock=clock)
+        self._noted_at_s: dict[str, dict[str | None, float]] = {}
         self._noted = 0
         self._uses: list[KeyUse] = []
 
     def note(self, principal: Principal, address: str) -> None:
-        key_id, is_former = principal.key_id, principal.is_former
+        key_id = principal.key_id
         if not key_id.startswith("key_"):
             return
         now_s, network = self._clock.monotonic_s(), network_of(address)
-        networks = self._noted_at_s.get((key_id, is_former), {})
+        networks = self._noted_at_s.get(key_id, {})
         noted_at_s = networks.get(network)
         if noted_at_s is not None and now_s - noted_at_s < USE_NOTED_EVERY_S:
             return
@@ -48,20 +52,22 @@ class KeyUses:
                 return
             self._noted += 1
         networks[network] = now_s
-        self._noted_at_s[key_id, is_former] = networks
+        self._noted_at_s[key_id] = networks
         now = as_datetime(self._clock.now_us())
-        self._uses.append(KeyUse(key_id, now, address[:64], is_former, network))
+        self._uses.append(KeyUse(key_id, now, address[:ADDRESS_MAX], network))
 
     async def write(self) -> None:
-        """Store the uses and tell of networks that are new; a background turn.
+        """Store the uses, those of former secrets too, and tell of networks that are new; a
+        background turn.
 
         What can't be stored now is forgotten, and noted again with the next use.
         """
         uses, self._uses = self._uses, []
         self._forget(self._clock.monotonic_s() - USE_NOTED_EVERY_S)
-        if not uses:
-            return
         try:
+            await self.former.write()
+            if not uses:
+                return
             await self._store.note_uses(uses)
             for use in await self._store.networks.note(uses):
                 await self._tell(use)

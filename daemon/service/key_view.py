@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from daemon.domain.former_callers import FormerCaller
 from daemon.domain.signatures import shown_key
 from daemon.store.key_networks import KeyNetwork
 from daemon.store.keys import KeyRow
@@ -13,8 +14,8 @@ from daemon.store.keys import KeyRow
 
 @dataclass(frozen=True, slots=True)
 class KeyView:
-    """A key as its owner may see it; `key` is the secret, given once, `networks` where it comes
-    from, given of a single key."""
+    """A key as its owner may see it; `key` is the secret, given once. `networks` are those it comes
+    from, `former_callers` who still comes with its former secret; both given of a single key."""
 
     key_id: str
     name: str
@@ -29,11 +30,10 @@ class KeyView:
     last_used_at: datetime | None = None
     last_used_from: str | None = None
     former_valid_until: datetime | None = None
-    former_used_at: datetime | None = None
-    former_used_from: str | None = None
     signing_key: str | None = None
     key: str | None = None
     networks: list[KeyNetwork] | None = None
+    former_callers: list[FormerCaller] | None = None
 
 
 def view_of(row: KeyRow, *, key: str | None = None) -> KeyView:
@@ -52,8 +52,6 @@ def view_of(row: KeyRow, *, key: str | None = None) -> KeyView:
         row.last_used_at,
         row.last_used_from,
         row.former_valid_until,
-        row.former_used_at,
-        row.former_used_from,
         shown_key(row.signing_key),
         key,
     )

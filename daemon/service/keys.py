@@ -24,7 +24,7 @@ from daemon.domain.errors import (
     Unauthenticated,
 )
 from daemon.domain.ids import new_id
-from daemon.domain.key_request import KeyRequest, check_patterns, is_within, principal_of
+from daemon.domain.key_request import KeyRequest, check_patterns, is_within, payers_of, principal_of
 from daemon.domain.signatures import shown_key
 from daemon.domain.tokens import digest_of, key_id_of, new_token
 from daemon.log import get_logger
@@ -34,8 +34,8 @@ from daemon.service.key_rows import (
     accepted_for_s,
     ends_at,
     ends_within,
+    former_until,
     is_alive,
-    is_former,
     principal_of_row,
     row_of,
     signing_key_of,
@@ -72,7 +72,7 @@ class AccessTokens(Protocol):
 
     def read(self, token: str) -> Claims: ...
     async def holder(self, claims: Claims) -> Found | None: ...
-    async def lapsed(self, held: Collection[Credential]) -> set[Credential]: ...
+    async def alive(self, held: Collection[Credential]) -> dict[Credential, datetime | None]: ...
 
 
 class Keys:
@@ -239,22 +239,21 @@ class Keys:
             raise Unauthenticated()
         return self._principal(row)
 
-    async def lapsed(self, held: Collection[Credential]) -> set[Credential]:
-        """Those that would be refused now: revoked, expired, or a secret whose overlap has ended.
-
-        Raises StoreUnavailable.
+    async def alive(self, held: Collection[Credential]) -> dict[Credential, datetime | None]:
+        """Those that would be accepted now, a former secret with the end of its overlap; not what
+        was revoked or has ended. Raises StoreUnavailable.
         """
         of_sessions = {credential for credential in held if credential.session is not None}
-        ended = await self.sessions.lapsed(of_sessions) if self.sessions and of_sessions else set()
+        alive = await self.sessions.alive(of_sessions) if self.sessions and of_sessions else {}
         shown = set(held) - of_sessions
         rows = await self._store.find_many({credential.key_id for credential in shown})
         known = {row.key_id: row for row in rows}
         now = as_datetime(self._clock.now_us())
-        return ended | {
-            credential
+        return alive | {
+            credential: former_until(row, credential.digest)
             for credential in shown
-            if (row := known.get(credential.key_id)) is None
-            or not is_alive(row, credential.digest, now)
+            if (row := known.get(credential.key_id)) is not None
+            and is_alive(row, credential.digest, now)
         }
 
     def _principal(self, row: KeyRow, digest: bytes | None = None) -> Principal:
@@ -263,7 +262,7 @@ class Keys:
             principal_of_row(row),
             members=self.members,
             ends_at=ends_at(row, digest),
-            is_former=digest is not None and is_former(row, digest),
+            former_until=former_until(row, digest),
             signing_key=signing_key_of(row, digest),
         )
 
@@ -276,6 +275,7 @@ class Keys:
         key_id = new_id("key", now_us=now_us)
         token = new_token(key_id, env=self._env)
         new = row_of(wanted, key_id, digest_of(token), env=self._env, by=by.key_id, now_us=now_us)
+        new = replace(new, payers=payers_of(by))
         told = tellings.key_created(new, by=by.key_id, now_us=now_us)
         created_at = await self._store.insert(new, told=told)
         log.info("key_created", key_id=key_id, by=by.key_id, scopes=list(wanted.scopes))
@@ -306,7 +306,7 @@ class Keys:
 
         Raises Unauthenticated, StoreUnavailable.
         """
-        if await self.lapsed({Credential(by.key_id, None, by.session)}):
+        if not await self.alive({Credential(by.key_id, None, by.session)}):
             raise Unauthenticated()
 
     async def page(self, *, by: Principal, limit: int, offset: int) -> tuple[list[KeyView], int]:
@@ -317,7 +317,12 @@ class Keys:
     async def show(self, key_id: str, *, by: Principal) -> KeyView:
         """Raises NotFound also for a key that may do more than the asking one."""
         row = await self._visible(key_id, by=by)
-        return replace(view_of(row), networks=await self._store.networks.of_key(key_id))
+        now = as_datetime(self._clock.now_us())
+        return replace(
+            view_of(row),
+            networks=await self._store.networks.of_key(key_id),
+            former_callers=await self._store.former_callers.of_key(key_id, now=now),
+        )
 
     async def holder(self, principal: Principal) -> KeyView:
         """The key of a request. Raises Unauthenticated when it was revoked meanwhile."""
@@ -373,7 +378,9 @@ class Keys:
             raise NotFound("there is no such key")
         self._accepted.clear()
         log.info("key_rotated", key_id=key_id, by=by.key_id, overlap_s=overlap.total_seconds())
-        return view_of(replace(row, signing_key=signing_key or row.signing_key), key=token)
+        signing_key = signing_key or row.signing_key
+        turned = replace(row, signing_key=signing_key, former_valid_until=until)
+        return view_of(turned, key=token)
 
     async def bootstrap(self) -> str | None:
         """Make the first key (scope admin, tier enterprise) and return its secret.

@@ -89,6 +89,9 @@ class Retention:
             grant, "expire_budgets", now_us - _us(BUDGETS_KEEP), EXPIRE_ROWS_MAX
         )
         done["sessions"] = await self._expire(grant, "expire_sessions", now_us, EXPIRE_ROWS_MAX)
+        done["former_callers"] = await self._expire(
+            grant, "expire_former_callers", now_us, EXPIRE_ROWS_MAX
+        )
         messages_us = now_us - _us(self._keep.notifications)
         told = (messages_us, EXPIRE_ROWS_MAX)
         done["notifications"] = await self._expire(grant, "expire_notifications", *told)

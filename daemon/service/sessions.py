@@ -21,6 +21,7 @@ from daemon.domain.account_request import AccountRequest
 from daemon.domain.bearer import BadToken, Claims, Grant, Issuer
 from daemon.domain.errors import Forbidden, TryLater, Unauthenticated
 from daemon.domain.foreign import foreign_principal
+from daemon.domain.former_callers import Caller
 from daemon.domain.ids import new_id
 from daemon.domain.tokens import digest_of
 from daemon.log import get_logger
@@ -95,15 +96,17 @@ class Sessions:
 
     # -- login and what follows --------------------------------------------------------------
 
-    async def login_key(self, token: str, *, address: str) -> Login:
+    async def login_key(self, token: str, *, caller: Caller) -> Login:
         """Raises Unauthenticated, RateLimited, TryLater; Forbidden for a key whose requests are
         signed: a session's would not be."""
+        address = caller.address
         with self._guesses.attempt(name=None, address=address):
             principal = await self._keys.authenticate(token, address=address)
             if principal.session is not None:
                 raise Unauthenticated("an access token logs nobody in; refresh it")
         if principal.signing_key is not None:
             raise Forbidden("a key whose requests are signed logs nobody in", code="signed_key")
+        self._note(caller, principal)
         return await self._begin(principal, key_hash=digest_of(token), address=address)
 
     async def login_account(self, username: str, password: str, *, address: str) -> Login:
@@ -150,16 +153,16 @@ class Sessions:
         access = bearer.signed(grant, secret=self._settings.secrets[0])
         return Login(access, refresh_token, expires_s - now_s)
 
-    async def refresh(self, token: str, *, address: str) -> Login:
+    async def refresh(self, token: str, *, caller: Caller) -> Login:
         """The next tokens. One that was used before GRACE ends its session. Raises Unauthenticated,
         RateLimited, TryLater."""
         if not _may_be_one(token):
             raise Unauthenticated("this is no refresh token")
-        with self._guesses.attempt(name=None, address=address):
-            return await self._next(token, address)
+        with self._guesses.attempt(name=None, address=caller.address):
+            return await self._next(token, caller)
 
-    async def _next(self, token: str, address: str) -> Login:
-        turn = _Turn(token, as_datetime(self._clock.now_us()), address)
+    async def _next(self, token: str, caller: Caller) -> Login:
+        turn = _Turn(token, as_datetime(self._clock.now_us()), caller.address)
 
         async def use() -> str | None:
             await self._store.use(digest_of(token), decide=turn.decide)
@@ -168,12 +171,19 @@ class Sessions:
         await self._tokens.find(digest_of(token), use)
         if turn.is_reused:
             self._keys.forget()
-            log.warning("refresh_token_reused", address=address)
+            log.warning("refresh_token_reused", address=caller.address)
         session = turn.session
-        if session is None or turn.successor is None or not await self._holders([session]):
+        holders = await self._holders([session]) if session and turn.successor else {}
+        if session is None or turn.successor is None or not holders:
             raise Unauthenticated("the refresh token was used, is too old, or is none")
+        self._note(caller, holders[session.session_id])
         self._tokens.expect(digest_of(turn.successor))
         return self._login(session, turn.successor)
+
+    def _note(self, caller: Caller, principal: Principal) -> None:
+        """Whoever opens or goes on with a session by a former secret comes with that."""
+        former = self._keys.uses.former
+        former.note(caller, key_id=principal.key_id, until=principal.former_until)
 
     async def logout(
         self, *, refresh_token: str | None, access_token: str | None, address: str
@@ -270,21 +280,22 @@ class Sessions:
         ends_s = as_us(rows[0].expires_at) / 1_000_000
         return replace(principal, session=Session(session_id, ends_s))
 
-    async def lapsed(self, held: Collection[Credential]) -> set[Credential]:
-        """Those whose session has ended, by whatever. Raises StoreUnavailable."""
+    async def alive(self, held: Collection[Credential]) -> dict[Credential, datetime | None]:
+        """Those whose session goes on; one of a former secret with the end of its overlap. Raises
+        StoreUnavailable."""
         own = {c.session.session_id for c in held if c.session and c.session.session_id}
-        alive = await self._holders(await self._store.find(own)) if own else {}
+        holders = await self._holders(await self._store.find(own)) if own else {}
         now_s = self._clock.now_us() / 1_000_000
-        return {
-            credential
-            for credential in held
-            if credential.session is not None
-            and (
-                credential.session.session_id not in alive
-                if credential.session.session_id
-                else credential.session.expires_s <= now_s
-            )
-        }
+        alive: dict[Credential, datetime | None] = {}
+        for credential in held:
+            session = credential.session
+            if session is None:
+                continue
+            if session.session_id in holders:
+                alive[credential] = holders[session.session_id].former_until
+            elif session.session_id is None and session.expires_s > now_s:
+                alive[credential] = None
+        return alive
 
     async def _holders(self, rows: Collection[SessionRow]) -> dict[str, Principal]:
         """Who is behind each session that goes on: its key still takes the secret that it was

@@ -12,6 +12,7 @@ from daemon.clock import Clock
 from daemon.domain.access import Principal
 from daemon.domain.cursors import Cursor, parse_cursor
 from daemon.domain.errors import Busy, DomainError, Invalid
+from daemon.domain.former_callers import Caller
 from daemon.domain.ids import new_id
 from daemon.domain.interest import DEVICES_MAX, Interest
 from daemon.domain.json_points import instant
@@ -49,6 +50,7 @@ class Stream:
     outlet: Outlet
     principal: Principal
     credential: Credential
+    caller: Caller
     slot: Slot
     wanted: dict[str, Wanted] = field(default_factory=dict)
     clear: asyncio.Event = field(default_factory=asyncio.Event)
@@ -66,6 +68,7 @@ class Visitor:
 
     principal: Principal
     credential: Credential
+    caller: Caller
 
 
 class Streams:
@@ -106,7 +109,9 @@ class Streams:
             raise Busy("no more streams can be opened now", retry_after_s=10)
         principal = visitor.principal
         connection = self._hub.connect(outlet, principal, budget=self.budget, is_mute=is_mute)
-        stream = Stream(connection, outlet, principal, visitor.credential, slot)
+        stream = Stream(
+            connection, outlet, principal, visitor.credential, visitor.caller, slot
+        )
         stream.clear.set()
         self._open[connection] = stream
         return stream
@@ -173,13 +178,18 @@ class Streams:
                 stream.outlet.abort()
 
     async def check_keys(self) -> None:
-        """End what was opened with a key that is accepted no longer. Raises StoreUnavailable."""
+        """End what was opened with a key that is accepted no longer, and note whose secret a
+        rotation has replaced meanwhile. Raises StoreUnavailable."""
         held = {stream.credential for stream in self._open.values()}
         if not held:
             return
-        lapsed = await self._keys.lapsed(held)
+        alive = await self._keys.alive(held)
+        former = self._keys.uses.former
         for stream in list(self._open.values()):
-            if stream.credential in lapsed:
+            credential = stream.credential
+            if credential in alive:
+                former.note(stream.caller, key_id=credential.key_id, until=alive[credential])
+            elif credential in held:
                 reason = "the key is accepted no longer"
                 self.say(stream, "error", {"code": "AUTH_REQUIRED", "message": reason})
                 self._hub.close(stream.connection, AUTH, reason)

@@ -25,7 +25,6 @@ class KeyUse:
     key_id: str
     used_at: datetime
     used_from: str
-    is_former: bool = False
     network: str | None = None
 
 

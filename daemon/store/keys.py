@@ -12,9 +12,11 @@ from typing import Any
 
 from asyncpg import Record
 
+from daemon.domain.budgets import Payer
 from daemon.domain.errors import Conflict
 from daemon.domain.events import NewEvent
 from daemon.store import events
+from daemon.store.former_callers import FormerCallerStore
 from daemon.store.key_networks import KeyNetworkStore, KeyUse
 from daemon.store.named_sql import load
 from daemon.store.pool import Connection, Database
@@ -51,10 +53,10 @@ class KeyRow:
     expires_at: datetime | None
     last_used_at: datetime | None
     last_used_from: str | None
-    former_used_at: datetime | None = None
-    former_used_from: str | None = None
     signing_key: bytes | None = None
     former_signing_key: bytes | None = None
+    payers: tuple[str, ...] = ()
+    payer_tiers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,14 @@ class NewKey:
     created_by: str
     expires_at: datetime | None
     signing_key: bytes | None = None
+    payers: Sequence[Payer] = ()
 
 
 class KeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.networks = KeyNetworkStore(database)
+        self.former_callers = FormerCallerStore(database)
 
     async def find(self, key_id: str) -> KeyRow | None:
         async with self._database.connection("control") as connection:
@@ -175,16 +179,15 @@ class KeyStore:
             return True
 
     async def note_uses(self, uses: Sequence[KeyUse]) -> None:
-        """The newest use of each key, and of each former secret."""
-        former = _newest([use for use in uses if use.is_former])
-        async with self._database.transaction("control") as connection:
-            for name, noted in (("note_uses", _newest(uses)), ("note_former_uses", former)):
-                await connection.execute(
-                    SQL[name],
-                    [use.key_id for use in noted],
-                    [use.used_at for use in noted],
-                    [use.used_from for use in noted],
-                )
+        """The newest use of each key."""
+        noted = _newest(uses)
+        async with self._database.connection("control") as connection:
+            await connection.execute(
+                SQL["note_uses"],
+                [use.key_id for use in noted],
+                [use.used_at for use in noted],
+                [use.used_from for use in noted],
+            )
 
 
 def _newest(uses: Sequence[KeyUse]) -> list[KeyUse]:
@@ -208,12 +211,14 @@ async def _insert(connection: Connection, key: NewKey) -> datetime:
         key.created_by,
         key.expires_at,
         key.signing_key,
+        [payer.subject for payer in key.payers],
+        [payer.tier for payer in key.payers],
     )
     return at
 
 
 def _key(row: Record | dict[str, Any]) -> KeyRow:
     values = dict(row)
-    for name in ("scopes", "devices", "groups", "metrics"):
+    for name in ("scopes", "devices", "groups", "metrics", "payers", "payer_tiers"):
         values[name] = None if values[name] is None else tuple(values[name])
     return KeyRow(**values)

@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from daemon.domain.access import SCOPES, Principal
+from daemon.domain.former_callers import ADDRESS_MAX, Caller
 from daemon.service.keys import Keys
+from daemon.transport.agents import agent_of
 from daemon.transport.signatures import check_signature
 
 INTERNAL = "internal_caller"
@@ -52,6 +54,19 @@ def address_of(scope: object) -> str:
     return client[0] if client else "unknown"
 
 
+def caller_of(scope: Scope) -> Caller:
+    """As the owner of its key may see it."""
+    return Caller(address_of(scope)[:ADDRESS_MAX], agent_of(scope["headers"]))
+
+
+def note_former(principal: Principal, scope: Scope, *, keys: Keys) -> None:
+    """Remember who comes with a former secret, by whichever door; others cost nothing."""
+    if principal.former_until is not None:
+        keys.uses.former.note(
+            caller_of(scope), key_id=principal.key_id, until=principal.former_until
+        )
+
+
 async def authenticate(scope: Scope, keys: Keys) -> Principal:
     """The holder of the request's key, who signed it if the key wants that.
 
@@ -66,6 +81,7 @@ async def authenticate(scope: Scope, keys: Keys) -> Principal:
     if principal is None:
         principal = await keys.authenticate(token, address=address)
     check_signature(scope, principal, signatures=keys.signatures, address=address)
+    note_former(principal, scope, keys=keys)
     return principal
 
 

@@ -15,7 +15,7 @@ from daemon.domain.errors import Forbidden, NotFound
 from daemon.service.latest import LatestReads, Newest
 from daemon.transport.access_log import AccessLog, Answered, about
 from daemon.transport.answers import to_json
-from daemon.transport.auth import address_of, token_of
+from daemon.transport.auth import address_of, note_former, token_of
 from daemon.transport.etags import matches
 from daemon.transport.json_pages import newest_dict
 from daemon.transport.limits import Gate
@@ -83,6 +83,7 @@ class HotReads:
         principal = self._gate.keys.cached(token, address=address_of(scope))
         if principal is None or principal.signing_key is not None:
             return None
+        note_former(principal, scope, keys=self._gate.keys)
         try:
             principal.require("read")
             newest = self._latest.one(principal, device_id=names[0], metric_name=names[1])

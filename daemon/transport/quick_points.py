@@ -22,7 +22,7 @@ from daemon.domain.errors import CatalogStale
 from daemon.domain.tokens import digest_of
 from daemon.service.ingest import Ingest
 from daemon.transport.access_log import About, AccessLog, Answered, about
-from daemon.transport.auth import address_of, token_of
+from daemon.transport.auth import address_of, note_former, token_of
 from daemon.transport.errors import answer_of
 from daemon.transport.idempotency import HEADER as IDEMPOTENCY_KEY
 from daemon.transport.ingest import CALLS, IngestRoutes, route_of
@@ -95,7 +95,7 @@ class QuickPoints:
     def principal_of(self, sender: Sender, scope: Scope) -> Principal | None:
         """Who it is, if the key is known and may write any point: others wait for a look at it.
 
-        The use is noted whenever the key was looked up anew: a sender has one address.
+        The use is noted whenever the key was looked up anew: a sender has one address and agent.
         """
         principal = self.gate.keys.cached_of(sender.digest)
         if principal is None or principal is sender.writer:
@@ -103,6 +103,7 @@ class QuickPoints:
         sender.writer = principal if _writes_everything(principal) else None
         if sender.writer is not None:
             self.gate.keys.uses.note(principal, address_of(scope))
+            note_former(principal, scope, keys=self.gate.keys)
         return sender.writer
 
     def count(self, held: Held) -> bool:

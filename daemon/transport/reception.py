@@ -19,7 +19,7 @@ from daemon.service.stream_limits import Slot, StreamLimits
 from daemon.service.streams import Streams, Visitor
 from daemon.service.subscriptions import Subscriptions
 from daemon.service.tickets import Tickets
-from daemon.transport.auth import address_of
+from daemon.transport.auth import address_of, caller_of, note_former
 from daemon.transport.limits import Gate
 from daemon.transport.signatures import check_signature
 from daemon.transport.stream_requests import Door, Query, Shown, wanted_in
@@ -48,44 +48,50 @@ class Reception:
         self.parts = parts
 
     async def identify(
-        self, shown: Shown, door: Door, *, address: str, scope: Scope | None
+        self, shown: Shown, door: Door, *, scope: Scope, is_said: bool = False
     ) -> Visitor:
-        """`scope` is that of the request that showed the credential; None when it was said later.
+        """`is_said`: the credential was not shown by the request, but said later.
 
         Raises Unauthenticated (counted against the address), RateLimited, StoreUnavailable.
         """
+        address = address_of(scope)
         if shown.ticket is not None:
             # It is looked up in any case, so an address over its limit hears that before.
             self.parts.limits.open_of_address(address).take_back()
         try:
             if shown.ticket is not None:
-                return await self._by_ticket(shown.ticket, door, address=address)
+                return await self._by_ticket(shown.ticket, door, scope=scope)
             keys, token = self.parts.keys, shown.token
             principal = None if token is None else keys.cached(token, address=address)
             if principal is None:
                 principal = await keys.authenticate(token, address=address)
-            self._check_signature(principal, scope, address=address)
+            self._check_signature(principal, scope, is_said=is_said)
         except Unauthenticated:
             # Over its limit the address hears that instead, and learns nothing of its guess.
             self.parts.limits.open_of_address(address).close()
             raise
         digest = None if principal.session else digest_of(shown.token or "")
-        return Visitor(principal, Credential(principal.key_id, digest, principal.session))
+        return self._visitor(principal, digest, scope=scope)
 
-    def _check_signature(self, principal: Principal, scope: Scope | None, *, address: str) -> None:
+    def _visitor(self, principal: Principal, digest: bytes | None, *, scope: Scope) -> Visitor:
+        note_former(principal, scope, keys=self.parts.keys)
+        credential = Credential(principal.key_id, digest, principal.session)
+        return Visitor(principal, credential, caller_of(scope))
+
+    def _check_signature(self, principal: Principal, scope: Scope, *, is_said: bool) -> None:
         """A message inside a stream can't be signed; the request that opens it can."""
-        signatures = self.parts.keys.signatures
-        if scope is None:
+        signatures, address = self.parts.keys.signatures, address_of(scope)
+        if is_said:
             signatures.refuse_unsigned(principal, address=address)
         else:
             check_signature(scope, principal, signatures=signatures, address=address)
 
-    async def _by_ticket(self, ticket: str, door: Door, *, address: str) -> Visitor:
+    async def _by_ticket(self, ticket: str, door: Door, *, scope: Scope) -> Visitor:
         principal = await self.parts.tickets.use(
             ticket, subscription_id=door.subscription_id, channel=door.channel
         )
-        self.parts.keys.uses.note(principal, address)
-        return Visitor(principal, Credential(principal.key_id, None, principal.session))
+        self.parts.keys.uses.note(principal, address_of(scope))
+        return self._visitor(principal, None, scope=scope)
 
     async def admit(self, visitor: Visitor, *, cursor: str | None, scope: Scope) -> Slot:
         """A place for one more stream. Raises Forbidden, RateLimited."""

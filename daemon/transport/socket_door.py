@@ -120,15 +120,13 @@ class SocketDoor:
     async def _identify(self, visit: Visit) -> Visitor:
         shown = shown_in(visit.scope, visit.query)
         if shown != Shown():
-            return await self._reception.identify(
-                shown, visit.door, address=visit.address, scope=visit.scope
-            )
+            return await self._reception.identify(shown, visit.door, scope=visit.scope)
         # Until it has said who it is, it counts against its address.
         slot = self._parts.limits.open_of_address(visit.address)
         try:
             shown = Shown(token=await _token_said(visit.receive))
             visitor = await self._reception.identify(
-                shown, visit.door, address=visit.address, scope=None
+                shown, visit.door, scope=visit.scope, is_said=True
             )
         except BaseException:
             slot.close()

@@ -75,10 +75,7 @@ class SseDoor:
             raise NoSuchStream()
         query = query_of(scope)
         cursor = cursor_in(scope, query)
-        address = address_of(scope)
-        visitor = await self._reception.identify(
-            shown_in(scope, query), door, address=address, scope=scope
-        )
+        visitor = await self._reception.identify(shown_in(scope, query), door, scope=scope)
         scope.setdefault("state", {})["principal"] = visitor.principal
         slot = await self._reception.admit(visitor, cursor=cursor, scope=scope)
         try:
@@ -103,7 +100,7 @@ class SseDoor:
             channel=door.channel,
             connection_id=stream.connection.id,
             principal=visitor.principal.key_id,
-            address=address,
+            address=address_of(scope),
             request_id=request_id_of(scope),
         )
         return stream

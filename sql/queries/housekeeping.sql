@@ -178,6 +178,18 @@ delete from telemetry.watch w
          order by x.expires_at limit $2::int4) e
  where w.watch_id = e.watch_id;
 
+-- expire_former_callers --
+-- Remove up to $2 callers with secrets that are accepted no longer at $1, or that another rotation has replaced.
+delete from telemetry.former_caller c
+ using (select x.key_id, x.former_valid_until, x.address, x.agent
+          from telemetry.former_caller x
+          join telemetry.api_key k on k.key_id = x.key_id
+         where x.former_valid_until <= telemetry.from_us($1::int8)
+            or k.former_valid_until <> x.former_valid_until or k.revoked_at is not null
+         limit $2::int4) e
+ where (c.key_id, c.former_valid_until, c.address, c.agent)
+     = (e.key_id, e.former_valid_until, e.address, e.agent);
+
 -- expire_daemons --
 -- Forget daemons that were last seen before $1.
 delete from telemetry.daemon d where d.seen_at < telemetry.from_us($1::int8);

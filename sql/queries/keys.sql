@@ -2,7 +2,7 @@
 -- One key that was not revoked.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
+       k.signing_key, k.former_signing_key, k.payers, k.payer_tiers
   from telemetry.api_key k
  where k.key_id = $1::text and k.revoked_at is null;
 
@@ -10,7 +10,7 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- One key, also when it was revoked.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key, k.revoked_at
+       k.signing_key, k.former_signing_key, k.payers, k.payer_tiers, k.revoked_at
   from telemetry.api_key k
  where k.key_id = $1::text;
 
@@ -18,7 +18,7 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- Those of these keys that were not revoked.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
+       k.signing_key, k.former_signing_key, k.payers, k.payer_tiers
   from telemetry.api_key k
  where k.key_id = any ($1::text[]) and k.revoked_at is null;
 
@@ -26,7 +26,7 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- One key that was not revoked, held until the transaction ends.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
+       k.signing_key, k.former_signing_key, k.payers, k.payer_tiers
   from telemetry.api_key k
  where k.key_id = $1::text and k.revoked_at is null
    for update;
@@ -35,7 +35,7 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- Every key that was not revoked, newest first, up to $1.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
+       k.signing_key, k.former_signing_key, k.payers, k.payer_tiers
   from telemetry.api_key k
  where k.revoked_at is null
  order by k.created_at desc, k.key_id desc
@@ -45,7 +45,7 @@ select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_unt
 -- Up to $2 keys that end in a week, or in the last quarter of a shorter life, of which nothing was told yet.
 select k.key_id, k.name, k.env, k.secret_hash, k.former_hash, k.former_valid_until, k.scopes, k.tier,
        k.devices, k.groups, k.metrics, k.created_at, k.created_by, k.expires_at, k.last_used_at, k.last_used_from,
-       k.former_used_at, k.former_used_from, k.signing_key, k.former_signing_key
+       k.signing_key, k.former_signing_key, k.payers, k.payer_tiers
   from telemetry.api_key k
  where k.revoked_at is null and k.expires_at > $1::timestamptz
    and k.expires_at <= $1::timestamptz + least(interval '7 days', (k.expires_at - k.created_at) / 4)
@@ -64,9 +64,10 @@ select count(*) filter (where k.revoked_at is null) as present, count(*) as ever
 -- insert_key --
 -- Store a new key.
 insert into telemetry.api_key
-  (key_id, name, env, secret_hash, scopes, tier, devices, groups, metrics, created_by, expires_at, signing_key)
+  (key_id, name, env, secret_hash, scopes, tier, devices, groups, metrics, created_by, expires_at, signing_key,
+   payers, payer_tiers)
 values ($1::text, $2::text, $3::text, $4::bytea, $5::text[], $6::text, $7::text[], $8::text[], $9::text[],
-        $10::text, $11::timestamptz, $12::bytea)
+        $10::text, $11::timestamptz, $12::bytea, $13::text[], $14::text[])
 returning created_at;
 
 -- has_other_admin --
@@ -86,7 +87,6 @@ returning k.key_id;
 -- Give a key a new secret and, with $4, a new signing key; the former ones stay valid until $3.
 update telemetry.api_key k
    set former_hash = k.secret_hash, former_valid_until = $3::timestamptz, secret_hash = $2::bytea,
-       former_used_at = null, former_used_from = null,
        former_signing_key = k.signing_key, signing_key = coalesce($4::bytea, k.signing_key)
  where k.key_id = $1::text and k.revoked_at is null
 returning k.key_id;
@@ -97,11 +97,3 @@ update telemetry.api_key k
    set last_used_at = u.used_at, last_used_from = u.used_from
   from unnest($1::text[], $2::timestamptz[], $3::text[]) as u (key_id, used_at, used_from)
  where k.key_id = u.key_id and (k.last_used_at is null or k.last_used_at < u.used_at);
-
--- note_former_uses --
--- When and from where the former secrets of these keys were last used.
-update telemetry.api_key k
-   set former_used_at = u.used_at, former_used_from = u.used_from
-  from unnest($1::text[], $2::timestamptz[], $3::text[]) as u (key_id, used_at, used_from)
- where k.key_id = u.key_id and k.former_hash is not null
-   and (k.former_used_at is null or k.former_used_at < u.used_at);

@@ -111,8 +111,18 @@ class KeyNetwork(Answer):
     last_used_at: Instant
 
 
+class FormerCaller(Answer):
+    """Who still comes with the secret of before the last rotation; `agent` is what it calls itself
+    (`User-Agent`), empty when it says nothing."""
+
+    address: str
+    agent: str
+    last_used_at: Instant
+
+
 class Key(Answer):
-    """A key without its secret; `networks`, the last used first, are told of a single key only."""
+    """A key without its secret; `networks` and `former_callers`, the last used first, are told of a
+    single key only."""
 
     key_id: str
     name: str
@@ -126,12 +136,11 @@ class Key(Answer):
     last_used_at: Instant | None = None
     last_used_from: str | None = None
     former_valid_until: Instant | None = None
-    former_used_at: Instant | None = None
-    former_used_from: str | None = None
     signing_key: str | None = Field(
         default=None, description="The public key that requests are signed for, as base64."
     )
     networks: list[KeyNetwork] | None = None
+    former_callers: list[FormerCaller] | None = None
 
 
 class KeyCreated(Key):

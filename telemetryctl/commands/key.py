@@ -35,14 +35,19 @@ ITEM_COLUMNS = (
     Column("created_at", is_time=True),
     Column("last_used_from"),
     Column("former_valid_until", is_time=True),
-    Column("former_used_at", is_time=True),
-    Column("former_used_from"),
+    Column("former_callers"),
     Column("networks"),
 )
 
 NETWORK_COLUMNS = (
     Column("network", is_fixed=True),
     Column("first_used_at", title="FIRST USED", is_time=True),
+    Column("last_used_at", title="LAST USED", is_time=True),
+)
+
+FORMER_COLUMNS = (
+    Column("address", title="STILL WITH THE OLD SECRET", is_fixed=True),
+    Column("agent"),
     Column("last_used_at", title="LAST USED", is_time=True),
 )
 
@@ -113,18 +118,26 @@ def create(
 
 @command(app, example="telemetryctl key show key_01jd9q")
 def show(session: Session, *, key_id: KeyId) -> None:
-    """Show a key without its secret, and the networks that it is used from."""
+    """Show a key without its secret: from which networks it is used, and, after a rotation, who
+    still comes with the old secret."""
     found = find_key(session, key_id)
     document, renderer = session.client.get_key(found), session.renderer
-    networks = document.get("networks") or []
     if renderer.format not in ("table", "plain", "csv"):
         renderer.item(document, columns=ITEM_COLUMNS)
         return
-    names = {"networks": [row["network"] for row in networks]}
+    networks = document.get("networks") or []
+    callers = document.get("former_callers") or []
+    names = {
+        "networks": [row["network"] for row in networks],
+        "former_callers": list(dict.fromkeys(row["address"] for row in callers)),
+    }
     renderer.item({**document, **names}, columns=ITEM_COLUMNS)
-    if networks and renderer.format == "table" and not renderer.fields:
-        session.console.write("\n")
-        renderer.rows(networks, columns=NETWORK_COLUMNS)
+    if renderer.format != "table" or renderer.fields:
+        return
+    for rows, columns in ((networks, NETWORK_COLUMNS), (callers, FORMER_COLUMNS)):
+        if rows:
+            session.console.write("\n")
+            renderer.rows(rows, columns=columns)
 
 
 @command(app, example="telemetryctl key rotate key_01jd9q --overlap 24h > new.key")

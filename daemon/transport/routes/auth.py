@@ -11,7 +11,7 @@ from daemon.clock import as_datetime
 from daemon.domain.access import Principal
 from daemon.service.sessions import Login as Tokens
 from daemon.transport.answers import json_answer
-from daemon.transport.auth import AnyHolder, address_of, token_of
+from daemon.transport.auth import AnyHolder, address_of, caller_of, token_of
 from daemon.transport.limits import budgets_shown
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE
 from daemon.transport.routing import new_router
@@ -40,13 +40,13 @@ LIMITED: dict[int | str, dict[str, Any]] = {
 )
 async def login(body: Login, request: Request, parts: Parts) -> Response:
     """Exchange a key, or a name and password, for an access token and a refresh token."""
-    address = address_of(request.scope)
+    caller = caller_of(request.scope)
     if body.api_key is not None:
-        return _tokens(await parts.sessions.login_key(body.api_key, address=address))
+        return _tokens(await parts.sessions.login_key(body.api_key, caller=caller))
     assert body.username is not None
     assert body.password is not None
     return _tokens(
-        await parts.sessions.login_account(body.username, body.password, address=address)
+        await parts.sessions.login_account(body.username, body.password, address=caller.address)
     )
 
 
@@ -59,8 +59,8 @@ async def login(body: Login, request: Request, parts: Parts) -> Response:
 )
 async def refresh(body: Refresh, request: Request, parts: Parts) -> Response:
     """The next pair of tokens; a refresh token that comes again later ends its session."""
-    address = address_of(request.scope)
-    return _tokens(await parts.sessions.refresh(body.refresh_token, address=address))
+    refreshed = await parts.sessions.refresh(body.refresh_token, caller=caller_of(request.scope))
+    return _tokens(refreshed)
 
 
 @router.post(

@@ -124,7 +124,7 @@ async def test_a_flood_of_networks_takes_bounded_memory_and_rows(
     for at in range(2 * key_uses.NOTED_MAX):
         uses.note(Principal(f"key_{at}", "n", frozenset()), "203.0.113.7")
 
-    assert len(uses._noted_at_s[holder.key_id, False]) == 64
+    assert len(uses._noted_at_s[holder.key_id]) == 64
     assert uses._noted == key_uses.NOTED_MAX == sum(map(len, uses._noted_at_s.values()))
     assert len(uses._uses) == key_uses.NOTED_MAX
     assert len(uses._noted_at_s) <= key_uses.NOTED_MAX
