@@ -118,14 +118,14 @@ class HttpProtocol(Leaving, QuickConnection):
         else:
             is_unanswered = cycle is None or cycle.response_complete
         if status is not None and is_unanswered and not transport.is_closing():
-            self._refuse(status, is_in_body=is_in_body)
+            self._refuse_broken(status, is_in_body=is_in_body)
         if status is not None and is_in_body and not cycle.response_complete:
             # Whoever waits for the body hears that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
         transport.close()
 
-    def _refuse(self, status: int, *, is_in_body: bool) -> None:
+    def _refuse_broken(self, status: int, *, is_in_body: bool) -> None:
         own_id = new_request_id()
         answer = refusal(status, headers=self.server_state.default_headers, own_id=own_id)
         self.transport.write(answer)
