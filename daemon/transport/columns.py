@@ -33,10 +33,10 @@ def decode_columns(body: bytes) -> Request:
     columns of unequal length."""
     try:
         return _text_columns(body) or _columns(
-            first_that_fits(body, (wire.number_columns, wire.any_columns))
+            first_that_fits(body, (wire.number_columns, wire.any_columns, wire.loose_columns))
         )
     except NotExactError:
-        return _columns(first_that_fits(body, (wire.any_columns,)))
+        return _columns(first_that_fits(body, (wire.any_columns, wire.loose_columns)))
 
 
 def _text_columns(body: bytes) -> Request | None:

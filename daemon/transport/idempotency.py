@@ -22,6 +22,7 @@ from daemon.service.idempotency import Idempotency, Kept
 from daemon.transport.errors import status_of
 
 HEADER = b"idempotency-key"
+REPLAYED = (b"idempotency-replayed", b"true")
 _KEY = re.compile(rb"[\x21-\x7e]{1,128}")
 # They change nothing, so they may be sent as often as one likes.
 _READS = ("/query", "/lint", "/preview")
@@ -62,8 +63,9 @@ async def respond_once(request: Request, key: str, respond: Respond) -> Response
     body = getattr(request, "_body", b"")
     found = await idempotency.begin(principal.key_id, key, said + body)
     if isinstance(found, Kept):
+        name, value = REPLAYED
         return Response(
-            found.body, found.status, {"Idempotency-Replayed": "true"}, "application/json"
+            found.body, found.status, {name.decode(): value.decode()}, "application/json"
         )
     try:
         with found.marking():

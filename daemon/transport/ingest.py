@@ -28,8 +28,9 @@ from daemon.domain.errors import (
     Malformed,
     StoreUnavailable,
 )
-from daemon.domain.points import Draft, Refusal
+from daemon.domain.points import Draft, Refusal, is_name
 from daemon.service.ingest import Ingest
+from daemon.service.series_budget import Asker
 from daemon.tracing import CAUSE
 from daemon.transport import columns, decode
 from daemon.transport.access_log import AccessLog, Answered, about
@@ -37,7 +38,7 @@ from daemon.transport.auth import address_of
 from daemon.transport.bodies import GONE_STATUS, ClientGone, decompress, read_body
 from daemon.transport.compression import BYTES_MIN, pack
 from daemon.transport.errors import answer_of
-from daemon.transport.idempotency import key_in
+from daemon.transport.idempotency import REPLAYED, key_in
 from daemon.transport.limits import Gate
 from daemon.transport.pace import Pace
 from daemon.transport.plain import queue_plain, stored_answer
@@ -59,6 +60,8 @@ class Noted:
     principal: Principal | None = None
     points: int = 0
     devices: int = 0
+    is_replay: bool = False
+    """What was answered is the answer to an earlier request with its Idempotency-Key."""
 
 
 @dataclass(slots=True)
@@ -123,6 +126,8 @@ class IngestRoutes:
         if len(body) >= BYTES_MIN:
             body, headers = await pack(body, headers, wanted=scope["headers"])
         headers += [*id_headers(scope), NO_STORE, *self.gate.headers(scope)]
+        if noted.is_replay:
+            headers.append(REPLAYED)
         self._note(route, scope, noted, Answered(status, self._since(began_s), len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -172,6 +177,7 @@ class IngestRoutes:
         metric_name = await self._store_plain(call)
         if metric_name is not None:
             return stored_answer(call.device_id, metric_name)
+        _check_device(call.device_id)
         draft = decode.decode_point(call.body, call.device_id)
 
         def answer(admissions: list[Admission]) -> dict[str, Any]:
@@ -204,6 +210,7 @@ class IngestRoutes:
 
     async def batch(self, call: Call) -> bytes:
         """Store up to 1,000 points of one device."""
+        _check_device(call.device_id)
         request = decode.decode_batch(
             call.body, call.device_id, self.ingest.catalog.registry.metrics_of(call.device_id)
         )
@@ -284,6 +291,7 @@ class IngestRoutes:
         for _ in range(2):
             stored = await self._stored(key, call)
             if stored is not None:
+                call.noted.is_replay = call.repeat_key == batch_id
                 return _checked(orjson.loads(stored.answer) | {"duplicate": True})
 
             try:
@@ -322,9 +330,10 @@ class IngestRoutes:
         moved on."""
         refuse_unseen(call.principal, drafts)
         await self._charge(call, sum(map(len, drafts)))
+        by = Asker(call.principal, address_of(call.scope))
         for _ in range(CATALOG_TRIES_MAX):
             version = self.ingest.catalog_version
-            admissions = [await self.ingest.admit(d, dry_run=call.dry_run) for d in drafts]
+            admissions = [await self.ingest.admit(d, dry_run=call.dry_run, by=by) for d in drafts]
             self.ingest.counters.count_refused(
                 refusal.code for a in admissions for refusal in a.refusals
             )
@@ -385,6 +394,12 @@ def route_of(raw_path: bytes) -> tuple[Route, str] | None:
 
 def _device(raw: bytes) -> str:
     return unquote(raw.decode("latin-1"), errors="replace")
+
+
+def _check_device(device_id: str) -> None:
+    """Raises Malformed; of a known series nobody asks."""
+    if not is_name(device_id):
+        raise Malformed("The path value device_id is not valid: 1 to 128 of A-Z a-z 0-9 _ . : / -.")
 
 
 def _dry_run(query_string: bytes) -> bool:

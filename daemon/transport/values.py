@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -23,6 +24,9 @@ ContextKey = str | None | tuple[str | None, bytes, bytes]
 
 NO_UNIT = "\0"
 """Stands for a unit that is no string; a NUL is in no unit that is accepted."""
+
+
+_NOT_FINITE = ("not_finite", "a number is larger than any double, so it is not finite")
 
 
 class NotExactError(Exception):
@@ -67,6 +71,8 @@ def _classify(value: Any) -> tuple[int, float | None, tuple[str, str] | None]:
     if isinstance(value, bool):
         return Kind.BOOLEAN, float(value), None
     if isinstance(value, float):
+        if not isfinite(value):
+            return UNDECODED, None, _NOT_FINITE
         return Kind.NUMERIC, value, None
     if isinstance(value, int):
         if abs(value) > EXACT_INTEGER_MAX:
@@ -100,9 +106,22 @@ def _classify_text(value: str) -> tuple[int, float | None, tuple[str, str] | Non
 def _classify_object(value: Any) -> tuple[int, float | None, tuple[str, str] | None]:
     if not is_storable(value):
         return UNDECODED, None, ("bad_value", "value holds a NUL character or is nested too deeply")
-    if len(msgspec.json.encode(value)) > VALUE_BYTES_MAX:
+    text = msgspec.json.encode(value)
+    if len(text) > VALUE_BYTES_MAX:
         return UNDECODED, None, ("too_large", f"value is larger than {VALUE_BYTES_MAX} bytes")
+    # An infinity is written as null.
+    if b"null" in text and not _is_finite(value):
+        return UNDECODED, None, _NOT_FINITE
     return Kind.JSON, None, None
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether every number in it is; it is nested no deeper than `is_storable` allows."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or isfinite(value)
 
 
 def assign_contexts(draft: Draft, keys: Sequence[ContextKey]) -> None:

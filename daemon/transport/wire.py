@@ -15,6 +15,7 @@ BATCH_POINTS_MAX = 1_000
 BULK_POINTS_MAX = 10_000
 COLUMNS_POINTS_MAX = 100_000
 BATCH_ID_CHARACTERS_MAX = 128
+LENIENT_BYTES_MAX = 4 * 2**20
 ABSENT = msgspec.Raw()
 
 
@@ -166,7 +167,6 @@ class AnyColumns(msgspec.Struct):
 
 number_point = msgspec.json.Decoder(NumberPoint).decode
 any_point = msgspec.json.Decoder(AnyPoint).decode
-loose_point = msgspec.json.Decoder(LoosePoint).decode
 lean_batch = msgspec.json.Decoder(LeanBatch).decode
 number_batch = msgspec.json.Decoder(NumberBatch).decode
 any_batch = msgspec.json.Decoder(AnyBatch).decode
@@ -178,6 +178,29 @@ raw_bulk = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 raw_columns = msgspec.json.Decoder(RawColumns).decode
 number_columns = msgspec.json.Decoder(NumberColumns).decode
 any_columns = msgspec.json.Decoder(AnyColumns).decode
+
+
+def _with_any_number(shape: Any) -> Callable[[bytes], Any]:
+    """A decoder to which 1e400 is an infinity, which is refused where values are looked at: JSON
+    has numbers that no double holds (RFC 8259, section 6), and others refuse the whole body for
+    one. It is slow, so it takes up to LENIENT_BYTES_MAX and only what others refused."""
+    strict = msgspec.json.Decoder(shape).decode
+    lenient = msgspec.json.Decoder(shape, float_hook=float).decode
+
+    def decode(body: bytes) -> Any:
+        try:
+            return strict(body)
+        except msgspec.ValidationError:
+            if len(body) > LENIENT_BYTES_MAX:
+                raise
+        return lenient(body)
+
+    return decode
+
+
+loose_point = _with_any_number(LoosePoint)
+loose_columns = _with_any_number(AnyColumns)
+_anything = _with_any_number(Any)
 
 
 class Request(msgspec.Struct):
@@ -202,7 +225,7 @@ def first_that_fits(body: bytes, decoders: Sequence[Any]) -> Any:
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise Malformed(f"the body is not readable JSON: {error}") from error
     try:
-        msgspec.json.decode(body)
+        _anything(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Malformed("the body is not readable JSON") from error
     raise Invalid(

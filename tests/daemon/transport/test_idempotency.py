@@ -392,6 +392,8 @@ def test_points_of_another_body_are_refused(daemon: DaemonProcess) -> None:
             )
         assert (first.status_code, again.status_code) == (200, 200), path
         assert again.json()["duplicate"] is True
+        assert again.headers["idempotency-replayed"] == "true"
+        assert "idempotency-replayed" not in first.headers
         assert "batch_id" not in again.json()
         assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 

@@ -165,23 +165,60 @@ class TestSinglePoint:
         assert answer.status_code == 400
         assert await stored(stack) == []
 
-    @pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 400])
+    @pytest.mark.parametrize(
+        ("number", "code"),
+        [
+            ("1e400", "not_finite"),
+            ("-1e400", "not_finite"),
+            ('{"lat":1e400,"lon":1}', "not_finite"),
+            ("[[1,1e999]]", "not_finite"),
+            ("9" * 400, "bad_value"),
+        ],
+    )
     async def test_a_number_beyond_a_double_is_a_clear_refusal(
-        self, stack: Stack, number: str
+        self, stack: Stack, number: str, code: str
     ) -> None:
         body = f'{{"timestamp":"{NOON}","metric_name":"m","value":{number}}}'
 
         answer = await stack.post("/devices/d1/telemetry", body)
 
-        assert answer.status_code in (400, 422)
+        assert (answer.status_code, answer.json()["code"]) == (422, code)
 
-    async def test_a_device_id_that_is_no_name_is_refused(self, stack: Stack) -> None:
-        answer = await stack.post("/devices/a%20b/telemetry", a_point())
+    async def test_null_within_a_value_is_no_infinity(self, stack: Stack) -> None:
+        answer = await stack.post("/devices/d1/telemetry", a_point(value={"a": None}))
 
-        assert (answer.status_code, answer.json()["code"]) == (422, "bad_name")
+        assert answer.status_code == 200
+
+    @pytest.mark.parametrize("device_id", ["a%20b", "d" * 129, "%FF", "d%00"])
+    @pytest.mark.parametrize("path", ["telemetry", "telemetry/batch"])
+    async def test_a_device_id_that_is_no_name_is_a_malformed_path(
+        self, stack: Stack, device_id: str, path: str
+    ) -> None:
+        body = a_point() if path == "telemetry" else {"data_points": [a_point()]}
+        answer = await stack.post(f"/devices/{device_id}/{path}", body)
+
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+        assert "device_id" in answer.json()["detail"]
 
 
 class TestBatch:
+    @pytest.mark.parametrize("number", ["1e400", "-1e999"])
+    async def test_a_number_beyond_a_double_fails_itself_only(
+        self, stack: Stack, number: str
+    ) -> None:
+        body = f'{{"data_points":[{{"timestamp":"{NOON}","metric_name":"m","value":{number}}},'
+        body += f'{{"timestamp":"{NOON}","metric_name":"m","value":1}}]}}'
+        columns = '{"series":[{"device_id":"d2","metric_name":"m","timestamps":[1766059199,'
+        columns += f'1766059200],"values":[{number},1]}}]}}'
+
+        for answer, index in (
+            (await stack.post("/devices/d1/telemetry/batch", body), 0),
+            (await stack.post("/columns", columns), [0, 0]),
+        ):
+            [error] = answer.json()["errors"]
+            assert (answer.status_code, answer.json()["ingested_count"]) == (200, 1)
+            assert (error["index"], error["code"]) == (index, "not_finite")
+
     async def test_one_broken_point_fails_itself_only(self, stack: Stack) -> None:
         points = [
             a_point(),
