@@ -40,6 +40,7 @@ from daemon.service.logins import session_settings, signing_secrets
 from daemon.service.relaying import RELAY, Relaying
 from daemon.service.retention import Keep, Retention
 from daemon.service.secret_box import secret_box
+from daemon.service.series_budget import SeriesBudget
 from daemon.service.sessions import SessionSettings
 from daemon.service.stream_limits import EXEMPT_TIER, StreamLimits
 from daemon.service.streams import Streams
@@ -93,6 +94,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     ingest = _ingest(config, series, tail, services.traffic)
     services.sessions.configure(_session_settings(config))
     services.limits.configure(limit_settings(config))
+    ingest.catalog.budget = SeriesBudget(services.limits, EventStore(database), clock=clock)
     set_places(config, services)
     services.proxies.trusted = config.server.trusted_proxies
     services.access.configure(log_wish(config, process=process))

@@ -29,19 +29,21 @@ class Payer(NamedTuple):
 
 class RateClass(StrEnum):
     """Kinds of requests with a budget of their own: those of a key, and those of an address without
-    a credential, or with one that was refused."""
+    a credential, or with one that was refused. `SERIES` are the new series that requests bring."""
 
     INGEST = "ingest"
     QUERY = "query"
     CONTROL = "control"
     STREAM = "stream"
+    SERIES = "series"
     ANONYMOUS = "anonymous"
     REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`limit` requests in any hour; with `per_s`, points: so many a second, and `limit` at once."""
+    """`limit` requests, or new series, in any hour; with `per_s`, points: so many a second, and
+    `limit` at once."""
 
     rate_class: RateClass
     tier: str
@@ -54,6 +56,8 @@ class Policy:
 
     @property
     def unit(self) -> str:
+        if self.rate_class is RateClass.SERIES:
+            return "series"
         return "points" if self.per_s else "requests"
 
     def chunk(self, remaining: int) -> int:
@@ -83,6 +87,7 @@ class TierNumbers:
     control_per_hour: int = 0
     points_per_s: int = 0
     streams_per_hour: int = 0
+    series_per_hour: int = 0
 
 
 Policies = Mapping[tuple[str, RateClass], Policy]
@@ -96,6 +101,7 @@ def policies_of(tiers: Mapping[str, TierNumbers]) -> Policies:
             (RateClass.QUERY, numbers.query_per_hour),
             (RateClass.CONTROL, numbers.control_per_hour),
             (RateClass.STREAM, numbers.streams_per_hour),
+            (RateClass.SERIES, numbers.series_per_hour),
         )
         for rate_class, limit in hourly:
             if limit:

@@ -68,6 +68,7 @@ class EventType(StrEnum):
     KEY_REVOKED = "key.revoked"
     KEY_EXPIRING = "key.expiring"
     KEY_NEW_NETWORK = "key.new_network"
+    KEY_SERIES_LIMIT = "key.series_limit"
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_UPDATED = "account.updated"
     ACCOUNT_DELETED = "account.deleted"

@@ -303,6 +303,21 @@ def key_new_network(key: UsedKey, name: str, *, is_last: bool, now_us: int) -> N
     )
 
 
+def series_limit_reached(key_id: str, name: str, tier: str, *, now_us: int) -> NewEvent:
+    """It brought more new series than its tier may in an hour; they are refused. Told once in each
+    hour."""
+    return new_event(
+        EventType.KEY_SERIES_LIMIT,
+        f"{name} brings more new series than its tier may in an hour; they are refused",
+        by="telemetryd",
+        now_us=now_us,
+        subject=key_id,
+        data={"key_id": key_id, "name": name, "tier": tier},
+        severity=Severity.WARNING,
+        dedup_id=f"{key_id}:series:{now_us // 3_600_000_000}",
+    )
+
+
 def account_created(account: DescribedAccount, *, by: str, now_us: int) -> NewEvent:
     """What it may do."""
     return _of_account(EventType.ACCOUNT_CREATED, account, "is created", by=by, now_us=now_us)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -19,11 +20,16 @@ from daemon.domain.errors import Busy
 from daemon.domain.kinds import Kind
 from daemon.domain.points import UNDECODED, Draft, is_name
 from daemon.live.registry import DAY_US, RETENTION_DAYS_DEFAULT, Registry
+from daemon.service.series_budget import Asker, SeriesBudget
 from daemon.store.series import SeriesStore
 
 Names = tuple[str, str]
 """Device id and metric name."""
 _NUMERIC = int(Kind.NUMERIC)
+_TOO_MANY_NEW = (
+    "cardinality_limit",
+    "the key has brought as many new series in an hour as its tier may",
+)
 KNOWN_LIMITS_MAX = 8_192
 """Over it they are looked up anew."""
 REGISTER_AT_ONCE = 2
@@ -49,21 +55,26 @@ class Catalog:
     registry: Registry
     devices_max: int = 200_000
     metrics_per_device_max: int = 1_000
+    budget: SeriesBudget | None = None
     _known: dict[tuple[tuple[str, ...], tuple[str, ...]], Limits] = field(default_factory=dict)
     _known_version: int = -1
     _register_turns: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(REGISTER_AT_ONCE)
     )
 
-    async def limits_of(self, draft: Draft, window: Window, *, dry_run: bool = False) -> Limits:
-        """The limits of the draft's keys. Raises StoreUnavailable when a series has to be
-        registered and the database is away."""
+    async def limits_of(
+        self, draft: Draft, window: Window, *, dry_run: bool = False, by: Asker | None = None
+    ) -> Limits:
+        """The limits of the draft's keys; `by` pays for new series, None has as many as it likes.
+
+        Raises StoreUnavailable when a series has to be registered and the database is away.
+        """
         keys = (tuple(draft.devices), tuple(draft.metrics))
         if self._known_version == self.registry.version:
             known = self._known.get(keys)
             if known is not None:
                 return known
-        limits = await self._find(draft, window, dry_run=dry_run)
+        limits = await self._find(draft, window, dry_run=dry_run, by=by)
         if not limits.refused and limits.series_ids.all() and not dry_run:
             self._remember(keys, limits)
         return limits
@@ -76,13 +87,15 @@ class Catalog:
         self._known_version = self.registry.version
         self._known[keys] = limits
 
-    async def _find(self, draft: Draft, window: Window, *, dry_run: bool) -> Limits:
+    async def _find(
+        self, draft: Draft, window: Window, *, dry_run: bool, by: Asker | None
+    ) -> Limits:
         devices = self.registry.devices
         series_ids = []
         for device_id, metric_name in zip(draft.devices, draft.metrics, strict=True):
             series_id = devices.get(device_id, {}).get(metric_name)
             if series_id is None:
-                return await self._register(draft, window, dry_run=dry_run)
+                return await self._register(draft, window, dry_run=dry_run, by=by)
             series_ids.append(series_id)
         return _limits_of(self.registry, draft, series_ids, refused={})
 
@@ -103,7 +116,9 @@ class Catalog:
             return None
         return series_id
 
-    async def _register(self, draft: Draft, window: Window, *, dry_run: bool) -> Limits:
+    async def _register(
+        self, draft: Draft, window: Window, *, dry_run: bool, by: Asker | None
+    ) -> Limits:
         """Register what is new and has a point worth storing; collect why the others may not be."""
         first_rows = self._first_viable_rows(draft, window)
         refused: dict[int, tuple[str, str]] = {}
@@ -124,16 +139,38 @@ class Catalog:
         if wanted and dry_run:
             registry = _scratch(self.registry, draft, wanted)
         elif wanted:
-            async with self._register_turn():
-                rows_made = await self.series.register([(*n, kind) for n, kind in wanted.items()])
-            faults.point(faults.Point.SERIES_REGISTERED)
-            self.registry.add(
-                SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows_made
-            )
+            paid = await self._pay_for(wanted, by)
+            await self._add(paid, by)
+            for key, names in enumerate(zip(draft.devices, draft.metrics, strict=True)):
+                if names in wanted and names not in paid:
+                    refused[key] = _TOO_MANY_NEW
         series_ids = [
             registry.find(*names) or 0 for names in zip(draft.devices, draft.metrics, strict=True)
         ]
         return _limits_of(registry, draft, series_ids, refused=refused)
+
+    async def _pay_for(self, wanted: dict[Names, Kind], by: Asker | None) -> dict[Names, Kind]:
+        """Those of the new series that the budget of their sender has room for: the first ones."""
+        if self.budget is None or by is None:
+            return wanted
+        granted = await self.budget.take(by, len(wanted))
+        return dict(islice(wanted.items(), granted))
+
+    async def _add(self, paid: dict[Names, Kind], by: Asker | None) -> None:
+        """Register series. Raises Busy, StoreUnavailable; then they are not paid for."""
+        if not paid:
+            return
+        try:
+            async with self._register_turn():
+                rows_made = await self.series.register([(*n, kind) for n, kind in paid.items()])
+        except BaseException:
+            if self.budget is not None and by is not None:
+                self.budget.give_back(by, len(paid))
+            raise
+        faults.point(faults.Point.SERIES_REGISTERED)
+        self.registry.add(
+            SeriesRow(r.series_id, r.device_id, r.metric_name, r.kind) for r in rows_made
+        )
 
     @asynccontextmanager
     async def _register_turn(self) -> AsyncIterator[None]:

@@ -244,7 +244,7 @@ def of_limits(refused: Mapping[tuple[str, str], int]) -> Source:
         yield Figure(
             "telemetry_rate_limited_total",
             FigureKind.COUNTER,
-            "Requests that were answered 429.",
+            "Requests over a limit: answered 429, or (class series) with new series refused.",
             [
                 ((("class", rate_class), ("tier", tier)), float(count))
                 for (rate_class, tier), count in (never | dict(refused)).items()

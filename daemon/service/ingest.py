@@ -29,6 +29,7 @@ from daemon.domain.plain import PlainPoint, assemble
 from daemon.domain.points import Draft
 from daemon.log import get_logger
 from daemon.service.catalog import Catalog
+from daemon.service.series_budget import Asker
 from daemon.store.journal import JournalStore
 
 log = get_logger()
@@ -118,14 +119,17 @@ class Ingest:
 
     # -- admission ---------------------------------------------------------------------------
 
-    async def admit(self, draft: Draft, *, dry_run: bool = False) -> Admission:
-        """Judge a draft; series that are new are registered first (not in a dry run).
+    async def admit(
+        self, draft: Draft, *, dry_run: bool = False, by: Asker | None = None
+    ) -> Admission:
+        """Judge a draft; series that are new are registered first (not in a dry run), at the cost
+        of `by`.
 
         Raises StoreUnavailable when that needs the database and it is away.
         """
         now_us = self.clock.now_us()
         window = Window(now_us, now_us + self.limits.future_us)
-        limits = await self.catalog.limits_of(draft, window, dry_run=dry_run)
+        limits = await self.catalog.limits_of(draft, window, dry_run=dry_run, by=by)
         return admission.admit(draft, limits, window)
 
     # -- commit ------------------------------------------------------------------------------

@@ -118,6 +118,22 @@ class Limits:
             return UNLIMITED
         return await self._take(self._budget_of(principal, policy), amount)
 
+    async def take_some(
+        self, principal: Principal, rate_class: RateClass, *, address: str, amount: int
+    ) -> int:
+        """Count as many of `amount` as there is room for, and say how many."""
+        policy = self._policy(principal.tier, rate_class)
+        if policy is None or self.is_exempt(address):
+            return amount
+        budget = self._budget_of(principal, policy)
+        try:
+            await self._take(budget, amount)
+        except RateLimited:
+            # What the database had left is held now.
+            amount = min(budget.left, amount)
+            budget.take(amount, self._clock.monotonic_s())
+        return amount
+
     async def take_of_address(self, address: str) -> Standing:
         """Count a request without a credential."""
         if not self.settings.anonymous_per_hour or self.is_exempt(address):
@@ -148,13 +164,15 @@ class Limits:
                 found.append(budget.standing(self._clock.monotonic_s()))
         return found
 
-    def give_back(self, principal: Principal, rate_class: RateClass, *, address: str) -> None:
+    def give_back(
+        self, principal: Principal, rate_class: RateClass, *, address: str, amount: int = 1
+    ) -> None:
         """What was counted last will be counted again, or did not happen."""
         if self.is_exempt(address):
             return
         budget = self._keys.get((principal.key_id, rate_class))
         if budget is not None:
-            budget.left += 1
+            budget.left += amount
             self._unsettled.add(budget)
 
     def _policy(self, tier: str, rate_class: RateClass) -> Policy | None:

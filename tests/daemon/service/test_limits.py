@@ -12,7 +12,7 @@ import pytest
 
 from daemon.clock import ManualClock, SystemClock
 from daemon.domain.access import Principal
-from daemon.domain.budgets import UNLIMITED, RateClass, Standing, TierNumbers, policies_of
+from daemon.domain.budgets import UNLIMITED, Payer, RateClass, Standing, TierNumbers, policies_of
 from daemon.domain.errors import RateLimited
 from daemon.service import limits as limits_module
 from daemon.service.limits import Limits, LimitSettings
@@ -327,3 +327,61 @@ async def test_a_batch_gets_its_points_though_single_ones_take_what_is_held(
 
     assert len(taken) >= 50
     assert None not in taken
+
+
+# -- keys that keys made -------------------------------------------------------------------------
+
+
+async def test_keys_of_one_maker_share_its_number_in_every_process(database: Database) -> None:
+    one, other = a_process(database)[0], a_process(database)[0]
+    payers = (Payer("key_maker", "pro"),)
+    made = [Principal(f"made_{n}", "m", frozenset(), "pro", payers=payers) for n in range(3)]
+
+    found = await asyncio.gather(
+        *(accepted(limits, principal, 300) for limits in (one, other) for principal in made)
+    )
+
+    # What a process holds for a key is missed by the others: a hundredth each.
+    assert 950 <= sum(found) <= 1_000
+
+
+async def test_a_made_key_of_a_lower_tier_has_its_own_number(database: Database) -> None:
+    limits, _ = a_process(database)
+    child = Principal("child", "c", frozenset(), "free", payers=(Payer("key_2", "pro"),))
+
+    assert await accepted(limits, child, 50) == 20
+    assert 960 <= await accepted(limits, PRO, 1_100) <= 980
+
+
+async def test_a_maker_without_a_limit_pays_nothing(database: Database) -> None:
+    limits, _ = a_process(database)
+    payers = (Payer("key_3", "enterprise"),)
+    made = [Principal(f"made_{n}", "m", frozenset(), "free", payers=payers) for n in range(3)]
+
+    assert [await accepted(limits, one, 50) for one in made] == [20, 20, 20]
+
+
+async def test_a_maker_gets_a_limit_with_the_settings(database: Database) -> None:
+    limits, _ = a_process(database)
+    child = Principal("child", "c", frozenset(), "free", payers=(Payer("key_3", "enterprise"),))
+    await limits.take(child, RateClass.QUERY, address=HERE)
+    tiers = dict(SETTINGS.tiers) | {"enterprise": TierNumbers(query_per_hour=5)}
+    limits.configure(LimitSettings(tiers))
+
+    assert await accepted(limits, child, 50) == 5
+
+
+# -- some of what is wanted ----------------------------------------------------------------------
+
+
+async def test_as_much_is_taken_as_there_is(database: Database) -> None:
+    one, other = a_process(database)[0], a_process(database)[0]
+
+    async def some(limits: Limits, amount: int, principal: Principal = FREE) -> int:
+        return await limits.take_some(principal, RateClass.QUERY, address=HERE, amount=amount)
+
+    assert [await some(one, 12), await some(other, 12)] == [12, 8]
+    assert [await some(one, 1), await some(other, 100)] == [0, 0]
+    assert await some(one, 100, ENTERPRISE) == 100
+    other.give_back(FREE, RateClass.QUERY, address=HERE, amount=3)
+    assert await some(other, 5) == 3

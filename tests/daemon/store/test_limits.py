@@ -138,3 +138,100 @@ async def test_many_are_settled_all_or_none(database: Database, store: LimitStor
     await store.settle(takings)
     assert (await store.take(Taking("key_1", HOURLY))).left_over == 13
     assert 93 <= (await store.take(Taking("key_2", POINTS))).left_over < 100
+
+
+# -- what makers of keys pay for -----------------------------------------------------------------
+
+WIDER = Policy(RateClass.QUERY, "pro", 50)
+MORE = Policy(RateClass.INGEST, "pro", 300, 30)
+
+
+async def left_of(store: LimitStore, subject: str, policy: Policy) -> int:
+    return (await store.take(Taking(subject, policy))).left_over
+
+
+async def test_what_a_made_key_takes_its_maker_pays(store: LimitStore) -> None:
+    payers = (("maker", WIDER),)
+
+    grant = await store.take(Taking("made", HOURLY, want=15, payers=payers))
+
+    assert (grant.granted, grant.left_over) == (15, 5)
+    assert await left_of(store, "made", HOURLY) == 5
+    assert await left_of(store, "maker", WIDER) == 35
+
+
+async def test_no_number_of_made_keys_gets_more_than_their_maker(store: LimitStore) -> None:
+    grants = await asyncio.gather(
+        *(
+            store.take(Taking(f"made_{n}", HOURLY, want=20, payers=(("maker", WIDER),)))
+            for n in range(8)
+        )
+    )
+
+    assert sum(grant.granted for grant in grants) == 50
+    assert await left_of(store, "maker", WIDER) == 0
+    # What the maker did not have was not taken of theirs either.
+    assert sum([await left_of(store, f"made_{n}", HOURLY) for n in range(8)]) == 8 * 20 - 50
+
+
+async def test_a_made_key_gets_no_more_than_its_own_and_gives_the_rest_back(
+    store: LimitStore,
+) -> None:
+    payers = (("root", Policy(RateClass.QUERY, "enterprise", 500)), ("maker", WIDER))
+
+    grant = await store.take(Taking("made", HOURLY, want=40, payers=payers))
+
+    assert (grant.granted, grant.left_over) == (20, 0)
+    assert await left_of(store, "maker", WIDER) == 30
+    assert await left_of(store, "root", payers[0][1]) == 480
+
+
+async def test_what_was_let_in_alone_or_is_given_back_counts_for_both(store: LimitStore) -> None:
+    payers = (("maker", WIDER),)
+    await store.settle([Taking("made", HOURLY, owed=12, payers=payers)])
+    await store.settle([Taking("made", HOURLY, owed=-2, payers=payers)])
+
+    assert await left_of(store, "made", HOURLY) == 10
+    assert await left_of(store, "maker", WIDER) == 40
+
+
+async def test_points_are_paid_for_too_and_nothing_is_taken_where_one_has_too_few(
+    store: LimitStore,
+) -> None:
+    payers = (("maker", MORE),)
+    grants = [
+        await store.take(Taking(f"made_{n}", POINTS, need=90, want=100, payers=payers))
+        for n in range(4)
+    ]
+    enough = await store.take(Taking("maker", MORE))
+
+    assert [grant.granted >= 90 for grant in grants] == [True, True, True, False]
+    assert sum(grant.granted for grant in grants) + enough.left_over <= 300 + 30
+    # The last one's own budget is whole, and it waits for its maker's.
+    assert await left_of(store, "made_3", POINTS) == 100
+    assert 0 < grants[3].wait_s <= 3
+
+
+async def test_families_that_settle_at_once_do_not_wait_for_each_other(store: LimitStore) -> None:
+    """Each takes rows of several makers and of what they made, in one transaction."""
+    control = Policy(RateClass.CONTROL, "pro", 50)
+    budgets = [
+        Taking(f"made_{maker}_{made}", policy, owed=1, payers=((f"maker_{maker}", wide),))
+        for maker in range(4)
+        for made in range(4)
+        for policy, wide in ((HOURLY, WIDER), (control, control), (POINTS, MORE))
+    ] + [
+        Taking(f"maker_{maker}", policy, owed=1)
+        for maker in range(4)
+        for policy in (WIDER, control, MORE)
+    ]
+
+    async def settle(seed: int) -> None:
+        shuffled = random.Random(seed).sample(budgets, len(budgets))
+        for _ in range(4):
+            await store.settle(shuffled)
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(settle(seed) for seed in range(4)))
+
+    assert await left_of(store, "maker_0", control) == max(50 - 16 * 5, 0)
