@@ -125,6 +125,7 @@ class TierLimits(Section):
     query_per_hour: HourlyNumber = 0
     control_per_hour: HourlyNumber = 0
     points_per_s: PointsNumber = 0
+    series_per_hour: HourlyNumber = 0
 
 
 class FreeLimits(TierLimits):
@@ -133,6 +134,7 @@ class FreeLimits(TierLimits):
     query_per_hour: HourlyNumber = 100
     control_per_hour: HourlyNumber = 300
     points_per_s: PointsNumber = 1_000
+    series_per_hour: HourlyNumber = 2_000
 
 
 class ProLimits(TierLimits):
@@ -141,6 +143,7 @@ class ProLimits(TierLimits):
     query_per_hour: HourlyNumber = 1_000
     control_per_hour: HourlyNumber = 3_000
     points_per_s: PointsNumber = 10_000
+    series_per_hour: HourlyNumber = 20_000
 
 
 class LimitsSection(Section):
