@@ -233,3 +233,79 @@ async def test_the_command_line_says_when_to_try_again(fleet: list[DaemonProcess
     whoami = await asyncio.to_thread(fleet[1].cli, "whoami", "-o", "table", **elsewhere)
     assert re.search(r"queries left +0\b", whoami.stdout), whoami.stdout
     assert re.search(r"changes left +299\b", whoami.stdout)
+
+
+async def test_keys_that_a_key_makes_have_no_more_than_it(fleet: list[DaemonProcess]) -> None:
+    maker = await a_key(fleet[0], "free", "keys", "read")
+    made = [maker]
+    async with clients(fleet, None) as at:
+        for n in range(3):
+            # The last maker is one that was made itself.
+            headers = {"Authorization": f"Bearer {made[-1]}"}
+            body = {"name": f"made {n}", "scopes": ["keys", "read"], "tier": "free"}
+            answer = await at[n].post(f"{API}/keys", json=body, headers=headers)
+            made.append(answer.raise_for_status().json()["key"])
+
+    found: Counter[int] = Counter()
+    for key in made:
+        async with clients(fleet, key) as at:
+            found += (await asked(at, 60, f"{API}/devices"))[0]
+
+    assert found.keys() == {200, 429}
+    assert 90 <= found[200] <= 105
+
+
+# -- new series ----------------------------------------------------------------------------------
+
+
+def points_of(*devices: str) -> dict[str, Any]:
+    now_ms = int(time.time() * 1_000)
+    return {device: [{"metric_name": "m", "value": 1, "timestamp": now_ms}] for device in devices}
+
+
+async def test_a_key_that_brings_too_many_new_series_harms_nobody_else(
+    postgres: PostgresServer,
+) -> None:
+    dsn = await fresh_database(postgres)
+    settings: dict[str, Any] = {
+        "limits__exempt_networks": "[]",
+        "limits__pro__series_per_hour": "40",
+        "limits__pro__points_per_s": "0",
+    }
+    first = await asyncio.to_thread(start_daemon, dsn, **settings)
+    second = await asyncio.to_thread(start_daemon, dsn, key=first.key, **settings)
+    try:
+        one, other = [await a_key(first, "pro", "ingest") for _ in range(2)]
+        async with clients([first, second], one) as (here, there):
+            bodies = [points_of(*(f"d{n}" for n in range(at, at + 15))) for at in (0, 15, 30, 45)]
+            answers = [
+                await (here, there)[n % 2].post(f"{API}/bulk", json=body)
+                for n, body in enumerate(bodies)
+            ]
+            stored = [answer.json()["ingested_count"] for answer in answers]
+            over = answers[3].json()
+            known = await there.post(f"{API}/bulk", json=points_of("d0", "d16"))
+            single = await here.post(f"{API}/devices/new/telemetry", json=points_of("x")["x"][0])
+            dry = await here.post(f"{API}/bulk?dry_run=true", json=points_of("new"))
+        async with clients([first], other) as (here,):
+            another = await here.post(f"{API}/bulk", json=points_of("e1", "e2"))
+        with first.http() as http:
+            devices = http.get("/devices").json()["total"]
+            told = http.get("/events", params={"type": "key.series_limit"}).json()["events"]
+            figures = httpx.get(f"{first.url}/metrics").text
+    finally:
+        await asyncio.gather(*(asyncio.to_thread(d.stop) for d in (first, second)))
+
+    assert stored[:2] == [15, 15]
+    assert 36 <= sum(stored) <= 42
+    assert answers[3].status_code == 422
+    assert {e["code"] for r in over["results"].values() for e in r["errors"]} == {
+        "cardinality_limit"
+    }
+    assert (known.status_code, known.json()["ingested_count"]) == (200, 2)
+    assert (single.status_code, single.json()["code"]) == (422, "cardinality_limit")
+    assert dry.status_code == 200
+    assert another.json()["ingested_count"] == 2
+    assert devices == sum(stored) + 2
+    assert [event["data"]["tier"] for event in told] == ["pro"]
+    assert re.search(r'rate_limited_total\{class="series",process="1",tier="pro"\} [1-9]', figures)
