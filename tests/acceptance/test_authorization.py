@@ -132,6 +132,49 @@ def client(daemon: DaemonProcess, token: str) -> httpx.Client:
     return httpx.Client(base_url=daemon.url, headers=headers, timeout=30)
 
 
+# -- by no header (S-01) -------------------------------------------------------------------------
+
+INSIDE = (
+    [("X-Internal-Call", "true")],
+    [("x-internal-call", "TRUE"), ("X-INTERNAL-CALL", "true")],
+    [("X_Internal_Call", "1"), ("X-Internal-Service", "billing"), ("X-Internal-Token", "x" * 40)],
+    [("X-Internal-Call", "true"), ("X-Forwarded-For", "127.0.0.1"), ("X-Real-IP", "127.0.0.1")],
+)
+
+
+@pytest.mark.parametrize("scopes", [[], ["read"], ["read", "ingest"]], ids=",".join)
+def test_no_header_of_inside_changes_an_answer(
+    daemon: DaemonProcess, operations: list[Operation], world: World, scopes: list[str]
+) -> None:
+    """With bodies that are good: what the header would allow, it would do."""
+    differ, stored = [], set()
+    with client(daemon, a_key(daemon, scopes=scopes) if scopes else "") as http:
+        for operation in operations:
+            names = world.names | {"fresh": f"f{next(FRESH)}", "channel": "telemetry"}
+            plain = status_of(http, operation, names, [])
+            stored |= {operation.id} if plain == 200 else set()
+            differ += [
+                (operation.id, plain, said, spelling)
+                for spelling in INSIDE
+                if (said := status_of(http, operation, names, spelling)) != plain
+            ]
+
+    assert differ == []
+    assert ("follow_stream" in stored) == ("read" in scopes)
+    writes = {"write_point", "write_batch", "write_bulk", "write_columns"}
+    assert writes & stored == (writes if "ingest" in scopes else set())
+
+
+def status_of(
+    http: httpx.Client, operation: Operation, names: dict[str, str], more: list[tuple[str, str]]
+) -> int:
+    """Of the answer to a good request; a stream that opens is left at once."""
+    path, query, body = request_of(operation, names)
+    content = {} if body is None else {"json": body}
+    with http.stream(operation.method, path, params=query, headers=more, **content) as answer:
+        return answer.status_code
+
+
 # -- by owner ------------------------------------------------------------------------------------
 
 MINE, THEIRS, CHANNEL = "bolt-van-1", "acme-bus-1", "acme-feed"
@@ -415,6 +458,62 @@ def is_cut(answer: httpx.Response) -> bool:
         return False
     body = answer.json()
     return "total" in body and "count" in body and body["total"] != body["count"]
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+@pytest.mark.parametrize("channel", ["telemetry", "latest", "events", "alerts"])
+def test_no_stream_tells_a_stranger_of_it(
+    daemon: DaemonProcess, world: World, kind: str, channel: str
+) -> None:
+    """Things of the owner's happen, then something of the stranger's, which ends the looking."""
+    hidden = {n: v for n, v in world.names.items() if n not in {*STRANGERS[kind].common, "name"}}
+    marker = f"{kind} {channel}"
+    lines = []
+    with client(daemon, world.keys[kind]) as http, daemon.http() as admin:
+        http.timeout = httpx.Timeout(10)
+        rule = filled(RULE, world.names) | OPEN_AT_ONCE | {"name": marker}
+        theirs = admin.post("/alerts/rules", json=rule | {"device_ids": [THEIRS]}).json()
+        own = rule | {"metric_name": COMMON, "device_ids": [MINE], "name": f"own {marker}"}
+        assert admin.post("/alerts/rules", json=own).status_code == 201
+        headers = {"Accept": "text/event-stream"}
+        with http.stream("GET", f"{API}/stream/{channel}", headers=headers) as stream:
+            assert stream.status_code == 200
+            for line in stream.iter_lines():
+                lines.append(line)
+                if line == "event: welcome":
+                    happen(admin, world, theirs["rule_id"], marker)
+                if line.startswith("data:") and ENDS[channel].format(marker=marker) in line:
+                    break
+
+    told = [(name, line) for line in lines for name, value in hidden.items() if value in line]
+    assert told == []
+    assert theirs["rule_id"] not in "".join(lines)
+
+
+OPEN_AT_ONCE = {"cooldown_minutes": 0, "auto_resolve_timeout": 1}
+ENDS = {
+    "telemetry": '"unit":"{marker}"',
+    "latest": '"unit":"{marker}"',
+    "events": '"message":"{marker}"',
+    "alerts": '"rule_name":"own {marker}"',
+}
+"""What a stream says of the thing that the stranger sees, which happens last."""
+
+
+def happen(admin: httpx.Client, world: World, rule_id: str, marker: str) -> None:
+    """The owner's points, alert and event; after them a point, an alert and an event that every
+    stranger sees."""
+    for device, metric in ((THEIRS, METRIC), (MINE, COMMON)):
+        series = {"device_id": device, "metric_name": metric}
+        event = {"type": "acme.thing", "message": marker, "data": series}
+        if device == THEIRS:
+            event["message"] = f"hidden {world.names['device_id']} {METRIC}"
+        assert admin.post("/events", json=event).status_code == 201
+        point = {"metric_name": metric, "value": 9, "unit": marker, "timestamp": time.time()}
+        assert admin.post(f"/devices/{device}/telemetry", json=point).is_success
+        if device == THEIRS:
+            while not admin.get("/alerts", params={"rule_id": rule_id}).json()["total"]:
+                time.sleep(0.05)
 
 
 def test_the_owner_sees_what_is_his(

@@ -367,9 +367,9 @@ def test_names_without_end_stop_at_the_limit(postgres: PostgresServer) -> None:
     # With what the other one sent.
     assert growth < GROWTH_BYTES_MAX / 2
     assert wide["ingested_count"] == 19
-    # Whoever sends what is known goes on meanwhile, several times for each body of names.
+    # Whoever sends what is known goes on meanwhile, between the bodies of names at least.
     assert set(answers) == {200}
-    assert len(answers) > 20
+    assert len(answers) >= 4
     assert {e["code"] for e in wide["errors"]} == {"cardinality_limit"}
 
 
