@@ -278,6 +278,7 @@ class Keys:
         new = replace(new, payers=payers_of(by))
         told = tellings.key_created(new, by=by.key_id, now_us=now_us)
         created_at = await self._store.insert(new, told=told)
+        self._unknown.expect(new.secret_hash)
         log.info("key_created", key_id=key_id, by=by.key_id, scopes=list(wanted.scopes))
         return KeyView(
             key_id,
@@ -377,6 +378,7 @@ class Keys:
         ):
             raise NotFound("there is no such key")
         self._accepted.clear()
+        self._unknown.expect(digest)
         log.info("key_rotated", key_id=key_id, by=by.key_id, overlap_s=overlap.total_seconds())
         signing_key = signing_key or row.signing_key
         turned = replace(row, signing_key=signing_key, former_valid_until=until)

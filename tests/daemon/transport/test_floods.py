@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +16,8 @@ from databases import fresh_database
 from servers import PostgresServer
 
 from daemon.domain.errors import Busy, Unauthenticated
+from daemon.domain.key_request import KeyRequest
+from daemon.domain.tokens import new_token
 from daemon.service.lookups import VAIN_PER_S
 from daemon.service.tickets import Tickets
 from daemon.store.accounts import AccountRow, AccountStore
@@ -204,3 +207,19 @@ async def test_an_address_that_guessed_too_often_has_no_ticket_looked_up(
     assert Counter(answers) == {401: 30, 429: 10}
     assert refused.status_code == 429
     assert left == 1
+
+
+async def test_a_secret_that_was_given_out_gets_through_a_flood(control: Control) -> None:
+    keys = control.services.keys
+    admin = await keys.authenticate(control.token, address="test")
+    for number in range(2 * VAIN_PER_S):
+        made_up = new_token(f"key_{number:026}", env="live")
+        with pytest.raises((Busy, Unauthenticated)):
+            await keys.authenticate(made_up, address="flood")
+
+    made = await keys.create(KeyRequest("bus", ["read"], "pro"), by=admin)
+    turned = await keys.rotate(made.key_id, overlap=timedelta(hours=1), by=admin)
+
+    for token in (made.key, turned.key):
+        holder = await keys.authenticate(token, address="test")
+        assert holder.key_id == made.key_id
