@@ -4,6 +4,7 @@ call app.py."""
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,12 +13,23 @@ from typing import Annotated, Any
 import typer
 
 from daemon import app as daemon_app
-from daemon.config import BadConfig, Config, is_terminal, load_config
+from daemon.checking import check
+from daemon.config import (
+    BadConfig,
+    Config,
+    is_terminal,
+    load_config,
+    load_with_sources,
+    unknown_settings,
+)
+from daemon.config_sources import Sources
 from daemon.domain.errors import Conflict, DomainError, NotFound, TryLater
-from daemon.log import set_up
+from daemon.log import get_logger, set_up
 from daemon.postgres.backup import BackupFailed
 from daemon.postgres.errors import BinariesMissing, EmbeddedUnavailable
 from daemon.serving import new_loop
+
+log = get_logger()
 
 EXIT_USAGE = 2
 EXIT_REFUSED = 5
@@ -47,6 +59,8 @@ FormerKey = Annotated[
     Path, typer.Option("--former", help="A file with the secret_key of before.", metavar="FILE")
 ]
 
+WithOrigin = Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")]
+
 BackupFile = Annotated[Path, typer.Argument(help="The backup.", metavar="FILE")]
 
 
@@ -56,6 +70,8 @@ def serve(config: ConfigFile = None) -> None:
     settings = _settings(config)
     if settings.server.processes > 1:
         _set_up_log(settings, process=1)
+    if unknown := unknown_settings(os.environ):
+        log.warning("unknown_settings", reasons=unknown)
     _run(lambda: daemon_app.serve(settings, reread=lambda: load_config(config)))
 
 
@@ -71,15 +87,22 @@ def migrate(config: ConfigFile = None) -> None:
 
 @config_app.command("check")
 def config_check(config: ConfigFile = None) -> None:
-    """Exit 0 when the configuration can be used, 78 with the reason when it can't."""
-    _settings(config)
+    """Exit 0 when the daemon would start with it, 78 with the reason when it would not.
+
+    Nothing is made, and the database is not asked.
+    """
+    settings = _settings(config)
+    _run(lambda: check(settings))
+    for sentence in unknown_settings(os.environ):
+        sys.stderr.write(f"warning: {sentence}\n")
     sys.stderr.write("the configuration is fine\n")
 
 
 @config_app.command("show")
-def config_show(config: ConfigFile = None) -> None:
+def config_show(config: ConfigFile = None, origin: WithOrigin = False) -> None:
     """Print the settings in force, secrets masked."""
-    sys.stdout.write(_settings(config).shown() + "\n")
+    settings, sources = _loaded(config)
+    sys.stdout.write(settings.shown(sources.origins if origin else None) + "\n")
 
 
 @keys_app.command("bootstrap")
@@ -168,11 +191,15 @@ def _run_on_database(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 
 def _settings(file: Path | None) -> Config:
+    return _loaded(file)[0]
+
+
+def _loaded(file: Path | None) -> tuple[Config, Sources]:
     """The configuration; from here on messages go to standard error, which is not for data."""
     try:
-        settings = load_config(file)
+        settings, sources = load_with_sources(file)
         _set_up_log(settings)
-        return settings
+        return settings, sources
     except BadConfig as error:
         sys.stderr.write(
             f"error: the configuration can't be used: {error}\n"

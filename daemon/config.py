@@ -3,68 +3,57 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     IPvAnyNetwork,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?")
-_PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
-_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*")
-# A server of NATS may be named with its token: nats://token@host.
-_USER_ONLY = re.compile(r"((?:nats|tls|wss?)://)[^:/@,]+@")
-_SECRETS = (
-    *("password", "token", "secret_key", "jwt_secret", "jwt_secrets_former"),
-    "heartbeat_url",
+from daemon.config_masks import masked
+from daemon.config_mistakes import names_of, said_of
+from daemon.config_sources import (
+    Environment,
+    Sources,
+    Unreadable,
+    credentials_of,
+    is_open_to_all,
+    read_sources,
+    unknown_variables,
 )
-_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+from daemon.config_types import Duration, Origin, Size, split_list
 
 
 class BadConfig(Exception):
     """The configuration can't be used; the text says where and why."""
 
 
-def _duration(value: Any) -> Any:
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return timedelta(seconds=float(found[1]) * _SECONDS[found[2]]) if found else value
-
-
-def _size(value: Any) -> Any:
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    return int(found[1]) * _BYTES[found[2] or "B"] if found else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
-
-# A page's origin as browsers write it: no path, no wildcard, not `null`.
-Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\-\[\]:]{1,255}$")]
-
-
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, given: Any) -> Any:
+        """A list may be a text: a variable or a credential is nothing else."""
+        if not isinstance(given, dict):
+            return given
+        lists = {n for n, f in cls.model_fields.items() if get_origin(f.annotation) is tuple}
+        return {n: split_list(value) if n in lists else value for n, value in given.items()}
 
 
 class Server(Section):
@@ -81,7 +70,7 @@ class Server(Section):
 class DatabaseSection(Section):
     """Which PostgreSQL: `embedded`, or a postgresql:// URL."""
 
-    url: str = "embedded"
+    url: str = Field(default="embedded", pattern=r"^(embedded$|postgres(ql)?://)")
     data_dir: Path | None = None
     query_connections: int = Field(default=8, ge=1, le=90)
     control_connections: int = Field(default=4, ge=1, le=90)
@@ -330,39 +319,29 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del dotenv_settings, file_secret_settings
-        file = cls.model_config.get("toml_file")
-        toml = [TomlConfigSettingsSource(settings_cls, Path(str(file)))] if file else []
+        del env_settings, dotenv_settings, file_secret_settings
         credentials = InitSettingsSource(settings_cls, credentials_of(os.environ))
-        return (init_settings, env_settings, credentials, *toml)
+        return (init_settings, Environment(settings_cls), credentials)
 
     @property
     def is_embedded(self) -> bool:
         return self.database.url == "embedded"
 
-    def shown(self) -> str:
-        """The settings as TOML-like lines, with passwords and tokens masked."""
+    def shown(self, origins: Callable[[tuple[str, str]], list[str]] | None = None) -> str:
+        """The settings as TOML-like lines, with passwords and tokens masked; with `origins`, each
+        with where it comes from."""
         lines = []
         for section, values in self.model_dump(mode="json").items():
             lines.append(f"[{section}]")
-            lines += [f"{name} = {_masked(name, value)!r}" for name, value in values.items()]
+            for name, value in values.items():
+                from_ = f"  # {', '.join(origins((section, name)))}" if origins else ""
+                lines.append(f"{name} = {masked(name, value)!r}{from_}")
         return "\n".join(lines)
 
     @property
     def data_dir(self) -> Path:
         """The folder of the embedded database."""
         return self.database.data_dir or default_data_dir()
-
-
-def credentials_of(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Settings that the service manager hands over as files `section__name` (systemd.exec(5),
-    LoadCredential); secrets then stand neither in the environment nor in the TOML file."""
-    folder = environment.get("CREDENTIALS_DIRECTORY")
-    found: dict[str, Any] = {}
-    for file in sorted(Path(folder).glob("*__*")) if folder else ():
-        section, _, name = file.name.partition("__")
-        found.setdefault(section, {})[name] = file.read_text().strip()
-    return found
 
 
 def default_data_dir() -> Path:
@@ -398,30 +377,58 @@ def default_config_file() -> Path | None:
 
 def load_config(file: Path | None = None) -> Config:
     """The configuration of this process; raises BadConfig with the place and the reason."""
-    file = file or default_config_file()
-    if file is not None and not file.is_file():
-        raise BadConfig(f"{file}: there is no such file")
-    bound = type("Config", (Config,), {"model_config": SettingsConfigDict(toml_file=file)})
+    return load_with_sources(file)[0]
+
+
+def load_with_sources(file: Path | None = None) -> tuple[Config, Sources]:
+    """The same, and where it comes from."""
     try:
-        config: Config = bound()
+        file = file or default_config_file()
+        if file is not None and not file.is_file():
+            raise BadConfig(f"{file}: there is no such file")
+        sources = read_sources(Config, file)
+        _refuse_open_secrets(sources)
+    except Unreadable as error:
+        raise BadConfig(str(error)) from error
+    except OSError as error:
+        raise BadConfig(f"{error.filename or file}: {error.strerror}") from error
+    given = _merged(_merged(sources.toml, sources.credentials), sources.environment)
+    try:
+        return Config(**given), sources
     except ValidationError as error:
-        raise BadConfig("; ".join(_said(e) for e in error.errors())) from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadConfig(f"{file}: {error}") from error
-    return config
+        raise BadConfig(said_of(error, sources, Config)) from error
 
 
-def _masked(name: str, value: Any) -> Any:
-    if name in _SECRETS and value:
-        return "***"
-    if not isinstance(value, str):
-        return value
-    masked = _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", value))
-    return _USER_ONLY.sub(r"\1***@", masked)
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none."""
+    found = unknown_variables(environment, names_of(Config))
+    return [
+        f"{name} is no setting" + (f"; did you mean {meant}?" if meant else "")
+        for name, meant in found.items()
+    ]
 
 
-def _said(error: Any) -> str:
-    return f"{'.'.join(str(p) for p in error['loc'])}: {error['msg']}"
+def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(lower)
+    for name, value in upper.items():
+        below = merged.get(name)
+        is_table = isinstance(value, dict) and isinstance(below, dict)
+        merged[name] = _merged(below or {}, value) if is_table else value
+    return merged
+
+
+def _refuse_open_secrets(sources: Sources) -> None:
+    """Raises BadConfig for a file that holds a secret and that everybody on this host may read."""
+    file = sources.file
+    if file is None or not is_open_to_all(file):
+        return
+    for section, values in sources.toml.items():
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if masked(name, value) != value:
+                raise BadConfig(
+                    f"{file}: holds {section}.{name}, and everybody on this host may read it; "
+                    f"chmod o= {file}, or hand the secret over another way"
+                )
 
 
 def is_terminal() -> bool:

@@ -26,7 +26,7 @@ from daemon.transport.connections import WALK_EVERY_S, ConnectionBounds
 from daemon.transport.http import App
 from daemon.transport.internal_door import InternalDoor
 from daemon.transport.server import LAST_REQUEST_S, bind, make_server
-from daemon.transport.unix_socket import USERS, bind_unix, strangers
+from daemon.transport.unix_socket import USERS, bind_unix, owner_of, strangers
 from daemon.workers.repeat import repeat
 
 log = get_logger()
@@ -79,14 +79,25 @@ class Inside:
 
 def open_inside(config: Config) -> Inside | None:
     """None with mode off. Raises UnsafeInternal, DomainError and OSError."""
+    section, callers = config.auth.internal, callers_of(config)
+    if callers is None:
+        return None
+    if section.mode == "listener":
+        return Inside(bind(section.host, section.port), callers)
+    listening = bind_unix(section.socket, group=section.group)
+    return Inside(listening, callers, section.socket)
+
+
+def callers_of(config: Config) -> InternalCallers | None:
+    """Who may call, and None with mode off; nothing is opened. Raises UnsafeInternal, and
+    DomainError for a group that is not known."""
     section = config.auth.internal
     if section.mode == "off":
         return None
     services = principals_of(_rights_of(section))
     if section.mode == "listener":
         check_host(section.host)
-        callers = InternalCallers(services, tokens=tokens_in(section.token_file))
-        return Inside(bind(section.host, section.port), callers)
+        return InternalCallers(services, tokens=tokens_in(section.token_file))
     if not section.uids:
         raise UnsafeInternal("auth.internal.uids names nobody who may call")
     unknown = strangers(section.uids, USERS)
@@ -96,8 +107,8 @@ def open_inside(config: Config) -> Inside | None:
             f"auth.internal.uids: the kernel does not tell {named} from other users here; under"
             " systemd PrivateUsers=no is needed (docs/access.md, Internal calls)"
         )
-    listening = bind_unix(section.socket, group=section.group)
-    return Inside(listening, InternalCallers(services, frozenset(section.uids)), section.socket)
+    owner_of(section.group)
+    return InternalCallers(services, frozenset(section.uids))
 
 
 def _rights_of(section: InternalCalls) -> Mapping[str, InternalRights]:

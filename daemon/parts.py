@@ -58,7 +58,7 @@ from daemon.workers.evaluator import Evaluator
 from daemon.workers.housekeeping import HOUSEKEEPING, Housekeeping
 from daemon.workers.lease import Lease
 from daemon.workers.notifier import Notifier
-from daemon.workers.relay import Relay
+from daemon.workers.relay import Publisher, Relay
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ def build(config: Config, database: Database, *, port: int, process: int = 1) ->
     notifier = Notifier(telling.notifying)
     services = make_services(database, tail=tail, telling=telling, clock=clock, port=port)
     ingest = _ingest(config, series, tail, services.traffic)
-    services.sessions.configure(_session_settings(config))
+    services.sessions.configure(session_settings_of(config))
     services.limits.configure(limit_settings(config))
     ingest.catalog.budget = SeriesBudget(services.limits, EventStore(database), clock=clock)
     set_places(config, services)
@@ -222,11 +222,15 @@ def _catalog(config: Config, series: SeriesStore, tail: Tail) -> Catalog:
     )
 
 
-def _session_settings(config: Config) -> SessionSettings:
-    """Whose tokens are accepted, and what our own are signed with. Raises DomainError."""
+def session_settings_of(config: Config, *, makes: bool = True) -> SessionSettings:
+    """Whose tokens are accepted, and what our own are signed with. Raises DomainError. A secret
+    that is missing is made, unless that is not wanted."""
     section = config.auth
     secrets = signing_secrets(
-        section.jwt_secret, former=section.jwt_secrets_former, file=default_jwt_secret_file()
+        section.jwt_secret,
+        former=section.jwt_secrets_former,
+        file=default_jwt_secret_file(),
+        makes=makes,
     )
     issuers = [
         IssuerSettings(
@@ -307,6 +311,16 @@ def _evaluator(
 
 def _relay(config: Config, database: Database, tail: Tail, hub: Hub, lease: Lease) -> Relay | None:
     """The relay, if there is somewhere to publish. Raises DomainError without its extra."""
+    publisher = publisher_of(config)
+    if publisher is None:
+        return None
+    relaying = Relaying(database, journal=tail.journal, tail=tail, ring=hub.ring)
+    return Relay(relaying, publisher, lease, clock=SystemClock())
+
+
+def publisher_of(config: Config) -> Publisher | None:
+    """The way to NATS, if one is wanted; nothing is connected. Raises DomainError without its
+    extra."""
     section = config.nats
     if not section.url:
         return None
@@ -315,9 +329,7 @@ def _relay(config: Config, database: Database, tail: Tail, hub: Hub, lease: Leas
     except ImportError as error:
         needed = "nats.url is set, which needs: pip install 'telemetryctl[nats]'"
         raise DomainError(needed, code="extra_missing") from error
-    publisher = NatsPublisher(NatsLogin(**section.model_dump()))
-    relaying = Relaying(database, journal=tail.journal, tail=tail, ring=hub.ring)
-    return Relay(relaying, publisher, lease, clock=SystemClock())
+    return NatsPublisher(NatsLogin(**section.model_dump()))
 
 
 def limit_settings(config: Config) -> LimitSettings:

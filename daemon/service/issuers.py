@@ -16,6 +16,7 @@ from daemon.domain.foreign import ForeignRights
 
 FILE_BYTES_MAX = 1 << 20
 KEYS_MAX = 100
+OPEN_TO_ALL = 0o007
 
 
 class BadIssuer(DomainError):
@@ -46,6 +47,9 @@ def load_issuer(wanted: IssuerSettings) -> Issuer:
     file = wanted.key_file or wanted.jwks_file
     assert file is not None
     try:
+        if wanted.algorithm.startswith("HS") and file.stat().st_mode & OPEN_TO_ALL:
+            # Who knows it makes tokens, unlike with the public key of other algorithms.
+            raise BadIssuer(f"{file} holds a secret and may be read by others; chmod o= {file}")
         text = _text(file)
         keys: dict[str | None, VerifyingKey] = {}
         if wanted.key_file is not None:

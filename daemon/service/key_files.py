@@ -24,14 +24,17 @@ class BadKeyFile(DomainError):
     code = "bad_key_file"
 
 
-def key_in(file: Path) -> bytes | None:
-    """The 32 bytes in the file, as base64; they are made when it is missing.
+def key_in(file: Path, *, makes: bool = True) -> bytes | None:
+    """The 32 bytes in the file, as base64; they are made when it is missing, unless that is not
+    wanted.
 
     Raises BadKeyFile when it holds something else, or others may read it. None when the folder
     can't be written, which is told once.
     """
     try:
         if not file.exists():
+            if not makes:
+                return None
             _make(file)
         if file.stat().st_mode & 0o077:
             raise BadKeyFile(f"{file} may be read by others; it is to have mode 0600")

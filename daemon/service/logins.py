@@ -34,7 +34,9 @@ def make_sessions(database: Database, *, keys: Keys, clock: Clock) -> Sessions:
     return Sessions(SessionStore(database), keys=keys, accounts=accounts, clock=clock)
 
 
-def signing_secrets(text: str, *, former: Sequence[str], file: Path) -> tuple[bytes, ...]:
+def signing_secrets(
+    text: str, *, former: Sequence[str], file: Path, makes: bool = True
+) -> tuple[bytes, ...]:
     """The secrets of access tokens, the one that signs first: configured, or from the file.
 
     Empty when there is neither. Raises WeakSecret, BadKeyFile.
@@ -44,7 +46,7 @@ def signing_secrets(text: str, *, former: Sequence[str], file: Path) -> tuple[by
         raise WeakSecret(f"[auth] jwt_secret is shorter than {SECRET_BYTES_MIN} bytes")
     if text:
         return tuple(found)
-    own = key_in(file)
+    own = key_in(file, makes=makes)
     return () if own is None else (own, *found)
 
 

@@ -71,13 +71,15 @@ class SecretBox:
         return found
 
 
-def secret_box(text: str, *, file: Path) -> SecretBox:
-    """The box of the configured key, or of the one in the file, which is made when it is missing.
+def secret_box(text: str, *, file: Path, makes: bool = True) -> SecretBox:
+    """The box of the configured key, or of the one in the file, which is made when it is missing
+    unless that is not wanted.
 
     Raises NoSecretKey for a key that is none, and for a file that others may read. A folder that
     can't be written is told once; then there are no channels with secrets.
     """
     try:
-        return SecretBox(decoded(text, place="[auth] secret_key") if text else key_in(file))
+        key = decoded(text, place="[auth] secret_key") if text else key_in(file, makes=makes)
+        return SecretBox(key)
     except BadKeyFile as error:
         raise NoSecretKey(error.detail) from error

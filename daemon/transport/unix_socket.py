@@ -26,15 +26,7 @@ def bind_unix(path: Path, *, group: str) -> socket.socket:
     A socket that nobody listens on any more is replaced. Raises DomainError when the group is not
     known or the place is no socket, OSError when somebody listens there or it can't be used.
     """
-    owner = -1
-    if group:
-        try:
-            owner = grp.getgrnam(group).gr_gid
-        except KeyError as error:
-            raise DomainError(f"there is no group {group}", code="unknown_group") from error
-        if strangers([owner], GROUPS):
-            said = f"the group {group} is not known in this user namespace (PrivateUsers=yes)"
-            raise DomainError(said, code="unknown_group")
+    owner = owner_of(group)
     _clear(path)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # Nobody else may connect before the mode is set.
@@ -65,6 +57,20 @@ def strangers(ids: Iterable[int], known: Path) -> list[int]:
         for one in sorted(ids)
         if one == NOBODY_ID or not any(start <= one < end for start, end in spans)
     ]
+
+
+def owner_of(group: str) -> int:
+    """The number of the group; -1, which changes nothing, for none. Raises DomainError."""
+    if not group:
+        return -1
+    try:
+        owner = grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise DomainError(f"there is no group {group}", code="unknown_group") from error
+    if strangers([owner], GROUPS):
+        said = f"the group {group} is not known in this user namespace (PrivateUsers=yes)"
+        raise DomainError(said, code="unknown_group")
+    return owner
 
 
 def _clear(path: Path) -> None:

@@ -57,6 +57,7 @@ def settings(
 ) -> IssuerSettings:
     file = folder / "key"
     file.write_text(text)
+    file.chmod(0o600)
     return IssuerSettings(
         name="id", issuer=issuer, audience="telemetry", algorithm=algorithm,
         rights=ForeignRights(), key_file=None if is_set else file,
