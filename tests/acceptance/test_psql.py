@@ -83,7 +83,7 @@ def test_control_c_ends_the_query_and_not_the_session(environment: dict[str, str
     if pid == 0:
         os.execvpe(TELEMETRYD, [TELEMETRYD, "db", "psql", "-X"], environment | {"PAGER": "cat"})
     try:
-        _until(terminal, b"=# ")
+        _until(terminal, b"=> ")
         # Told before it sleeps, so that the signal meets the query.
         os.write(terminal, b"select 'be' || 'gun'; select pg_sleep(600);\n")
         _until(terminal, b"begun")
