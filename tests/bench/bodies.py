@@ -28,7 +28,7 @@ def device_id(number: int) -> str:
 def request(method: str, path: str, *, token: str, body: bytes = b"") -> bytes:
     """A whole HTTP/1.1 request, kept alive."""
     lines = [f"{method} {API}{path} HTTP/1.1", "Host: bench", f"X-Api-Key: {token}"]
-    if body or method == "POST":
+    if body or method in ("POST", "PUT"):
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body
 

@@ -74,3 +74,12 @@ def table(rows: Sequence[Figure]) -> str:
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def missed(rows: Sequence[Figure]) -> list[str]:
+    """A line for each figure that does not reach its target."""
+    return [
+        f"missed: {one.name}: {one.measured}, wanted {one.target}"
+        for one in rows
+        if one.is_reached is False
+    ]

@@ -1,5 +1,5 @@
-"""What the gates cost and hold: auth, limits, log and counters on a point; health; a thousand
-clients; floods of addresses and of unknown keys; slow clients."""
+"""What the gates cost and hold: auth, limits, log and counters on a point; health; a hundred
+clients and a thousand; floods of addresses and of unknown keys; slow clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from slow_clients import Attack, attacking
 
 CONNECTIONS = 64
 TURNS = 4
-CROWD = 1_000
+CROWDS = (100, 1_000)
 MIX = ("write", "write", "write", "latest", "latest", "metrics", "range", "write")
 FLOOD = 1_000_000
 """Of addresses, and of unknown keys."""
@@ -224,20 +224,25 @@ def _signal_all(pid: int, number: signal.Signals) -> None:
 
 
 def _crowd() -> list[Figure]:
-    """A thousand clients, first as fast as they can, then half as fast as that."""
+    """A hundred clients, then a thousand: first as fast as they can, then half as fast as that."""
+    return [figure for clients in CROWDS for figure in _crowd_of(clients)]
+
+
+def _crowd_of(visitors: int) -> list[Figure]:
     with scratch() as site, site.daemon(**QUIET) as daemon:
         port, tokens = port_of(daemon), [daemon.key]
         # Every series is there before.
-        visit(port, ["write"], visitors=CROWD, tokens=tokens, seconds=6.0)
-        options: dict[str, Any] = {"visitors": CROWD, "tokens": tokens, "warm_s": 2.0}
+        visit(port, ["write"], visitors=visitors, tokens=tokens, seconds=6.0)
+        options: dict[str, Any] = {"visitors": visitors, "tokens": tokens, "warm_s": 2.0}
         most = visit(port, MIX, seconds=6.0, **options)
         half = visit(port, MIX, seconds=10.0, rate_per_s=most.per_s / 2, **options)
     asked = f"of {rate(most.per_s)}, at which {most.failed:.2%} fail"
-    p95 = bounded(f"{CROWD:,} clients at half the rate, p95", half.percentile_s(95), most=0.100,
+    p95 = bounded(f"{visitors:,} clients at half the rate, p95", half.percentile_s(95), most=0.100,
                   show=ms)  # fmt: skip
     errors = f"{half.failed:.3%} of {sum(half.answers.values()):,}"
+    others = f"p50 {ms(half.percentile_s(50))}, p99 {ms(half.percentile_s(99))}"
     return [
-        _noted(p95, f"{rate(half.per_s)} {asked}; p99 {ms(half.percentile_s(99))}"),
+        _noted(p95, f"{rate(half.per_s)} {asked}; {others}"),
         Figure("their errors", errors, str(dict(half.answers)), "-", "< 0.1%", half.failed < 0.001),
     ]
 

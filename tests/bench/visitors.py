@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import uvloop
@@ -169,6 +170,15 @@ def _metrics(number: int, _first_s: int, token: str) -> Iterator[bytes]:
     return itertools.repeat(bodies.request("GET", path, token=token))
 
 
+def _long_reads(_number: int, first_s: int, token: str) -> Iterator[bytes]:
+    """A week of all series as percentiles: nothing that was computed before helps."""
+    span = first_s, first_s + 7 * 86_400
+    start, end = (datetime.fromtimestamp(at, UTC).strftime("%FT%TZ") for at in span)
+    asked = {"metrics": [bodies.metric_name(m) for m in range(bodies.METRICS)], "start_time": start,
+             "end_time": end, "aggregation": "p95", "interval": 3600, "limit": 10_000}  # fmt: skip
+    return bodies.reads([("POST", "/query", json.dumps(asked))], token=token)
+
+
 def _health(_number: int, _first_s: int, _token: str) -> Iterator[bytes]:
     return itertools.repeat(b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n")
 
@@ -195,6 +205,7 @@ _KINDS = {
     "latest": _latest,
     "range": _ranges,
     "metrics": _metrics,
+    "long": _long_reads,
     "health": _health,
     "address": _addresses,
     "unknown_key": _unknown_keys,
