@@ -267,7 +267,8 @@ class Evaluation:
         counted = self._countable(pair, late)
         oldest_us = int(self._newest_us[pair[1]]) - max(rule.memory_us, LATE_US_MIN)
         lost = sum(1 for sample in late if sample.time_us <= oldest_us)
-        if lost:
+        # A watch counts none: what was too late is told of rules only.
+        if lost and not self._index.rules[pair[0]].is_watch:
             turn.too_late[pair] = lost
         if not counted or not history:
             return state

@@ -33,8 +33,10 @@ def writes_of(turn: Turn, *, registry: Registry, now_us: int) -> Writes:
             writes.rounds.append(Round())
         _write(writes, writes.rounds[at], decision, now_us)
     for (rule_id, series_id), samples in turn.too_late.items():
-        row = {"rule_id": rule_id, "device_id": registry.device_of[series_id], "samples": samples}
-        writes.late.append(row)
+        device_id = registry.device_of[series_id]
+        if device_id is not None:
+            row = {"rule_id": rule_id, "device_id": device_id, "samples": samples}
+            writes.late.append(row)
     return writes
 
 

@@ -104,3 +104,21 @@ async def test_an_expired_watch_does_not_fire(bench: Bench) -> None:
 
     assert await bench.rows("select 1 from telemetry.watch where fired_at is not null") == []
     assert await bench.rows("select 1 from telemetry.event where type = 'watch.fired'") == []
+
+
+async def test_what_comes_too_late_for_a_watch_holds_nothing_up(bench: Bench) -> None:
+    """It is counted for rules only: a row about a watch could not be stored, and the evaluator
+    would try it again for ever."""
+    await bench.rule()
+    await bench.send(0)
+    await a_watch(bench)
+    await bench.judge()
+
+    await bench.send(0, at_s=-86_400)
+    await bench.judge()
+    await bench.send(95, 0, 1, at_s=5)
+    await bench.judge()
+
+    assert await bench.alerts() == [("oven", "active", None)]
+    [watch] = await bench.rows("select fired_at from telemetry.watch")
+    assert watch["fired_at"] is not None
