@@ -52,6 +52,7 @@ from daemon.store.migrations import migrate
 from daemon.store.pool import Database
 from daemon.transport.server import bind, inherited, share
 from daemon.workers import child, listener
+from daemon.workers.meanwhile import meanwhile
 from daemon.workers.repeat import repeat
 from daemon.workers.systemd import ServiceManager
 from telemetryctl.api.contexts import config_home, write_context
@@ -61,6 +62,9 @@ log = get_logger()
 SIGNALS_TOGETHER_S = 1.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 FIRST_CONTEXT = "local"
+EXTEND_EVERY_S = 10.0
+EXTEND_BY_S = 60.0
+"""What the service manager grants a start while it migrates; said again and again."""
 CONNECTIONS_SPARE = 20
 """Of the embedded server: for the compactor, backups and people."""
 CONNECTIONS_EMBEDDED = 100
@@ -102,7 +106,9 @@ async def _serve_once(
         if inside is not None:
             stack.callback(inside.close)
         embedded, dsn = await _open_postgres(stack, config)
-        await patiently(lambda: migrate(dsn))
+        # However long a migration takes: each is bounded by the time of its statements.
+        with meanwhile(lambda: manager.extend_timeout(EXTEND_BY_S), every_s=EXTEND_EVERY_S):
+            await patiently(lambda: migrate(dsn))
         database = Database(dsn, limits=pool_limits(config))
         await database.open()
         stack.push_async_callback(database.close)

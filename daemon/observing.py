@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from daemon.delivery.heartbeat import Heartbeat
@@ -42,13 +42,6 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
         judge=parts.evaluator,
     )
     stored = StoreWatch(store, parts.clock)
-    leaders = {
-        "evaluator": lambda: parts.evaluator.is_leader,
-        "housekeeping": lambda: parts.housekeeping.is_leader,
-    }
-    relay = parts.relay
-    if relay is not None:
-        leaders["relay"] = lambda: relay.is_leader
     found.sources[:] = [
         figures.of_build(__version__, known_migrations()[-1].number, traffic),
         figures.of_http(traffic),
@@ -58,7 +51,7 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
             lambda: services.alerts.numbers() | parts.notifier.numbers(), parts.notifier.by_kind
         ),
         figures.of_database(services.health.details),
-        figures.of_leaders(leaders),
+        figures.of_leaders(_leaders(parts)),
         figures.of_limits(services.limits.refused),
         figures.of_removed(parts.housekeeping.removed),
         figures.of_ignored(lambda: services.ignored.count),
@@ -77,6 +70,18 @@ def observe(parts: Parts) -> list[Coroutine[Any, Any, None]]:
         repeat(watch.look, every_s=WATCH_EVERY_S, name="watch"),
         repeat(stored.look, every_s=LOOK_EVERY_S, name="figures"),
     ]
+
+
+def _leaders(parts: Parts) -> dict[str, Callable[[], bool]]:
+    """Whether this process is the one of the fleet that does it, by what is done."""
+    leaders = {
+        "evaluator": lambda: parts.evaluator.is_leader,
+        "housekeeping": lambda: parts.housekeeping.is_leader,
+    }
+    relay = parts.relay
+    if relay is not None:
+        leaders["relay"] = lambda: relay.is_leader
+    return leaders
 
 
 def _own_health(parts: Parts, watch: JudgingWatch) -> list[Coroutine[Any, Any, None]]:

@@ -59,6 +59,8 @@ FILES_SPARE = 256
 """Open files that are no clients: the database, the log, other processes, a listing."""
 LOOP_END_S = 6.0
 """How long loops may take to put away what they hold, before they are told again."""
+DATABASE_END_S = 60.0
+"""What the embedded PostgreSQL may take to end after that."""
 END_MARGIN_S = 15.0
 """What a drain may take beyond its delay and timeout, before the process is killed."""
 
@@ -143,6 +145,7 @@ async def run(
             company.manager.reloading()
         else:
             company.manager.stopping()
+            company.manager.extend_timeout(end_wait_s(parts.config) + DATABASE_END_S)
         log.info("draining")
         services.health.draining()
         for sibling in siblings:

@@ -39,6 +39,11 @@ class ServiceManager:
     def alive(self) -> None:
         self._tell("WATCHDOG=1")
 
+    def extend_timeout(self, by_s: float) -> None:
+        """The start, or the end, that is under way may take so much longer, counted from now. It is
+        to be said again before that is over; what the unit allows by itself is never cut."""
+        self._tell(f"EXTEND_TIMEOUT_USEC={round(by_s * 1e6)}")
+
     def stopping(self) -> None:
         self._tell("STOPPING=1")
 

@@ -97,10 +97,14 @@ async def test_the_manager_is_told_of_every_step(dsn: str, manager: Manager) -> 
         manager.wait_for(says("READY=1"))
         daemon.process.send_signal(signal.SIGTERM)
         manager.wait_for(says("STOPPING=1"))
+        longer = manager.wait_for(lambda words: words.startswith("EXTEND_TIMEOUT_USEC="))
     finally:
         code = daemon.stop()
 
     assert is_serving == 200
+    # Before anything else: while the schema is brought up to date.
+    assert manager.told[0] == "EXTEND_TIMEOUT_USEC=60000000"
+    assert longer == "EXTEND_TIMEOUT_USEC=95000000"
     assert "READY=1" in manager.told
     assert not [
         words for words in manager.told[: manager.told.index("READY=1")] if "STATUS" in words
