@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from daemon.domain.allowance import Allowance
-from daemon.domain.budgets import Policy, Standing
+from daemon.domain.budgets import Payer, Policy, Standing
 from daemon.domain.errors import RateLimited
 from daemon.domain.sliding_window import SlidingWindow
 from daemon.store.limits import Grant, Taking
@@ -23,7 +23,7 @@ ASKED_AGAIN_S = 10.0
 class Budget:
     """Times are monotonic. `owed` was let in without asking, or, negative, is to be given back.
 
-    `payers` are budgets in the database that all of it is taken from as well.
+    `payers` are those in whose budgets it is counted as well, in the database.
     """
 
     subject: str
@@ -39,7 +39,7 @@ class Budget:
     turn: asyncio.Lock | None = None
     own: SlidingWindow = field(default_factory=SlidingWindow)
     own_points: Allowance | None = None
-    payers: tuple[tuple[str, Policy], ...] = ()
+    payers: tuple[Payer, ...] = ()
 
     def take(self, amount: int, now_s: float) -> Standing | None:
         """Use what is held; None when it is not enough."""
@@ -72,17 +72,19 @@ class Budget:
         error.standing = Standing(policy, 0, wait_s)
         return error
 
-    def taking(self, amount: int, now_s: float) -> Taking:
+    def taking(
+        self, amount: int, now_s: float, *, payers: tuple[tuple[str, Policy], ...] = ()
+    ) -> Taking:
         """What to ask the database for, so that `amount` can be used; what is owed goes with it.
         Nothing is taken for 0: that only asks where the budget stands."""
         need = max(amount - self.left, 0)
         chunk = self.policy.chunk(self.left_over)
         want = max(need, self.waiting - self.left, chunk) if amount else 0
-        return Taking(self.subject, self.policy, need, want, self.pay(now_s), self.payers)
+        return Taking(self.subject, self.policy, need, want, self.pay(now_s), payers)
 
-    def paying(self, now_s: float) -> Taking:
+    def paying(self, now_s: float, *, payers: tuple[tuple[str, Policy], ...] = ()) -> Taking:
         """What the database is only to be told."""
-        return Taking(self.subject, self.policy, owed=self.pay(now_s), payers=self.payers)
+        return Taking(self.subject, self.policy, owed=self.pay(now_s), payers=payers)
 
     def pay(self, now_s: float) -> int:
         """What the database is to be told now. What was let in so long ago that it counts no more

@@ -19,6 +19,7 @@ from daemon.domain.allowance import Allowance
 from daemon.domain.budgets import (
     NOBODY,
     UNLIMITED,
+    Payer,
     Policies,
     Policy,
     RateClass,
@@ -91,8 +92,6 @@ class Limits:
             partial(is_within, networks=settings.exempt)
         )
         self._wrong = Policy(RateClass.REFUSED, NOBODY, settings.refused_per_hour)
-        for budget in self._keys.values():
-            budget.payers = ()
 
     def is_exempt(self, address: str) -> bool:
         """Whether nobody at this address is limited."""
@@ -106,7 +105,7 @@ class Limits:
         policy = self._policy(principal.tier, rate_class)
         if policy is None or self.is_exempt(address):
             return UNLIMITED
-        budget = self._budget_of(principal, policy)
+        budget = self._budget(self._keys, principal.key_id, policy, payers=principal.payers)
         return budget.take(amount, self._clock.monotonic_s())
 
     async def take(
@@ -185,20 +184,27 @@ class Limits:
     # -- budgets -----------------------------------------------------------------------------
 
     def _budget_of(self, principal: Principal, policy: Policy) -> Budget:
-        """A key's own; who pays for it is asked where more is taken from the database."""
-        budget = self._budget(self._keys, principal.key_id, policy)
-        if principal.payers and not budget.payers:
-            found = [(p.subject, self._policy(p.tier, policy.rate_class)) for p in principal.payers]
-            budget.payers = tuple((subject, one) for subject, one in found if one is not None)
-        return budget
+        return self._budget(self._keys, principal.key_id, policy, payers=principal.payers)
+
+    def _paying(self, budget: Budget) -> tuple[tuple[str, Policy], ...]:
+        """The budgets that what this one takes from the database is taken from as well."""
+        rate_class = budget.policy.rate_class
+        found = [(payer.subject, self._policy(payer.tier, rate_class)) for payer in budget.payers]
+        return tuple((subject, policy) for subject, policy in found if policy is not None)
 
     def _budget(
-        self, budgets: OrderedDict[tuple[str, RateClass], Budget], subject: str, policy: Policy
+        self,
+        budgets: OrderedDict[tuple[str, RateClass], Budget],
+        subject: str,
+        policy: Policy,
+        *,
+        payers: tuple[Payer, ...] = (),
     ) -> Budget:
         name = (subject, policy.rate_class)
         budget = budgets.get(name)
         if budget is None or (budget.policy is not policy and budget.policy != policy):
-            budget = budgets[name] = Budget(subject, policy, left_over=policy.limit)
+            budget = Budget(subject, policy, left_over=policy.limit, payers=payers)
+            budgets[name] = budget
             if len(budgets) > ENTRIES_MAX:
                 _, forgotten = budgets.popitem(last=False)
                 self._unsettled.discard(forgotten)
@@ -255,7 +261,7 @@ class Limits:
                 self._unsettled.add(budget)
             return
         self._unsettled.add(budget)
-        taking = budget.taking(amount, now_s)
+        taking = budget.taking(amount, now_s, payers=self._paying(budget))
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 grant = await self._store.take(taking)
@@ -289,7 +295,7 @@ class Limits:
             if is_last or now_s - budget.taken_at_s >= IDLE_S:
                 budget.hand_back()
             if budget.owed and self._may_ask(budget.policy, now_s):
-                due.append((budget, budget.paying(now_s)))
+                due.append((budget, budget.paying(now_s, payers=self._paying(budget))))
             if not (budget.left or budget.owed):
                 self._unsettled.discard(budget)
         if not due:
