@@ -146,7 +146,8 @@ class LatestReads:
         devices = in_groups(self._registry, principal, devices=query.devices, groups=query.groups)
         if query.devices is not None:
             return list(dict.fromkeys(devices or ()))
-        wanted = None if query.metrics is None else set(query.metrics)
+        names = query.metrics
+        wanted = None if names is None else set(filter(principal.sees_metric, names))
         known = self._registry.devices
         found = [
             device_id
