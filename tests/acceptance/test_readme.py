@@ -147,6 +147,19 @@ def test_the_examples_of_the_interface_work_in_order(
     assert "timestamp,device_id,metric_name,value,unit,tags" in output
 
 
+def test_the_quick_start_works_in_order(
+    served: str, checkout: Path, environment: dict[str, str]
+) -> None:
+    first, *others = BLOCK.findall((ROOT / "docs/quick-start.md").read_text())
+
+    output = run("\n".join(others).replace(":8218/", f":{served}/"), checkout, environment)
+
+    assert first == "make run\n"
+    assert '"metric_name":"temperature"' in output
+    assert re.search(r"too hot.*active|active.*too hot", output)
+    assert output.count(",greenhouse,temperature,") == 3
+
+
 def test_no_command_of_the_readme_is_left_out() -> None:
     assert "make test\n" in next(b for b in BLOCKS if b.startswith("make test"))
     assert [b.splitlines()[0] for b in BLOCKS if b.startswith("make")] == [
