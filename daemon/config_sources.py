@@ -4,6 +4,7 @@ says which gave what. What settings there are is config.py's."""
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -141,5 +142,8 @@ def unknown_variables(environment: Mapping[str, str], names: Iterable[str]) -> d
 
 
 def is_open_to_all(file: Path) -> bool:
-    """Whether everybody on this host may read or change the file."""
-    return bool(file.stat().st_mode & OPEN_TO_ALL)
+    """Whether everybody on this host may read or change the file, and every folder above it lets
+    them pass."""
+    if not file.stat().st_mode & OPEN_TO_ALL:
+        return False
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in file.resolve().parents)

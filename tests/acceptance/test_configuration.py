@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,14 @@ def file(tmp_path: Path) -> Path:
     made = tmp_path / "telemetry.toml"
     made.touch(mode=0o640)
     return made
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that everybody may pass, unlike those of the tests."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 @pytest.mark.parametrize(
@@ -138,18 +148,23 @@ def test_a_file_that_is_no_utf8_is_refused_with_its_name(file: Path) -> None:
     ],
 )
 def test_a_secret_that_everybody_may_read_refuses_the_start(
-    file: Path, text: str, setting: str
+    open_folder: Path, text: str, setting: str
 ) -> None:
+    file = open_folder / "telemetry.toml"
     file.write_text(text)
     file.chmod(0o644)
-    refused = telemetryd(file.parent, "serve", "--config", str(file))
+    refused = telemetryd(open_folder, "serve", "--config", str(file))
     file.chmod(0o640)
-    taken = telemetryd(file.parent, "config", "show", "--config", str(file))
+    taken = telemetryd(open_folder, "config", "show", "--config", str(file))
+    file.chmod(0o644)
+    open_folder.chmod(0o750)
+    kept = telemetryd(open_folder, "config", "show", "--config", str(file))
 
     assert refused.returncode == 78
     assert f"holds {setting}" in refused.stderr
     assert SECRET not in refused.stderr
     assert taken.returncode == 0
+    assert kept.returncode == 0
 
 
 def test_a_file_without_secrets_may_be_read_by_everybody(file: Path) -> None:
@@ -247,7 +262,7 @@ def test_variables_that_are_no_settings_are_named(tmp_path: Path) -> None:
     assert "SERVER__PORT is no setting" not in done.stderr
 
 
-@pytest.mark.parametrize("broken", [b"# caf\xe9\n", b"[log\n", b"[auth]\njwt_secret = 'x'\n"])
+@pytest.mark.parametrize("broken", [b"# caf\xe9\n", b"[log\n", b"[log]\nlevel = 'loud'\n"])
 async def test_a_file_that_became_unusable_changes_nothing(
     postgres: PostgresServer, file: Path, broken: bytes
 ) -> None:
