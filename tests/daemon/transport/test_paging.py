@@ -19,7 +19,6 @@ FEEDS = {
     "list_events": "the same of events",
     "read_range": "points by time, whose cursors name a point",
     "list_rates": "the busiest now, anew each second",
-    "list_jobs": "to come",
 }
 """What takes a limit and is no list with a beginning and an end."""
 
