@@ -21,6 +21,7 @@ FEEDS = {
     "list_rates": "the busiest now, anew each second",
 }
 """What takes a limit and is no list with a beginning and an end."""
+PAGE_FIELDS = {"limit", "offset", "count", "total", "filters", "next_cursor"}
 
 
 async def test_a_list_is_read_to_its_end_by_its_links(control: Control) -> None:
@@ -123,6 +124,7 @@ async def test_every_list_is_read_once_and_to_its_end_by_its_cursors(control: Co
         query, pages = {"limit": "2"}, 0
         while query.get("cursor") != "":
             page = (await control.client.get(url, params=query)).json()
+            assert page.keys() >= PAGE_FIELDS, operation
             assert page["total"] == len(whole), operation
             assert page["offset"] == len(found), operation
             found += rows_of(page)
