@@ -27,6 +27,7 @@ from daemon.transport.http import App
 from daemon.transport.internal_door import InternalDoor
 from daemon.transport.server import LAST_REQUEST_S, bind, make_server
 from daemon.transport.unix_socket import USERS, bind_unix, owner_of, strangers
+from daemon.workers.pulse import watched
 from daemon.workers.repeat import repeat
 
 log = get_logger()
@@ -63,7 +64,7 @@ class Inside:
             tasks.create_task(server.serve(sockets=[self.listening]))
             # Slow callers are ended as on the public port.
             walks = repeat(server.walks.walk, every_s=WALK_EVERY_S, name="connections_inside")
-            walking = tasks.create_task(walks)
+            walking = tasks.create_task(watched(walks))
             await stop.wait()
             server.say_goodbye()
             await asyncio.sleep(LAST_REQUEST_S)

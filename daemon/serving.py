@@ -34,6 +34,7 @@ from daemon.transport.quick_health import QuickHealth
 from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import LAST_REQUEST_S, Server, admit_no_more, make_server
 from daemon.workers import follower, job_runner, listener, subscription_keeper
+from daemon.workers.meanwhile import meanwhile
 from daemon.workers.pulse import Pulse
 from daemon.workers.repeat import repeat
 from daemon.workers.systemd import ServiceManager
@@ -46,6 +47,8 @@ DATABASE_WAIT_S = 60.0
 """How long the start waits for a database that can't be reached; then the daemon exits 75."""
 DATABASE_POLL_S = 0.5
 STARTED_POLL_S = 0.005
+ALIVE_EVERY_S = 2.0
+"""While a database is waited for: that is no standing still."""
 REGISTER_EVERY_S = 5.0
 HEALTH_EVERY_S = 1.0
 KEY_USES_EVERY_S = 5.0
@@ -118,11 +121,7 @@ async def run(
     bounds = connection_bounds(parts.config)
     server = _public_server(parts, app, bounds)
     _calm_the_collector()
-    try:
-        await patiently(lambda: _prove(parts, stop))
-    except BaseException:
-        company.close()
-        raise
+    await _prove_patiently(parts, stop, company)
     async with asyncio.TaskGroup() as tasks:
         pulse = Pulse(parts.clock)
         walks = repeat(server.walks.walk, every_s=WALK_EVERY_S, name="connections")
@@ -132,7 +131,7 @@ async def run(
         serving = tasks.create_task(server.serve(sockets=[listening]))
         if company.inside is not None:
             inside = company.inside.serve(app, parts, bounds=bounds, stop=stop.event)
-            tasks.create_task(inside)
+            tasks.create_task(pulse.watch(inside))
         services.health.started()
         # The next request after these words is answered.
         await _until_served(server, serving)
@@ -157,6 +156,15 @@ async def run(
         if siblings:
             await asyncio.wait(siblings)
         await _end(loops)
+
+
+async def _prove_patiently(parts: Parts, stop: Stop, company: Company) -> None:
+    try:
+        with meanwhile(company.manager.alive, every_s=ALIVE_EVERY_S):
+            await patiently(lambda: _prove(parts, stop))
+    except BaseException:
+        company.close()
+        raise
 
 
 async def _prove(parts: Parts, stop: Stop) -> None:

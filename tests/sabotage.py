@@ -203,6 +203,18 @@ def frozen_jobs() -> None:
     _freeze(Jobs, "do_next", loop="job_runner.run")
 
 
+def frozen_scheduler() -> None:
+    """Let no time pass for the rules."""
+    from daemon.workers import evaluator
+
+    evaluator.TICKLESS_MAX_S = 2.0
+
+    def nothing(self: evaluator.Evaluator) -> None:
+        """Time stands still."""
+
+    evaluator.Evaluator._let_tick = nothing  # type: ignore[method-assign]
+
+
 def impatient_parent() -> None:
     """No protection is taken out: a child is missed after some of its beats."""
     from daemon.workers import pulse
@@ -266,6 +278,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
         frozen_notifier,
         frozen_digests,
         frozen_jobs,
+        frozen_scheduler,
         impatient_parent,
         no_gate,
         no_redaction,

@@ -15,8 +15,9 @@ log = get_logger()
 
 ALLOWED_S = 60.0
 """Longer than any statement may take, and than any loop waits by itself."""
-_WITHOUT_TURNS = ("ingest.run",)
-"""It waits for points alone, however long none come: a condition says whether it goes on."""
+_WITHOUT_TURNS = ("ingest.run", "inside.serve")
+"""They wait for points, or for the end, alone, however long none come: a condition says whether
+they go on, or the loops that they begin."""
 _ALLOWED_S = {
     "housekeeping.run": 300.0,
     "supervisor.run": 300.0,
@@ -58,7 +59,7 @@ class Pulse:
         """The same loop; every step that it takes is a beat."""
         kind = _kind_of(loop)
         if kind in _WITHOUT_TURNS:
-            return loop
+            return self._around(loop)
         name = name or _own_name_of(loop) or kind
         allowed_s = _ALLOWED_S.get(name, _ALLOWED_S.get(kind, ALLOWED_S + _pause_s_of(loop)))
         while name in self._beats:
@@ -73,6 +74,11 @@ class Pulse:
                 del self._beats[name]
 
         return run()
+
+    async def _around(self, loop: Loop) -> None:
+        """The loop as it is, with those that it begins watched."""
+        _WATCHING.set(self)
+        await loop
 
     def stuck(self) -> list[str]:
         """Names of loops that do not go on; who is new among them is logged."""

@@ -160,6 +160,7 @@ async def test_a_database_that_takes_no_writes_is_not_ready(postgres: PostgresSe
         ("frozen_notifier", "notifier.run"),
         ("frozen_digests", "notifier.gather"),
         ("frozen_jobs", "job_runner.run"),
+        ("frozen_scheduler", "evaluator.ticks"),
     ],
 )
 async def test_the_watchdog_hears_nothing_while_a_loop_is_frozen(
