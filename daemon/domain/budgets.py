@@ -42,17 +42,18 @@ class RateClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`limit` requests, or new series, in any hour; with `per_s`, points: so many a second, and
-    `limit` at once."""
+    """`limit` requests, or new series, in any `lasts_s`; with `per_s`, points: so many a second,
+    and `limit` at once."""
 
     rate_class: RateClass
     tier: str
     limit: int
     per_s: int = 0
+    lasts_s: int = WINDOW_S
 
     @property
     def window_s(self) -> int:
-        return BURST_S if self.per_s else WINDOW_S
+        return BURST_S if self.per_s else self.lasts_s
 
     @property
     def unit(self) -> str:

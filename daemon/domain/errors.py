@@ -78,9 +78,16 @@ class TooLarge(Refused):
 
 
 class UnsupportedEncoding(Refused):
-    """The content encoding is not one of gzip, zstd and lz4."""
+    """The content encoding is not one of gzip, zstd and lz4.
+
+    `taken` are those that the route takes.
+    """
 
     code = "unsupported_encoding"
+
+    def __init__(self, detail: str | None = None, *, taken: str = "identity") -> None:
+        super().__init__(detail)
+        self.taken = taken
 
 
 class NotFound(Refused):

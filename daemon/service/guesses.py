@@ -8,12 +8,15 @@ from contextlib import contextmanager
 
 from daemon.clock import Clock
 from daemon.domain.allowance import Allowance
+from daemon.domain.budgets import NOBODY, Policy, RateClass, Standing
 from daemon.domain.clients import network_of
 from daemon.domain.errors import RateLimited, Unauthenticated
 
-WINDOW_S = 900.0
+WINDOW_S = 900
 OF_A_NAME_MAX = 10
 OF_AN_ADDRESS_MAX = 50
+_OF_A_NAME = Policy(RateClass.REFUSED, NOBODY, OF_A_NAME_MAX, lasts_s=WINDOW_S)
+_OF_AN_ADDRESS = Policy(RateClass.REFUSED, NOBODY, OF_AN_ADDRESS_MAX, lasts_s=WINDOW_S)
 ENTRIES_MAX = 10_000
 """Names and addresses that are remembered; over it the one that was longest unseen is forgotten."""
 
@@ -23,8 +26,8 @@ class Guesses:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._names = _Limits(OF_A_NAME_MAX)
-        self._addresses = _Limits(OF_AN_ADDRESS_MAX)
+        self._names = _Limits(_OF_A_NAME)
+        self._addresses = _Limits(_OF_AN_ADDRESS)
 
     def __len__(self) -> int:
         return len(self._names) + len(self._addresses)
@@ -62,8 +65,8 @@ class Guesses:
 class _Limits:
     """One allowance for each name or address."""
 
-    def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self._found: OrderedDict[str, Allowance] = OrderedDict()
 
     def __len__(self) -> int:
@@ -72,13 +75,16 @@ class _Limits:
     def take(self, who: str, now_s: float) -> None:
         allowance = self._found.get(who)
         if allowance is None:
-            allowance = self._found[who] = Allowance(self._at_once / WINDOW_S, self._at_once)
+            limit = self._policy.limit
+            allowance = self._found[who] = Allowance(limit / WINDOW_S, limit)
             if len(self._found) > ENTRIES_MAX:
                 self._found.popitem(last=False)
         self._found.move_to_end(who)
         if not allowance.take(now_s):
             wait_s = int(allowance.wait_s(now_s)) + 1
-            raise RateLimited("too many logins have failed", retry_after_s=wait_s)
+            error = RateLimited("too many logins have failed", retry_after_s=wait_s)
+            error.standing = Standing(self._policy, 0, wait_s)
+            raise error
 
     def give_back(self, who: str) -> None:
         allowance = self._found.get(who)

@@ -67,7 +67,7 @@ def decompress(body: bytes, encoding: str) -> bytes:
     """
     decode = _DECODERS.get(encoding)
     if decode is None:
-        raise UnsupportedEncoding(f"Content-Encoding must be one of {ENCODINGS}")
+        raise UnsupportedEncoding(f"Content-Encoding must be one of {ENCODINGS}", taken=ENCODINGS)
     try:
         return decode(body)
     except (zlib.error, RuntimeError, EOFError, zstandard.ZstdError) as error:

@@ -89,7 +89,9 @@ async def _answer(scope: Scope, send: Send, *, origin: str | None) -> None:
     body = b""
     headers = [(b"x-request-id", own_id.encode("ascii"))]
     if origin is not None:
-        status = 204
+        # 204 is used nowhere (contract 1).
+        status = 200
+        headers.append((b"content-length", b"0"))
         headers += [(b"access-control-allow-origin", origin.encode("latin-1")), *_PREFLIGHT]
     else:
         status = 403

@@ -111,4 +111,7 @@ def _headers_of(error: DomainError) -> RawHeaders:
     if isinstance(error, Unauthenticated):
         # RFC 9110, section 11.6.1: a 401 names a way to authenticate.
         return [(b"www-authenticate", b'Bearer realm="telemetry"')]
+    if isinstance(error, UnsupportedEncoding):
+        # RFC 9110, section 12.5.3: what a body may be encoded with instead.
+        return [(b"accept-encoding", error.taken.encode())]
     return []

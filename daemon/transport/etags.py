@@ -8,7 +8,7 @@ counter that moved meanwhile is no edit; it is checked in the transaction of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from typing import Any, cast
 
@@ -40,6 +40,26 @@ _NOUNS: dict[str, tuple[Noun, str]] = {
     "/accounts/{username}": ("account", "username"),
 }
 
+_MADE: dict[str, Noun] = {
+    "/metrics": "metric",
+    "/groups": "group",
+    "/alerts/rules": "rule",
+    "/channels": "channel",
+    "/silences": "silence",
+    "/watches": "watch",
+    "/keys": "key",
+    "/accounts": "account",
+}
+"""Where a POST makes what has a tag."""
+# What a rotation sets is all that changes of a key.
+_CHANGED: dict[Noun, str] = {"alert": "status", "key": "former_valid_until"}
+_SAID_ONCE: dict[Noun, Collection[str]] = {
+    "rule": ("findings", "success", "message", "closed_alerts"),
+    "channel": ("secret",),
+    "key": ("key",),
+}
+"""What the answer to a change says beside the thing."""
+
 Respond = Callable[[Request], Awaitable[Response]]
 Tagged = tuple[Noun, str]
 
@@ -49,6 +69,11 @@ def tagged(template: str) -> Tagged | None:
     return _NOUNS.get(template.removeprefix(_PREFIX))
 
 
+def made(template: str) -> Noun | None:
+    """What a POST to this path makes, if that has a tag."""
+    return _MADE.get(template.removeprefix(_PREFIX))
+
+
 async def respond_tagged(request: Request, what: Tagged, respond: Respond) -> Response:
     """The answer with its tag, or 304; a change only of what `If-Match` names. Raises Stale."""
     noun, parameter = what
@@ -56,20 +81,37 @@ async def respond_tagged(request: Request, what: Tagged, respond: Respond) -> Re
         return _shown(request, await respond(request), noun=noun)
     wanted = request.headers.get("if-match")
     if wanted is None or wanted.strip() == "*":
-        return await respond(request)
+        return tag_change(await respond(request), noun=noun)
     row_id = str(request.path_params[parameter])
     member = request.path_params.get("device_id") if noun == "group" else None
     revisions = _revisions_in(wanted)
     with beside(Precondition(noun, row_id, revisions=revisions, member=member)):
-        return await respond(request)
+        response = await respond(request)
+    return tag_change(response, noun=noun)
+
+
+def tag_change(response: Response, *, noun: Noun) -> Response:
+    """The answer to a change, with the tag of what it shows: what was made or changed just now can
+    be changed again without being read before."""
+    if response.status_code in (200, 201):
+        aside = _SAID_ONCE.get(noun, ())
+        shown = orjson.loads(bytes(response.body))
+        thing = {name: value for name, value in shown.items() if name not in aside}
+        if _CHANGED.get(noun, "updated_at") in thing:
+            response.headers["ETag"] = _tag_of(noun, orjson.dumps(thing), thing)
+    return response
+
+
+def _tag_of(noun: Noun, body: bytes, shown: dict[str, Any]) -> str:
+    digest = hashlib.sha256(body).hexdigest()[:_DIGITS]
+    return f'"{_revision_of(noun, shown)}-{digest}"'
 
 
 def _shown(request: Request, response: Response, *, noun: Noun) -> Response:
     if response.status_code != 200:
         return response
     body = bytes(response.body)
-    digest = hashlib.sha256(body).hexdigest()[:_DIGITS]
-    etag = f'"{_revision_of(noun, orjson.loads(body))}-{digest}"'
+    etag = _tag_of(noun, body, orjson.loads(body))
     if is_known(request, etag):
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-store"})
     response.headers["ETag"] = etag
@@ -78,10 +120,9 @@ def _shown(request: Request, response: Response, *, noun: Noun) -> Response:
 
 def _revision_of(noun: Noun, shown: dict[str, Any]) -> str:
     """As store/revisions reads it from the row."""
+    changed = shown.get(_CHANGED.get(noun, "updated_at"))
     if noun == "alert":
-        return cast(str, shown["status"])
-    # What a rotation sets is all that changes of a key.
-    changed = shown.get("former_valid_until" if noun == "key" else "updated_at")
+        return cast(str, changed)
     if changed is None:
         return "0"
     since = datetime.fromisoformat(changed) - EPOCH

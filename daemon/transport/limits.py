@@ -86,6 +86,11 @@ class Gate:
             _state(scope)[_STANDING] = error.standing
             raise
 
+    def note(self, scope: Scope, error: Exception) -> None:
+        """Say in the answer's headers which limit it was, where a service found that."""
+        if isinstance(error, RateLimited) and error.standing is not None:
+            _state(scope)[_STANDING] = error.standing
+
     def headers(self, scope: Scope) -> RawHeaders:
         """What the answer to a request says of its limit; nothing where there is none to speak
         of."""

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from daemon.domain.interest import CHANNELS
 from daemon.domain.rights import Operation
-from daemon.transport.etags import tagged
+from daemon.transport.etags import made, tagged
 from daemon.transport.problems import PROBLEM_MEDIA_TYPE
 from daemon.transport.reading import CURSOR_OR_NOTHING, NAMES
 from daemon.transport.routing import SECURITY
@@ -115,8 +115,8 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
             _document_problems(operation)
             if method in ("get", "post"):
                 operation["responses"].pop("412", None)
-            if method == "get" and tagged(path):
-                _document_tag(operation)
+            if (method != "delete" and tagged(path)) or (method == "post" and made(path)):
+                _document_tag(operation, method=method)
             _document_defaults(operation)
     _document_batch_problems(openapi)
     _document_operation_names(openapi)
@@ -128,10 +128,10 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
 def document_ingest(openapi: dict[str, Any]) -> None:
     """Add the four ingest routes, which bare ASGI serves."""
     schemas = openapi.setdefault("components", {}).setdefault("schemas", {})
-    _, made = models_json_schema(
+    _, models = models_json_schema(
         [(model, "validation") for model in _MODELS], ref_template=_REF + "{model}"
     )
-    for name, schema in made["$defs"].items():
+    for name, schema in models["$defs"].items():
         schemas.setdefault(name, schema)
     schemas["Bulk"] = _BULK_SCHEMA
     for path, operation_id, summary, body, answer in _INGEST:
@@ -243,17 +243,18 @@ def _document_problems(operation: dict[str, Any]) -> None:
             continue
         # FastAPI says 422 by itself, in a shape that nothing has here.
         said = {} if status == "422" else responses.get(status, {})
-        made = _problem(description)
-        content = said.get("content", {}) | made["content"]
-        responses[status] = made | said | {"content": content}
+        general = _problem(description)
+        content = said.get("content", {}) | general["content"]
+        responses[status] = general | said | {"content": content}
 
 
-def _document_tag(operation: dict[str, Any]) -> None:
+def _document_tag(operation: dict[str, Any], *, method: str) -> None:
     """What can be changed has a tag (transport/etags)."""
-    operation["responses"]["200"]["headers"] = {
+    operation["responses"]["201" if method == "post" else "200"]["headers"] = {
         "ETag": {"description": "Names this version.", "schema": {"type": "string"}}
     }
-    operation["responses"]["304"] = {"description": "It is still the one of If-None-Match."}
+    if method == "get":
+        operation["responses"]["304"] = {"description": "It is still the one of If-None-Match."}
 
 
 def _document_defaults(operation: dict[str, Any]) -> None:

@@ -17,9 +17,9 @@ from daemon.domain.access import Principal
 from daemon.domain.errors import DomainError, Invalid, Malformed, TooLarge, UnsupportedEncoding
 from daemon.transport.answers import JsonAnswer
 from daemon.transport.auth import ANY_SCOPE, NO_CREDENTIAL, declared_scope
-from daemon.transport.bodies import GONE_STATUS, ClientGone
+from daemon.transport.bodies import GONE_STATUS, WIRE_BYTES_MAX, ClientGone
 from daemon.transport.errors import ErrorAnswer, answer_of
-from daemon.transport.etags import respond_tagged, tagged
+from daemon.transport.etags import made, respond_tagged, tag_change, tagged
 from daemon.transport.idempotency import is_once, key_in, respond_once
 from daemon.transport.leaving import unless_gone
 from daemon.transport.limits import class_of
@@ -27,8 +27,8 @@ from daemon.transport.paging import link_to_next
 from daemon.transport.problems import problem
 from daemon.transport.request_id import request_id_of
 from daemon.transport.signatures import check_body
+from telemetryctl.api.model import JSON_VALUES_MAX
 
-BODY_BYTES_MAX = 1 << 20
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
 _CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed"}
 # An unparsable body is malformed (400), a body of the wrong shape invalid (422); see C-20.
@@ -60,6 +60,7 @@ class GuardedRoute(APIRoute):
         self._is_long_read: bool = getattr(endpoint, "is_long_read", False)
         method = min(self.methods or {"GET"})
         self._what = tagged(path)
+        self._makes = made(path) if method == "POST" else None
         self._is_once = is_once(method, path) and self.scope_needed != NO_CREDENTIAL
         self.rate_class = class_of(method, path)
 
@@ -67,14 +68,16 @@ class GuardedRoute(APIRoute):
         inner = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
+            gate = request.app.state.services.gate
             try:
                 await self._check_access(request)
                 if self.body_field is not None:
                     await _take_json_body(request)
                 response = await self._answer(inner, request)
             except Exception as error:
+                gate.note(request.scope, error)
                 response = problem_response(error, request)
-            response.raw_headers.extend(request.app.state.services.gate.headers(request.scope))
+            response.raw_headers.extend(gate.headers(request.scope))
             return response
 
         return handle
@@ -86,8 +89,11 @@ class GuardedRoute(APIRoute):
             return await respond_tagged(request, self._what, inner)
         key = key_in(request.scope["headers"]) if self._is_once else None
         if key is not None:
-            return await respond_once(request, key, inner)
-        response = await self._in_place(inner, request)
+            response = await respond_once(request, key, inner)
+        else:
+            response = await self._in_place(inner, request)
+        if self._makes is not None:
+            tag_change(response, noun=self._makes)
         if isinstance(response, JsonAnswer) and response.next_offset is not None:
             response.headers["Link"] = link_to_next(request, response.next_offset)
         return response
@@ -120,9 +126,9 @@ def new_router(**options: Any) -> APIRouter:
 
 
 async def _take_json_body(request: Request) -> None:
-    """Read the body up to BODY_BYTES_MAX; it is JSON whatever the content type says.
+    """Read the body up to WIRE_BYTES_MAX; it is JSON whatever the content type says.
 
-    Raises TooLarge, UnsupportedEncoding, DigestMismatch.
+    Raises TooLarge, UnsupportedEncoding, Invalid for too many values, DigestMismatch.
     """
     if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
         raise UnsupportedEncoding("this route takes no content encoding")
@@ -130,14 +136,17 @@ async def _take_json_body(request: Request) -> None:
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > BODY_BYTES_MAX:
-            raise TooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes")
+        if size > WIRE_BYTES_MAX:
+            raise TooLarge(f"the body is larger than {WIRE_BYTES_MAX} bytes")
         parts.append(part)
     # Where Starlette keeps a body that was read; FastAPI asks for it there.
-    request._body = b"".join(parts)
+    body = request._body = b"".join(parts)
     principal: Principal | None = getattr(request.state, "principal", None)
     if principal is not None and principal.signing_key is not None:
-        check_body(request.scope, request._body)
+        check_body(request.scope, body)
+    if body.count(b",") > JSON_VALUES_MAX:
+        # Each value but the first has a comma: to make so many objects would take long.
+        raise Invalid(f"there are more than {JSON_VALUES_MAX:,} values", code="too_many_values")
     if not request.headers.get("content-type", "").startswith("application/json"):
         headers = [h for h in request.scope["headers"] if h[0] != b"content-type"]
         request.scope["headers"] = [*headers, (b"content-type", b"application/json")]
@@ -197,7 +206,7 @@ def _from_validation(found: Sequence[Any]) -> DomainError:
             name = ".".join(str(part) for part in item["loc"][1:])
             return Malformed(f"The {place} value {name} is not valid: {_said(item)}.")
         if item["type"] in _UNPARSABLE:
-            return Malformed("The body is not valid JSON.", code="bad_json")
+            return Malformed("The body is not valid JSON.")
     errors = [
         {"pointer": pointer_of(item["loc"][1:]), "code": item["type"], "detail": _said(item)}
         for item in found[:100]

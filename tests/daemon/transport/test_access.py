@@ -141,7 +141,7 @@ async def test_a_wrong_method_is_a_problem(control: Control) -> None:
         (b'{"\\ud800": 1}', 422),
         (b'{"name": "m", "data_type": "numeric", "min_value": 1e400}', 422),
         (b'{"name": "m", "data_type": "numeric", "min_value": ' + b"9" * 5000 + b"}", 400),
-        (b" " * (2 << 20), 413),
+        (b" " * (5 << 20), 413),
     ],
 )
 async def test_a_hostile_body_is_a_clear_refusal(
@@ -171,6 +171,40 @@ async def test_an_encoded_body_is_refused_as_such(control: Control) -> None:
     )
 
     assert answer.status_code == 415
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+async def test_a_body_may_have_four_mebibytes_and_no_more(control: Control) -> None:
+    statuses = []
+    for size in (4 * 2**20, 4 * 2**20 + 1):
+        body = b'{"name": "m", "data_type": "numeric"}'.ljust(size)
+        answer = await control.client.post(f"{API}/metrics", content=body)
+        statuses.append(answer.status_code)
+
+    assert statuses == [201, 413]
+
+
+@pytest.mark.parametrize("one", ["1", "{}", "[]", '"a"'])
+async def test_a_body_of_very_many_values_is_refused_unread(control: Control, one: str) -> None:
+    body = '{"name": "m", "data_type": "numeric", "tags": [' + ",".join([one] * 200_000) + "]}"
+    answer = await control.client.post(f"{API}/metrics", content=body)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "too_many_values")
+
+
+async def test_a_group_may_have_ten_thousand_devices_of_long_names(control: Control) -> None:
+    names = [f"{number:0128}" for number in range(10_000)]
+    body = {"name": "g", "kind": "site", "device_ids": names}
+    answer = await control.client.post(f"{API}/groups", json=body)
+
+    # There are no such devices, which it came to find out.
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_device")
+
+
+async def test_an_unparsable_body_has_one_code_everywhere(control: Control) -> None:
+    answer = await control.client.post(f"{API}/metrics", content=b"{")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
 
 
 async def test_an_unexpected_error_says_nothing_and_is_logged(

@@ -73,6 +73,58 @@ async def test_what_is_known_is_not_sent_again(control: Control, name: str) -> N
 
 
 @pytest.mark.parametrize("name", THINGS)
+async def test_what_was_made_or_changed_can_be_changed_again_unread(
+    control: Control, name: str
+) -> None:
+    """The answer to a change has the tag that a GET would have now."""
+    thing = THINGS[name]
+    await control.send([("d", "flow", 1_790_000_000_000_000, 1.0)])
+    path = API + thing.path
+    if thing.made is not None:
+        answer = await control.client.post(API + thing.made[0], json=thing.made[1])
+        path = API + thing.path.format(answer.json().get(thing.ids))
+        assert answer.headers["etag"] == (await control.client.get(path)).headers["etag"]
+    else:
+        answer = await control.client.get(path)
+    for any_version in ("*", None, None):
+        headers = {"If-Match": any_version or answer.headers["etag"]}
+        answer = await control.client.patch(path, json=thing.change, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["etag"] == (await control.client.get(path)).headers["etag"]
+    removed = await control.client.delete(path)
+
+    assert removed.status_code == 200
+    assert "etag" not in removed.headers
+
+
+async def test_keys_accounts_and_alerts_say_their_tag_when_they_change(control: Control) -> None:
+    client = control.client
+    key = await client.post(f"{API}/keys", json={"name": "k", "scopes": ["read"]})
+    body = {"username": "ann", "password": "a long password", "scopes": ["read"]}
+    account = await client.post(f"{API}/accounts", json=body)
+    off = await client.patch(
+        f"{API}/accounts/ann",
+        json={"disabled": True},
+        headers={"If-Match": account.headers["etag"]},
+    )
+    rule = await client.post(f"{API}/alerts/rules", json=RULE)
+    path = f"{API}/alerts/rules/{rule.json()['rule_id']}/enable"
+    enabled = await client.put(path, json={"enabled": False})
+    revoked = await client.delete(
+        f"{API}/keys/{key.json()['key_id']}", headers={"If-Match": key.headers["etag"]}
+    )
+
+    assert [a.status_code for a in (key, account, off, enabled, revoked)] == [
+        201, 201, 200, 200, 200
+    ]  # fmt: skip
+    assert off.headers["etag"] == (await client.get(f"{API}/accounts/ann")).headers["etag"]
+    again = await client.put(
+        path, json={"enabled": True}, headers={"If-Match": enabled.headers["etag"]}
+    )
+    assert again.status_code == 200
+
+
+@pytest.mark.parametrize("name", THINGS)
 async def test_only_what_was_seen_is_changed(control: Control, name: str) -> None:
     path, change = await made(control, name), THINGS[name].change
     tag = (await control.client.get(path)).headers["etag"]

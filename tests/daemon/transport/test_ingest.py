@@ -462,6 +462,7 @@ class TestCompression:
         disagreeing = await stack.post(path, batch)
 
         assert [a.status_code for a in (brotli, nested, disagreeing)] == [415, 415, 422]
+        assert brotli.headers["accept-encoding"] == "gzip, zstd, lz4"
 
     async def test_four_mebibytes_on_the_wire_are_the_most(self, stack: Stack) -> None:
         assert (await stack.post("/bulk", b" " * (4 * 2**20 + 1))).status_code == 413

@@ -241,9 +241,14 @@ async def test_guesses_at_one_account_end_with_429(control: Control) -> None:
 
 
 async def test_guesses_from_one_address_end_with_429(control: Control) -> None:
-    statuses = [(await login(control, api_key=f"guess {n}")).status_code for n in range(60)]
+    answers = [await login(control, api_key=f"guess {n}") for n in range(60)]
 
-    assert statuses == [401] * 50 + [429] * 10
+    assert [answer.status_code for answer in answers] == [401] * 50 + [429] * 10
+    said = answers[-1].headers
+    assert (said["x-ratelimit-limit"], said["x-ratelimit-remaining"]) == ("50", "0")
+    wait_s = int(said["x-ratelimit-reset"]) - control.clock.now_us() // 1_000_000
+    assert wait_s == int(said["retry-after"])
+    assert said["ratelimit-policy"] == '"refused";q=50;w=900'
 
 
 async def test_right_logins_are_not_counted(control: Control) -> None:
