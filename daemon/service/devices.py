@@ -77,7 +77,9 @@ class Devices:
                 members = [device_id for device_id in members if device_id in own]
         active = None
         if wanted.status is not None:
-            active = self._presence.active_devices(self._clock.now_us() - ACTIVE_FOR_US)
+            active = self._presence.active_devices(
+                self._clock.now_us() - ACTIVE_FOR_US, by=by
+            )
         found = DeviceFilter(
             wanted.type,
             wanted.tags,
@@ -89,14 +91,14 @@ class Devices:
             seen_ids=None if by.groups is None else list(by.member_ids),
         )
         devices, total = await self._store.page(found, limit=limit, offset=offset)
-        return [self._seen(device) for device in devices], total
+        return [self._seen(device, by) for device in devices], total
 
     async def show(self, device_id: str, *, by: Principal) -> Device:
         """Raises NotFound."""
         device = await self._store.find(device_id) if by.sees_device(device_id) else None
         if device is None:
             raise _unknown(device_id)
-        return self._seen(device)
+        return self._seen(device, by)
 
     async def change(self, device_id: str, changes: Mapping[str, Any], *, by: Principal) -> Device:
         """Change the given fields; maps are replaced whole. Raises NotFound."""
@@ -114,7 +116,7 @@ class Devices:
         if device is None:
             raise _unknown(device_id)
         log.info("device_changed", device_id=device_id, by=by.key_id, fields=sorted(changes))
-        return self._seen(device)
+        return self._seen(device, by)
 
     async def delete(self, device_id: str, *, by: Principal) -> None:
         """Remove a device and everything it sent. Raises NotFound, and Forbidden for a key that is
@@ -144,8 +146,8 @@ class Devices:
             log.warning("catalog_not_reloaded", code=error.error_code)
         log.info("device_deleted", device_id=device_id, by=by.key_id, series=len(series_ids))
 
-    def _seen(self, device: Device) -> Device:
-        seen_us = self._presence.last_seen_us(device.device_id)
+    def _seen(self, device: Device, by: Principal) -> Device:
+        seen_us = self._presence.last_seen_us(device.device_id, by=by)
         if seen_us is None:
             return device
         is_active = seen_us >= self._clock.now_us() - ACTIVE_FOR_US

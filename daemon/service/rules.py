@@ -57,15 +57,34 @@ class Rules:
         if not by.is_bound:
             return await self._store.page(visible, limit=limit, offset=offset)
         rules, _ = await self._store.page(visible, limit=RULES_MAX, offset=0)
-        seen = [self._facts.as_seen(r, by=by) for r in rules if self._facts.is_visible(r, by=by)]
-        return seen[offset : offset + limit], len(seen)
+        seen = [rule for rule in rules if self._facts.is_visible(rule, by=by)]
+        return await self._as_seen(seen[offset : offset + limit], by=by), len(seen)
 
     async def show(self, rule_id: str, *, by: Principal) -> AlertRule:
         """Raises NotFound."""
         rule = await self._store.find(rule_id)
         if rule is None or not self._facts.is_visible(rule, by=by):
             raise _unknown(rule_id)
-        return self._facts.as_seen(rule, by=by)
+        return (await self._as_seen([rule], by=by))[0]
+
+    async def _as_seen(self, rules: list[AlertRule], *, by: Principal) -> list[AlertRule]:
+        """Visible rules without what the key does not see: of a rule about more than its devices,
+        its own alerts count."""
+        wide = [rule.rule_id for rule in rules if not self._facts.is_in_reach(rule, by=by)]
+        if not by.is_bound or not wide:
+            return rules
+        counted = await self._store.triggers(
+            wide,
+            device_likes=as_like(by.devices),
+            seen_ids=None if by.groups is None else list(by.member_ids),
+        )
+        seen = []
+        for rule in rules:
+            if rule.rule_id in wide:
+                triggers, last = counted.get(rule.rule_id, (0, None))
+                rule = replace(rule, total_triggers=triggers, last_triggered=last)
+            seen.append(self._facts.as_seen(rule, by=by))
+        return seen
 
     async def lint(
         self, fields: Mapping[str, Any], *, rule_id: str | None, by: Principal

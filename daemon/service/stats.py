@@ -132,7 +132,7 @@ class Stats:
         points_of = Counter(stored.points_of)
         points_of.update(tail.series_ids.tolist())
         recent = stored.points_since + int((tail.times_us >= since_us).sum())
-        last_us = self._presence.last_seen_us(device_id)
+        last_us = self._presence.last_seen_us(device_id, by=by)
         day_us = self._clock.now_us() - HOURS_SHOWN * HOUR_US
         return DeviceFigures(
             device_id,
@@ -173,7 +173,7 @@ class Stats:
         day_us = self._clock.now_us() - HOURS_SHOWN * HOUR_US
         return ServiceFigures(
             total_devices=sum(stored.devices_of_type.values()),
-            active_devices=len(self._presence.active_devices(day_us)),
+            active_devices=len(self._presence.active_devices(day_us, by=by)),
             total_metrics=len(names),
             total_data_points=stored.points + len(tail.times_us),
             points_per_second=round(self._traffic.points_per_second, 3),

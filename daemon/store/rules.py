@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -116,6 +117,19 @@ class RuleStore:
         async with self._database.connection("query") as connection:
             found: float | None = await connection.fetchval(SQL["cadence"], series_ids)
         return found
+
+    async def triggers(
+        self,
+        rule_ids: Sequence[str],
+        *,
+        device_likes: Sequence[str] | None,
+        seen_ids: Sequence[str] | None,
+    ) -> dict[str, tuple[int, datetime]]:
+        """How often rules fired on what may be seen, and when last; those that never did are
+        absent."""
+        async with self._database.connection("control") as connection:
+            rows = await connection.fetch(SQL["triggers"], rule_ids, device_likes, seen_ids)
+        return {row["rule_id"]: (row["triggers"], row["last_triggered"]) for row in rows}
 
     async def count_ending(
         self,

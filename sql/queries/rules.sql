@@ -106,3 +106,10 @@ select count(*)
    and ($2::text[] is null or a.device_id is null or a.device_id <> all ($2::text[]))
    and (($3::text[] is null and $4::text[] is null)
         or a.device_id like any ($3::text[]) or a.device_id = any ($4::text[]));
+
+-- triggers --
+-- How often these rules fired, and last, on devices like $2 or of $3, as far as alerts are kept.
+select a.rule_id, count(*) as triggers, max(a.triggered_at) as last_triggered
+  from telemetry.alert a
+ where a.rule_id = any ($1::text[]) and (a.device_id like any ($2::text[]) or a.device_id = any ($3::text[]))
+ group by a.rule_id;

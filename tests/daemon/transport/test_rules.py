@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from alert_builder import a_rule, an_alert, steps_of
+from alert_builder import FIRED, a_rule, an_alert, steps_of
 from control import API, Control, bearer
 
 from daemon.store import messages
@@ -621,3 +622,22 @@ class TestKeys:
         for changes, closed in (({"threshold_value": 31}, 1), ({"device_ids": ["a"]}, 0)):
             seen = await control.client.post(url, json=changes, headers=key)
             assert seen.json()["closed_alerts"] == closed
+
+    async def test_a_rule_about_more_than_the_key_sees_counts_what_it_sees(
+        self, control: Control
+    ) -> None:
+        await some_devices(control, "c")
+        rule = await make(control)
+        for device_id, fired in (("a", FIRED), ("b", FIRED + timedelta(hours=1))):
+            await an_alert(
+                control.database, rule_id=rule["rule_id"], device_id=device_id, triggered_at=fired
+            )
+        counts = {}
+        for device_id in ("a", "c"):
+            key = bearer(await control.key("read", devices=(device_id,)))
+            shown = (await control.client.get(f"{RULES}/{rule['rule_id']}", headers=key)).json()
+            listed = (await control.client.get(RULES, headers=key)).json()["rules"][0]
+            assert shown == listed
+            counts[device_id] = (shown["total_triggers"], shown["last_triggered"])
+
+        assert counts == {"a": (1, "2025-12-18T12:00:00Z"), "c": (0, None)}

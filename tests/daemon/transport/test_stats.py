@@ -169,3 +169,19 @@ async def test_a_key_of_some_devices_gets_no_figures_of_all(control: Control) ->
     answer = await control.client.get(f"{API}/stats", headers=narrow)
 
     assert answer.status_code == 403
+
+
+async def test_a_device_was_last_heard_of_by_what_the_key_sees(control: Control) -> None:
+    now_us = control.clock.now_us()
+    old_us = now_us - 7 * 86_400_000_000
+    await control.send([("d", "speed", old_us, 1.0), ("d", "hidden", now_us, 1.0)])
+    key = bearer(await control.key("read", metrics=("speed",)))
+
+    device = (await control.client.get(f"{API}/devices/d", headers=key)).json()
+    stats = (await control.client.get(f"{API}/devices/d/stats", headers=key)).json()
+    active = await control.client.get(f"{API}/devices?status=active", headers=key)
+    everything = (await control.client.get(f"{API}/devices/d")).json()
+
+    assert device["last_seen_at"] == stats["last_update"] != everything["last_seen_at"]
+    assert (device["status"], everything["status"]) == ("inactive", "active")
+    assert active.json()["total"] == 0
