@@ -203,7 +203,8 @@ async def test_a_reader_of_the_journal_holds_up_neither_appends_nor_housekeeping
         while not dropping.done():
             await journal.append(b"x", points=1, catalog_version=1)
             await asyncio.sleep(0.02)
-        assert (await dropping)["partitions_made"] == 2
+        # One more when the hour turns meanwhile.
+        assert (await dropping)["partitions_made"] in (2, 3)
         assert await reader.fetchval("select 1") == 1
     await keeper.run_once(now_us)
 
