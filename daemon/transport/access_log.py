@@ -31,6 +31,8 @@ _PLAIN_MAX = 64
 _NEVER = 1_000
 """Above every status."""
 _LEVELS = ("debug", "info", "warning")
+REFUSED = "telemetry.refused"
+"""Where the state of a request has what the server answered itself: status, bytes of the body."""
 _BROKEN = ("other", "other")
 """Route and method of what is no whole request."""
 # Bytes are put together in two thirds of the time that text takes.
@@ -137,6 +139,14 @@ class AccessLog:
         said = about(_BROKEN, "", None, remote)
         answered = Answered(status, 0.0, size_bytes)
         self.note(said, answered, request_id=request_id, trace_id=own_trace_id(request_id))
+
+    @staticmethod
+    def as_ended(scope: Scope, answered: Answered) -> Answered:
+        """Of a body that broke off the client was told so, whatever the application says then."""
+        refused = scope.get("state", {}).get(REFUSED)
+        if refused is None:
+            return answered
+        return answered._replace(status=refused[0], size_bytes=refused[1])
 
     def _write(self, about: About, answered: Answered, request_id: str, trace_id: str) -> None:
         noted = (self._clock.now_us(), about, answered, request_id, trace_id)
@@ -295,7 +305,7 @@ class AccessLogMiddleware:
         call, cause = (_template(scope), scope["method"]), cause_of(scope)
         self._access.note(
             about(call, scope["path"], principal, address_of(scope)),
-            answered,
+            self._access.as_ended(scope, answered),
             request_id=cause.request_id,
             trace_id=cause.trace.trace_id,
         )

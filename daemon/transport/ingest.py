@@ -139,7 +139,9 @@ class IngestRoutes:
         cause = cause_of(scope)
         self.access.note(
             about(CALLS[route], scope["path"], noted.principal, address_of(scope)),
-            answered._replace(points=noted.points, devices=noted.devices),
+            self.access.as_ended(scope, answered)._replace(
+                points=noted.points, devices=noted.devices
+            ),
             request_id=cause.request_id,
             trace_id=cause.trace.trace_id,
         )

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from daemon.domain.errors import DomainError
+from daemon.transport.access_log import REFUSED
 from daemon.transport.connections import (
     TURNED_AWAY_MAX,
     ConnectionBounds,
@@ -27,8 +28,8 @@ from daemon.transport.connections import (
 )
 from daemon.transport.leaving import Leaving
 from daemon.transport.patience import Patience
-from daemon.transport.quick_points import QuickConnection, QuickPoints
-from daemon.transport.request_id import new_request_id
+from daemon.transport.quick_points import Held, QuickConnection, QuickPoints
+from daemon.transport.request_id import new_request_id, request_id_of
 from daemon.transport.security_headers import ON_EVERY_ANSWER
 from daemon.transport.sse import TRANSPORT
 from daemon.transport.websocket import MESSAGE_BYTES_MAX, WebSocketProtocol
@@ -107,7 +108,7 @@ class HttpProtocol(Leaving, QuickConnection):
     def end(self, reason: str) -> None:
         """An error where an answer is still owed for a request that did not come whole; else just
         the end."""
-        self._held = None
+        held, self._held = self._held, None
         cycle, transport = self.cycle, self.transport
         if reason == "write":
             _reset(transport)
@@ -118,21 +119,29 @@ class HttpProtocol(Leaving, QuickConnection):
         else:
             is_unanswered = cycle is None or cycle.response_complete
         if status is not None and is_unanswered and not transport.is_closing():
-            self._refuse_broken(status, is_in_body=is_in_body)
+            self._refuse_broken(status, begun=cycle if is_in_body else None, held=held)
         if status is not None and is_in_body and not cycle.response_complete:
             # Whoever waits for the body hears that the client is gone.
             cycle.disconnected = True
             cycle.message_event.set()
         transport.close()
 
-    def _refuse_broken(self, status: int, *, is_in_body: bool) -> None:
-        own_id = new_request_id()
+    def _refuse_broken(
+        self, status: int, *, begun: RequestResponseCycle | None, held: Held | None
+    ) -> None:
+        """Answer, and let it be noted; whoever waits for the body of `begun` does that itself."""
+        own_id = new_request_id() if begun is None else request_id_of(cast(Any, begun.scope))
         answer = refusal(status, headers=self.server_state.default_headers, own_id=own_id)
         self.transport.write(answer)
-        # A request whose body is missing was begun: who answers it notes its end.
-        if self._points is not None and not is_in_body:
+        size_bytes = len(answer.partition(b"\r\n\r\n")[2])
+        if begun is not None:
+            cast(Any, begun.scope)["state"][REFUSED] = status, size_bytes
+        if self._points is None:
+            return
+        if held is not None:
+            self._points.note(held, own_id, status=status, size_bytes=size_bytes)
+        elif begun is None:
             remote = self.client[0] if self.client else ""
-            size_bytes = len(answer.partition(b"\r\n\r\n")[2])
             self._points.access.note_broken(status, size_bytes, remote=remote, request_id=own_id)
 
     def send_400_response(self, msg: str) -> None:

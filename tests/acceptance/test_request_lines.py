@@ -89,14 +89,17 @@ def one_line_of(daemon: DaemonProcess, request_id: str) -> dict[str, Any]:
 async def test_preflights_leave_one_line_granted_or_not(dsn: str) -> None:
     page = "https://ops.example.com"
     daemon = await started(dsn, http__cors_origins=json.dumps([page]))
-    for origin, status in ((page, 204), ("https://evil.example", 403)):
+    for name, origin in (("granted", page), ("refused", "https://evil.example")):
         asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-        own_id = f"preflight-{status}"
+        own_id = f"preflight-{name}"
         httpx.options(daemon.url + "/health", headers=asked | {"X-Request-ID": "quiet"})
         path = f"{API}/devices"
-        httpx.options(daemon.url + path, headers=asked | {"X-Request-ID": own_id})
+        status = httpx.options(
+            daemon.url + path, headers=asked | {"X-Request-ID": own_id}
+        ).status_code
         line = one_line_of(daemon, own_id)
 
+        assert (status == 403) == (name == "refused")
         assert set(line) >= FIELDS
         assert (line["method"], line["status"], line["path"]) == ("OPTIONS", status, path)
         assert counted(daemon, "other", "OPTIONS", status) == 1
@@ -162,6 +165,32 @@ def test_what_is_no_http_leaves_one_line(daemon: DaemonProcess) -> None:
     assert (line["method"], line["route"], line["status"]) == ("other", "other", 400)
     assert (line["bytes"], line["remote"]) == (len(body), "127.0.0.1")
     assert counted(daemon, "other", "other", 400) >= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "route", "more"),
+    [
+        ("/auth/login", "/auth/login", ""),
+        (f"{API}/bulk", f"{API}/bulk", "X-Api-Key: {key}"),
+        (f"{API}/devices", f"{API}/devices", ""),
+    ],
+)
+def test_a_body_that_breaks_leaves_the_line_of_its_answer(
+    daemon: DaemonProcess, path: str, route: str, more: str
+) -> None:
+    host, _, port = daemon.url.removeprefix("http://").partition(":")
+    own_id = f"broken-{path[-6:]}"
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"X-Request-ID: {own_id}",
+             "Transfer-Encoding: chunked"]  # fmt: skip
+    lines += [more.format(key=daemon.key)] if more else []
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall("\r\n".join([*lines, "", "zz", ""]).encode())
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    line = one_line_of(daemon, own_id)
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["request_id"] == own_id
+    assert (line["status"], line["route"], line["bytes"]) == (400, route, len(body))
 
 
 def test_probes_and_scrapes_leave_none(daemon: DaemonProcess) -> None:
