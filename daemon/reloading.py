@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from daemon.config import BadConfig, Config
+from daemon.domain.bearer import Issuer
+from daemon.domain.errors import DomainError
 from daemon.log import get_logger, set_level
-from daemon.parts import Parts, ingest_limits, keep_of, limit_settings, log_wish, set_places
+from daemon.parts import (
+    Parts,
+    ingest_limits,
+    keep_of,
+    limit_settings,
+    log_wish,
+    session_settings_of,
+    set_places,
+)
 from daemon.workers.systemd import ServiceManager
 
 log = get_logger()
@@ -50,8 +60,11 @@ def reload(parts: Parts, read: Callable[[], Config], manager: ServiceManager) ->
     as it is. Whatever happens, the service manager hears the end of it."""
     manager.reloading()
     try:
-        take_over(parts, read())
-    except BadConfig as error:
+        wanted = read()
+        issuers = session_settings_of(parts.config, makes=False).issuers
+        take_over(parts, wanted)
+        _trust(parts, issuers)
+    except (BadConfig, DomainError) as error:
         return _keep(manager, str(error))
     except Exception as error:
         log.error("reload_failed", exc_info=True)
@@ -65,6 +78,13 @@ def _keep(manager: ServiceManager, reason: str) -> bool:
     log.error("config_not_reloaded", reason=reason)
     manager.status("the configuration has an error, the former one is in force")
     return False
+
+
+def _trust(parts: Parts, issuers: Sequence[Issuer]) -> None:
+    """The keys in the files of other issuers, which change while their names stay."""
+    parts.services.sessions.trust(issuers)
+    for issuer in issuers:
+        log.info("issuer_keys_read", issuer=issuer.name, keys=len(issuer.keys))
 
 
 def take_over(parts: Parts, wanted: Config) -> None:

@@ -94,6 +94,11 @@ class Sessions:
         own = bearer.own_issuer(settings.secrets)
         self._issuers = {issuer.issuer: issuer for issuer in (*settings.issuers, own)}
 
+    def trust(self, issuers: Sequence[Issuer]) -> None:
+        """From now on with these keys of other issuers; what one of them let in is asked again."""
+        self.configure(replace(self._settings, issuers=issuers))
+        self._keys.forget()
+
     # -- login and what follows --------------------------------------------------------------
 
     async def login_key(self, token: str, *, caller: Caller) -> Login:
