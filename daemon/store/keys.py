@@ -149,10 +149,13 @@ class KeyStore:
             row = await connection.fetchrow(SQL["lock_key"], key_id)
             if row is None:
                 return False
-            if "admin" in row["scopes"] and not await connection.fetchval(
-                SQL["has_other_admin"], key_id, at
-            ):
-                raise Conflict("this is the last key with the scope admin", code="last_admin_key")
+            is_bound = any(row[name] is not None for name in ("devices", "groups", "metrics"))
+            is_admin = "admin" in row["scopes"] and not is_bound
+            if is_admin and not await connection.fetchval(SQL["has_other_admin"], key_id, at):
+                raise Conflict(
+                    "this is the last key with the scope admin that sees everything",
+                    code="last_admin_key",
+                )
             await connection.fetchval(SQL["revoke_key"], key_id)
             await connection.execute(NETWORKS["forget_key"], key_id)
             await events.append(connection, told)

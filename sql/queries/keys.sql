@@ -71,10 +71,11 @@ values ($1::text, $2::text, $3::text, $4::bytea, $5::text[], $6::text, $7::text[
 returning created_at;
 
 -- has_other_admin --
--- Whether another key may still administer.
+-- Whether another key may still administer everything.
 select exists (
   select 1 from telemetry.api_key k
    where k.key_id <> $1::text and k.revoked_at is null and 'admin' = any (k.scopes)
+     and num_nonnulls(k.devices, k.groups, k.metrics) = 0
      and (k.expires_at is null or k.expires_at > $2::timestamptz));
 
 -- revoke_key --

@@ -229,6 +229,17 @@ async def test_the_last_admin_key_stays(control: Control, admin: Principal) -> N
     assert caught.value.error_code == "last_admin_key"
 
 
+async def test_an_administrator_that_is_bound_is_none_for_everybody(
+    control: Control, admin: Principal
+) -> None:
+    bound = await a_key(control, admin, scopes=("admin",), devices=("acme*",))
+    with pytest.raises(Conflict) as caught:
+        await control.services.keys.revoke(admin.key_id, by=admin)
+    await control.services.keys.revoke(bound.key_id, by=admin)
+
+    assert caught.value.error_code == "last_admin_key"
+
+
 async def test_a_rotation_keeps_both_secrets_for_the_overlap(
     control: Control, admin: Principal
 ) -> None:
