@@ -35,6 +35,7 @@ from daemon.service.history import History
 from daemon.service.ingest import Ingest, IngestLimits
 from daemon.service.intake import Intake, IntakeNumbers
 from daemon.service.issuers import IssuerSettings
+from daemon.service.key_files import refuse_open
 from daemon.service.limits import LimitSettings
 from daemon.service.logins import session_settings, signing_secrets
 from daemon.service.relaying import RELAY, Relaying
@@ -320,7 +321,7 @@ def _relay(config: Config, database: Database, tail: Tail, hub: Hub, lease: Leas
 
 def publisher_of(config: Config) -> Publisher | None:
     """The way to NATS, if one is wanted; nothing is connected. Raises DomainError without its
-    extra."""
+    extra, and BadKeyFile."""
     section = config.nats
     if not section.url:
         return None
@@ -329,6 +330,8 @@ def publisher_of(config: Config) -> Publisher | None:
     except ImportError as error:
         needed = "nats.url is set, which needs: pip install 'telemetryctl[nats]'"
         raise DomainError(needed, code="extra_missing") from error
+    if section.credentials_file:
+        refuse_open(Path(section.credentials_file))
     return NatsPublisher(NatsLogin(**section.model_dump()))
 
 

@@ -13,10 +13,10 @@ from jwt.algorithms import get_default_algorithms
 from daemon.domain.bearer import OWN_ISSUER, Issuer, VerifyingKey
 from daemon.domain.errors import DomainError
 from daemon.domain.foreign import ForeignRights
+from daemon.service.key_files import refuse_open
 
 FILE_BYTES_MAX = 1 << 20
 KEYS_MAX = 100
-OPEN_TO_ALL = 0o007
 
 
 class BadIssuer(DomainError):
@@ -39,7 +39,8 @@ class IssuerSettings:
 
 
 def load_issuer(wanted: IssuerSettings) -> Issuer:
-    """The issuer with its keys. Raises BadIssuer with the reason, which holds nothing of a key."""
+    """The issuer with its keys. Raises BadIssuer with the reason, which holds nothing of a key,
+    and BadKeyFile for a secret that others may read."""
     if wanted.issuer == OWN_ISSUER:
         raise BadIssuer(f"{OWN_ISSUER} is the name of this daemon itself")
     if (wanted.key_file is None) == (wanted.jwks_file is None):
@@ -47,9 +48,9 @@ def load_issuer(wanted: IssuerSettings) -> Issuer:
     file = wanted.key_file or wanted.jwks_file
     assert file is not None
     try:
-        if wanted.algorithm.startswith("HS") and file.stat().st_mode & OPEN_TO_ALL:
+        if wanted.algorithm.startswith("HS"):
             # Who knows it makes tokens, unlike with the public key of other algorithms.
-            raise BadIssuer(f"{file} holds a secret and may be read by others; chmod o= {file}")
+            refuse_open(file)
         text = _text(file)
         keys: dict[str | None, VerifyingKey] = {}
         if wanted.key_file is not None:

@@ -14,6 +14,7 @@ from daemon.domain.errors import DomainError
 from daemon.log import get_logger
 
 KEY_BYTES = 32
+OPEN_TO_ALL = 0o007
 
 log = get_logger()
 
@@ -44,6 +45,17 @@ def key_in(file: Path, *, makes: bool = True) -> bytes | None:
         return None
     except UnicodeDecodeError as error:
         raise BadKeyFile(f"{file} is not base64") from error
+
+
+def refuse_open(file: Path) -> None:
+    """Raises BadKeyFile for a secret that everybody on this host may read or change, or that is
+    not there."""
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise BadKeyFile(f"{file}: {error.strerror}") from error
+    if mode & OPEN_TO_ALL:
+        raise BadKeyFile(f"{file} holds a secret and may be read by others; chmod o= {file}")
 
 
 def decoded(text: str, *, place: str) -> bytes:

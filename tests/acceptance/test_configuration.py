@@ -192,6 +192,7 @@ scopes = {{}}
         ('[auth]\nsecret_key = "short"\n', "secret_key"),
         (ISSUER, "holds a secret and may be read by others"),
         (ISSUER.replace("key_file", "jwks_file"), "may be read by others"),
+        ('[nats]\nurl = "nats://h"\ncredentials_file = "{key}"\n', "may be read by others"),
         (ISSUER.replace("{key}", "/nowhere"), "/nowhere: No such file"),
         ('[auth.internal]\nmode = "listener"\nhost = "0.0.0.0"\n', "auth.internal"),
         ('[auth.internal]\nmode = "socket"\n', "auth.internal.services"),
