@@ -44,9 +44,14 @@ class Lookups:
         Raises Busy where too much was looked up in vain, and what `look_up` does.
         """
         is_known = self._known.get(digest) is not None
-        if not is_known and not self._vain.take(self._clock.monotonic_s()):
-            raise Busy("too many unknown credentials are being tried")
+        if not is_known:
+            self._take()
+            # Only what is under way is counted: of many good ones that come at once, as after a
+            # restart, all have their turn.
+            self._vain.give_back()
         async with self._turn:
+            if not is_known:
+                self._take()
             found = await look_up()
         if found is None:
             self._known.discard(digest)
@@ -55,3 +60,7 @@ class Lookups:
             self._vain.give_back()
         self.expect(digest)
         return found
+
+    def _take(self) -> None:
+        if not self._vain.take(self._clock.monotonic_s()):
+            raise Busy("too many unknown credentials are being tried")

@@ -10,12 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from control import Control
+from control import Control, services_over
 from daemons import DaemonProcess, start_daemon
 from databases import fresh_database
 from servers import PostgresServer
 
 from daemon.domain.errors import Busy, Unauthenticated
+from daemon.domain.former_callers import Caller
 from daemon.domain.key_request import KeyRequest
 from daemon.domain.tokens import new_token
 from daemon.service.lookups import VAIN_PER_S
@@ -122,6 +123,20 @@ async def test_who_was_here_lately_gets_through_a_flood(
         "/auth/logout", json={"refresh_token": next_one.json()["refresh_token"]}
     )
     assert [a.status_code for a in (again, next_one, gone)] == [200, 200, 200]
+
+
+async def test_many_who_come_at_once_after_a_restart_all_get_in(control: Control) -> None:
+    tokens = []
+    for _ in range(3 * VAIN_PER_S):
+        login = await control.client.post("/auth/login", json={"api_key": control.token})
+        tokens.append(login.json()["refresh_token"])
+    anew = services_over(control.database, clock=control.clock, tail=control.tail)
+    shown = [(token, Caller(f"10.0.0.{number}")) for number, token in enumerate(tokens)]
+    found = await asyncio.gather(
+        *(anew.sessions.refresh(token, caller=who) for token, who in shown)
+    )
+
+    assert len({login.refresh_token for login in found}) == len(tokens)
 
 
 async def test_a_token_that_was_used_up_is_no_way_round(
