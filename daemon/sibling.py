@@ -23,12 +23,13 @@ from daemon.log import get_logger, set_up
 from daemon.memory import return_large_arrays
 from daemon.order_lines import OrderLines
 from daemon.parts import Parts, build
-from daemon.reloading import take_over
+from daemon.reloading import reload
 from daemon.signals import leave_signals_to_parent, say_where_on_signal
 from daemon.store.pool import Database
 from daemon.transport.server import bind_beside
 from daemon.workers.child import BEAT_EVERY_S, Parent
 from daemon.workers.meanwhile import meanwhile
+from daemon.workers.systemd import ServiceManager
 
 EXIT_TRY_LATER = 75
 
@@ -114,8 +115,10 @@ class Changed:
         self._take_over()
 
     def _take_over(self) -> None:
-        if self._parts is not None and self._config is not None:
-            take_over(self._parts, self._config)
+        parts, config = self._parts, self._config
+        if parts is not None and config is not None:
+            # As the daemon itself does; nobody has to be told of it.
+            reload(parts, lambda: config, ServiceManager())
 
 
 if __name__ == "__main__":
