@@ -19,8 +19,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_MILLISECONDS_FROM = 100_000_000_000
 """Epoch numbers of this magnitude and above are milliseconds; as seconds they lie after 5138."""
 JSON_DEPTH_MAX = 16
-JSON_VALUES_MAX = 100_000
-"""In one body, other than points: to look at more would hold everybody else up for long."""
 _UNSTORABLE_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -46,10 +44,9 @@ def refuse_unstorable(body: Any) -> None:
     """Raise ValueError for what JSON text may hold but PostgreSQL's jsonb or text may not.
 
     These are NUL characters, lone surrogates, NaN or infinity, integers beyond 64 bits, and
-    nesting below `JSON_DEPTH_MAX`. See the PostgreSQL manual, section 8.14. More than
-    `JSON_VALUES_MAX` values are refused before they are looked at.
+    nesting below `JSON_DEPTH_MAX`. See the PostgreSQL manual, section 8.14.
     """
-    pending, count = [(body, 1)], 0
+    pending = [(body, 1)]
     while pending:
         value, depth = pending.pop()
         if depth > JSON_DEPTH_MAX:
@@ -60,14 +57,10 @@ def refuse_unstorable(body: Any) -> None:
                     raise ValueError("text holds a NUL character or a lone surrogate")
             case int() | float():
                 _refuse_unstorable_number(value)
-            case dict() | list() if count + len(value) > JSON_VALUES_MAX:
-                raise ValueError(f"there are more than {JSON_VALUES_MAX:,} values")
             case dict():
-                count += len(value)
                 pending += [(key, depth) for key in value]
                 pending += [(item, depth + 1) for item in value.values()]
             case list():
-                count += len(value)
                 pending += [(item, depth + 1) for item in value]
 
 
