@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -397,7 +398,14 @@ async def test_siblings_end_with_the_killed_daemon_and_free_the_port(
 async def test_a_reload_reaches_every_process(postgres: PostgresServer, tmp_path: Path) -> None:
     file = tmp_path / "telemetry.toml"
     file.write_text("[http]\ncors_origins = []\n")
-    named = {"TELEMETRY_CONFIG": str(file)}
+    keys = tmp_path / "key"
+    keys.write_text("k" * 32)
+    keys.chmod(0o600)
+    issuer = {"name": "ours", "issuer": "i", "audience": "a", "algorithm": "HS256"}
+    named = {
+        "TELEMETRY_CONFIG": str(file),
+        "TELEMETRY_AUTH__ISSUERS": json.dumps([issuer | {"key_file": str(keys)}]),
+    }
     daemon = await several(await fresh_database(postgres), 2, environment=named)
     asking = {"Origin": "https://ops.example.com", "Access-Control-Request-Method": "GET"}
 
@@ -413,6 +421,7 @@ async def test_a_reload_reaches_every_process(postgres: PostgresServer, tmp_path
     file.write_text('[http]\ncors_origins = ["https://ops.example.com"]\n')
     daemon.process.send_signal(signal.SIGHUP)
     await asyncio.to_thread(reloaded_by, daemon, 2)
+    trusting = {x["process"] for x in daemon.log if x["event"] == "issuer_keys_read"}
     after = await granted()
     siblings_of(daemon)[0].kill()
     await all_serving(daemon, 2, times=2)
@@ -421,13 +430,14 @@ async def test_a_reload_reaches_every_process(postgres: PostgresServer, tmp_path
 
     assert before == {1: False, 2: False}
     assert after == {1: True, 2: True}
+    assert trusting == {1, 2}
     assert anew == {1: True, 2: True}
 
 
 def reloaded_by(daemon: DaemonProcess, processes: int) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        told = {x["process"] for x in list(daemon.log) if x["event"] == "config_reloaded"}
+        told = {x["process"] for x in list(daemon.log) if x["event"] == "issuer_keys_read"}
         if told == set(range(1, processes + 1)):
             return
         time.sleep(0.02)
