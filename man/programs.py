@@ -16,7 +16,7 @@ _DAEMON_EXITS = """\
   0  done
   2  usage error
   5  refused, such as a restore into a database that is not empty
- 75  no database within 60 s; the same command may work later
+ 75  no database within 60 s, an address in use, a full disk; the same command may work later
  78  the configuration can't be used; the message names the setting
 """
 _DAEMON_ENVIRONMENT = """\
@@ -28,6 +28,7 @@ STATE_DIRECTORY           systemd's; the embedded database lies in postgres/ bel
 _DAEMON_SIGNALS = """\
 SIGTERM, SIGINT    not ready; finish what is under way; flush; exit 0
 SIGHUP             read the settings again; with an error in them everything stays as it is
+SIGUSR1            write to standard error where its tasks and threads are
 """
 _DAEMON_FILES = """\
 ~/.config/telemetry/telemetry.toml    settings, or:
