@@ -23,8 +23,17 @@ def _said(mistake: Any, sources: Sources, model: Model) -> str:
     path: tuple[str | int, ...] = mistake["loc"]
     name = dotted(path)
     what = _unknown(path, model) if mistake["type"] == "extra_forbidden" else mistake["msg"]
-    [place, *_] = sources.origins(path)
+    place = _place(path, sources)
     return f"{name}: {what}" if place == DEFAULT else f"{place}: {name}: {what}"
+
+
+def _place(path: tuple[str | int, ...], sources: Sources) -> str:
+    """Where it stands; of what is missing, where that would stand."""
+    for length in range(len(path), 0, -1):
+        [place, *_] = sources.origins(path[:length])
+        if place != DEFAULT:
+            return place
+    return DEFAULT
 
 
 def _unknown(path: Sequence[str | int], model: Model) -> str:

@@ -58,6 +58,7 @@ def open_folder() -> Iterator[Path]:
             3,
             f"auth.issuers.1.nam: {NONE} auth.issuers.1.name?",
         ),
+        ("\n[[auth.issuers]]\nname = 'x'\n", 2, "auth.issuers.0.issuer: Field required"),
         ("[database]\nurl = 'mysql://x'\n", 2, "database.url: "),
     ],
 )
