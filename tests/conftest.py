@@ -13,7 +13,7 @@ import documents
 import pytest
 import receivers
 import slow_clients
-from daemons import DaemonProcess, kill_started, start_daemon
+from daemons import DaemonProcess, kill_started, start_daemon, started
 from databases import fresh_database
 from hypothesis import settings
 from servers import PostgresServer, debian_bindir, start_server, wheel_bindir
@@ -94,3 +94,14 @@ def daemon(postgres: PostgresServer) -> Iterator[DaemonProcess]:
     process = start_daemon(asyncio.run(fresh_database(postgres)))
     yield process
     process.stop()
+
+
+@pytest.fixture
+async def daemons(dsn: str) -> AsyncIterator[list[DaemonProcess]]:
+    """Two of one database, behind a proxy that they trust: X-Forwarded-For is who asks."""
+    trusted = {"server__trusted_proxies": '["127.0.0.1/32"]'}
+    first = await started(dsn, **trusted)
+    second = await started(dsn, key=first.key, **trusted)
+    yield [first, second]
+    for one in (first, second):
+        await asyncio.to_thread(one.stop)

@@ -5,35 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
-from daemons import API, DaemonProcess, started
-from databases import fresh_database
+from daemons import API, DaemonProcess
 from histories import eventually
-from servers import PostgresServer
 from stream_clients import STREAM, a_socket, frame_of, say
 
 pytestmark = pytest.mark.anyio
 STORED_WITHIN_S = 20.0
 """Uses are written every 5 seconds, and open streams are looked at as often."""
 ROTATIONS = 4
-TRUSTED = {"server__trusted_proxies": '["127.0.0.1/32"]'}
 PROXIED = {"X-Forwarded-For": "203.0.113.7"}
-
-
-@pytest.fixture
-async def daemons(postgres: PostgresServer) -> AsyncIterator[list[DaemonProcess]]:
-    dsn = await fresh_database(postgres)
-    first = await started(dsn, **TRUSTED)
-    second = await started(dsn, key=first.key, **TRUSTED)
-    yield [first, second]
-    for daemon in (first, second):
-        await asyncio.to_thread(daemon.stop)
 
 
 def a_key(daemon: DaemonProcess) -> dict[str, Any]:
