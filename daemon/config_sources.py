@@ -8,6 +8,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,9 @@ def credentials_of(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def variable_of(path: Iterable[str | int]) -> str:
-    """The variable of a setting."""
-    return PREFIX + BETWEEN.join(str(part) for part in path).upper()
+    """The variable of a setting; elements of a list have none of their own."""
+    names = takewhile(lambda part: isinstance(part, str), path)
+    return PREFIX + BETWEEN.join(str(name) for name in names).upper()
 
 
 def unknown_variables(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

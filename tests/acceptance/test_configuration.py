@@ -119,6 +119,7 @@ def test_a_list_may_be_written_plainly(
         ({"TELEMETRY_HTTP__CORS_ORIGINS": "a.example"}, "http.cors_origins"),
         ({"TELEMETRY_LIMITS__FREE": "100"}, "limits.free"),
         ({"TELEMETRY_HTTP": "on"}, "TELEMETRY_HTTP: http: "),
+        ({"TELEMETRY_AUTH__ISSUERS": "ours"}, "TELEMETRY_AUTH__ISSUERS: auth.issuers.0: "),
     ],
 )
 def test_what_is_no_list_is_no_traceback(
