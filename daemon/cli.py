@@ -237,7 +237,7 @@ def _run(
         _explain(error, "hint: its own log lies in the folder of the database")
         raise typer.Exit(EXIT_TRY_LATER) from error
     except DomainError as error:
-        _explain(error, "hint: config.example.toml documents every setting; telemetryd config check tries them")
+        _explain(error, "hint: config.example.toml documents every setting")
         raise typer.Exit(EXIT_BAD_CONFIG) from error
     except OSError as error:
         # An address in use, a full disk: it may be otherwise the next time, so it is no 78.
