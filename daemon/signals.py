@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import os
 import signal
 
 from daemon.log import get_logger
@@ -36,7 +37,7 @@ def say_where_on_signal() -> None:
 def _say_where() -> None:
     count, places = whereabouts(asyncio.get_running_loop())
     # Whatever the level of the log is: somebody asked.
-    log.error("tasks", count=count, stack=places, asked_by="SIGUSR1")
+    log.error("tasks", count=count, stack=places, asked_by="SIGUSR1", pid=os.getpid())
 
 
 def _nothing() -> None:

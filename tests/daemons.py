@@ -161,8 +161,8 @@ def _read_log(daemon: DaemonProcess) -> None:
     with daemon.process.stderr as lines:
         for line in lines:
             try:
-                daemon.log.append(json.loads(line))
-            except ValueError:
+                daemon.log.append(dict(json.loads(line)))
+            except (TypeError, ValueError):
                 daemon.log.append({"event": "not_json", "text": line.decode(errors="replace")})
 
 

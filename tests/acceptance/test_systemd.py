@@ -212,11 +212,13 @@ async def test_a_signal_for_the_daemon_ends_none_of_its_processes(dsn: str) -> N
     try:
         _until_both_serve(daemon)
         children = psutil.Process(daemon.process.pid).children()
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            for pid in (*(one.pid for one in children), daemon.process.pid):
+        pids = [*(one.pid for one in children), daemon.process.pid]
+        for number in (signal.SIGHUP, signal.SIGUSR2):
+            for pid in pids:
                 os.kill(pid, number)
             time.sleep(0.2)
-        told = daemon.wait_for("tasks")
+        # In turn: lines longer than a pipe takes in one piece would cut each other.
+        told = [_asked_where(daemon, pid) for pid in pids][-1]
         threads = daemon.wait_for("not_json")
         is_well = httpx.get(daemon.url + "/health").status_code
         left = psutil.Process(daemon.process.pid).children()
@@ -229,6 +231,18 @@ async def test_a_signal_for_the_daemon_ends_none_of_its_processes(dsn: str) -> N
     assert is_well == 200
     assert {one.pid for one in left} == {one.pid for one in children}
     assert code == 0
+
+
+def _asked_where(daemon: DaemonProcess, pid: int) -> dict[str, Any]:
+    """What the process says of its tasks."""
+
+    def told() -> list[dict[str, Any]]:
+        lines = list(daemon.log)
+        return [line for line in lines if line["event"] == "tasks" and line["pid"] == pid]
+
+    os.kill(pid, signal.SIGUSR1)
+    _until(daemon, lambda: bool(told()))
+    return told()[0]
 
 
 def _until_both_serve(daemon: DaemonProcess) -> None:
