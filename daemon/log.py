@@ -84,7 +84,7 @@ def set_up(*, level: str, text: bool, process: int | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    STDERR.descriptor = sys.stderr.fileno()
+    STDERR.attach(sys.stderr.fileno())
     atexit.register(STDERR.flush)
 
 

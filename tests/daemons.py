@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import tomllib
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +26,25 @@ API = "/api/v1/telemetry"
 
 @dataclass
 class DaemonProcess:
-    """One running telemetryd with a home of its own; `log` holds its lines as dicts."""
+    """One running telemetryd with a home of its own."""
 
     process: subprocess.Popen[bytes]
     home: Path
-    log: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
     key: str = ""
+    lines: deque[bytes] = field(default_factory=deque)
+    """Of its log, those that nobody asked for yet."""
+    _log: list[dict[str, Any]] = field(default_factory=list)
+    _decoding: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """Its lines as dicts; decoded when they are asked for, so that a daemon that says much is
+        not held up by who reads it."""
+        with self._decoding:
+            while self.lines:
+                self._log.append(_decoded(self.lines.popleft()))
+            return self._log
 
     @property
     def environment(self) -> dict[str, str]:
@@ -159,11 +172,14 @@ def _point_context_to(daemon: DaemonProcess) -> None:
 def _read_log(daemon: DaemonProcess) -> None:
     assert daemon.process.stderr is not None
     with daemon.process.stderr as lines:
-        for line in lines:
-            try:
-                daemon.log.append(dict(json.loads(line)))
-            except (TypeError, ValueError):
-                daemon.log.append({"event": "not_json", "text": line.decode(errors="replace")})
+        daemon.lines.extend(lines)
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except (TypeError, ValueError):
+        return {"event": "not_json", "text": line.decode(errors="replace")}
 
 
 _started: list[DaemonProcess] = []

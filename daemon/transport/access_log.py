@@ -85,7 +85,7 @@ class LogWish:
 
 _Noted = tuple[int, About, Answered, str, str]
 """When, in microseconds, and what `note` was told."""
-_WAITING_MAX = 256
+_WAITING_MAX = 64
 
 
 class AccessLog:
