@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +43,7 @@ class Attempt:
 
 @dataclass
 class Load:
-    """Writers of all forms of ingest; `url` may change while they run (a restarted daemon).
+    """Writers of these forms of ingest; `url` may change while they run (a restarted daemon).
 
     With `gives_up` a request without an answer is not repeated.
     """
@@ -57,6 +57,7 @@ class Load:
     patience_s: float = 30.0
     gives_up: bool = False
     prefix: str = "writer"
+    forms: Sequence[str] = ("single", "batch", "columns", "bulk")
     is_stopping: bool = False
     _started_us: int = field(default_factory=lambda: time.time_ns() // 1000 - 600_000_000)
 
@@ -85,8 +86,7 @@ class Load:
                 await asyncio.sleep(0.02)
 
     async def _write(self, number: int) -> None:
-        forms = (self._single, self._batch, self._columns, self._bulk)
-        make = forms[number % len(forms)]
+        make = getattr(self, f"_{self.forms[number % len(self.forms)]}")
         device = f"{self.prefix}_{number}"
         turn = 0
         async with httpx.AsyncClient(timeout=10) as http:

@@ -39,8 +39,10 @@ async def collect(dsn: str) -> list[Frame]:
         frames += await _all(newest, until="snapshot")
         for value in range(10):
             await write(daemon, "boiler_1", 2.4 + value / 10, **_pressure())
-            frames += [await frame_of(socket), await frame_of(newest)]
-            if "unit" not in frames[-1]["data"]["latest"]["boiler_1"]["pressure"]:
+            frames.append(await frame_of(socket, "update"))
+            changed = await _all(newest, until="update")
+            frames += changed
+            if "unit" not in changed[-1]["data"]["latest"]["boiler_1"]["pressure"]:
                 break
             # Who has got everything, and may get a message at once, gets only what changed.
             await asyncio.sleep(0.6)

@@ -20,7 +20,7 @@ def ack_before_commit() -> None:
         for waiting in group:
             waiting.done.set_result(0)
         # The answers leave the process.
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         await flush(self, group)
 
     Ingest._flush = hasty  # type: ignore[method-assign]

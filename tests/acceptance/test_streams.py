@@ -9,6 +9,7 @@ import signal
 import socket as sockets
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -377,7 +378,9 @@ async def test_a_key_has_so_many_streams_open_and_so_many_new_ones(dsn: str) -> 
     daemon = await started(dsn, **settings, **LIMITED)
     wanted = {"name": "k", "scopes": ["read"], "tier": "pro"}
     key = (await ask(daemon, "POST", "/keys", json=wanted)).json()["key"]
-    async with a_socket(daemon, key=key), a_socket(daemon, key=key), a_socket(daemon, key=key):
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            await frame_of(await stack.enter_async_context(a_socket(daemon, key=key)), "welcome")
         async with a_socket(daemon, key=key) as socket:
             code, frames = await close_code(socket)
         async with events(daemon, key=key) as sent:
