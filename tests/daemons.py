@@ -34,6 +34,7 @@ class DaemonProcess:
     key: str = ""
     lines: deque[bytes] = field(default_factory=deque)
     """Of its log, those that nobody asked for yet."""
+    reader: threading.Thread | None = None
     _log: list[dict[str, Any]] = field(default_factory=list)
     _decoding: threading.Lock = field(default_factory=threading.Lock)
 
@@ -55,7 +56,7 @@ class DaemonProcess:
         """A client with the admin key; paths are below `/api/v1/telemetry` unless they are
         whole."""
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.Client(base_url=self.url + API, headers=headers, timeout=30, **options)
+        return httpx.Client(base_url=self.url + API, headers=headers, timeout=60, **options)
 
     def cli(
         self,
@@ -68,21 +69,25 @@ class DaemonProcess:
         done = subprocess.run(
             [Path(sys.executable).parent / "telemetryctl", *arguments],
             input=stdin.decode() if isinstance(stdin, bytes) else stdin,
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=120, check=False,
             env=self.environment | environment,
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def wait_for(self, event: str, *, timeout_s: float = 60) -> dict[str, Any]:
+    def wait_for(self, event: str, *, timeout_s: float = 120) -> dict[str, Any]:
         """The first log line with this event."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
+            has_ended = self.process.poll() is not None
+            if has_ended and self.reader is not None:
+                # Its last words may be on their way still.
+                self.reader.join(5)
             for line in list(self.log):
                 if line.get("event") == event:
                     return line
-            if self.process.poll() is not None:
+            if has_ended:
                 break
             time.sleep(0.02)
         raise AssertionError(f"no {event}; exit {self.process.poll()}; log: {self.log[-20:]}")
@@ -90,18 +95,21 @@ class DaemonProcess:
     def kill(self) -> None:
         """kill -9, as a crash."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
-    def stop(self, *, timeout_s: float = 40) -> int:
-        """SIGTERM, and the exit code."""
+    def stop(self, *, timeout_s: float = 90) -> int:
+        """SIGTERM, and the exit code; its last words are in the log by then."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout_s)
+            code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
             raise
+        if self.reader is not None:
+            self.reader.join(5)
+        return code
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -150,13 +158,14 @@ def start_daemon(
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environ,
     )  # fmt: skip
     daemon = DaemonProcess(process, home, key=key)
-    threading.Thread(target=_read_log, args=(daemon,), daemon=True).start()
+    daemon.reader = threading.Thread(target=_read_log, args=(daemon,), daemon=True)
+    daemon.reader.start()
     if wait:
         wait_until_serving(daemon)
     return daemon
 
 
-def wait_until_serving(daemon: DaemonProcess, *, timeout_s: float = 60) -> None:
+def wait_until_serving(daemon: DaemonProcess, *, timeout_s: float = 120) -> None:
     daemon.url = daemon.wait_for("serving", timeout_s=timeout_s)["url"]
     credentials = daemon.home / "config" / "telemetryctl" / "credentials.toml"
     if not daemon.key and credentials.is_file():

@@ -9,6 +9,7 @@ import email.policy
 import hashlib
 import hmac
 import json
+import random
 import shutil
 import socket
 import ssl
@@ -27,6 +28,8 @@ import httpx
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+PORTS_NOT_GIVEN = (10_240, 32_768)
+"""Linux begins to give them at 32,768, unless it is told otherwise."""
 ALERTMANAGER_MISSING = "Alertmanager is not installed (make test installs it)"
 
 
@@ -55,11 +58,19 @@ class Request:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on, to be taken a little later.
+
+    None of those that the kernel gives to who asks for any (man 7 ip, ip_local_port_range): one of
+    them might be somebody else's by then.
+    """
+    for _ in range(1_000):
+        port = random.SystemRandom().randrange(*PORTS_NOT_GIVEN)
+        with socket.socket() as found, suppress(OSError):
+            # As servers do, whom connections that have ended don't keep away.
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port is taken")
 
 
 Answer = Callable[[Request], tuple[int, dict[str, str], bytes]]
@@ -83,7 +94,7 @@ class Sink:
                 found.append((alert.get("alert_id"), event["type"], alert.get("status")))
         return found
 
-    def wait_for(self, count: int, *, timeout_s: float = 20) -> list[Request]:
+    def wait_for(self, count: int, *, timeout_s: float = 60) -> list[Request]:
         """The first requests, once there are so many."""
         deadline = time.monotonic() + timeout_s
         while len(self.requests) < count:
@@ -160,7 +171,9 @@ class MailSink:
 def mail_sink(**options: Any) -> Iterator[MailSink]:
     """On a free port of 127.0.0.1; options are those of aiosmtpd's SMTP."""
     sink = MailSink(free_port())
-    controller = Controller(sink, hostname="127.0.0.1", port=sink.port, **options)
+    controller = Controller(
+        sink, hostname="127.0.0.1", port=sink.port, ready_timeout=60, **options
+    )
     controller.start()
     try:
         yield sink
@@ -193,10 +206,10 @@ def alertmanager() -> Iterator[str]:
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            if httpx.get(url).status_code == 200:
+            if httpx.get(url, timeout=10).status_code == 200:
                 return
         except httpx.HTTPError:
             pass
@@ -204,7 +217,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError(f"the alertmanager did not start; exit {process.poll()}")
 
 
-async def eventually(check: Callable[[], Any], *, timeout_s: float = 20) -> Any:
+async def eventually(check: Callable[[], Any], *, timeout_s: float = 60) -> Any:
     """What `check` gives once it is true, asked again and again in a thread."""
     deadline = time.monotonic() + timeout_s
     while True:
