@@ -46,7 +46,7 @@ def write_rows(path: Path, *, rows: int, metric: str) -> None:
 
 
 def wait_until_done(state: Path, *, rows: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(FileNotFoundError):
             if sum(file["rows"] for file in json.loads(state.read_text())["files"]) >= rows:

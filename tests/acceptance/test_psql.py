@@ -9,7 +9,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from daemons import _environment
 from embedded import postmasters_of
 
 TELEMETRYD = str(Path(sys.executable).parent / "telemetryd")
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +83,10 @@ def test_control_c_ends_the_query_and_not_the_session(environment: dict[str, str
         os.execvpe(TELEMETRYD, [TELEMETRYD, "db", "psql", "-X"], environment | {"PAGER": "cat"})
     try:
         _until(terminal, b"=> ")
-        # Told before it sleeps, so that the signal meets the query.
-        os.write(terminal, b"select 'be' || 'gun'; select pg_sleep(600);\n")
+        # Told by the statement that sleeps, so that the signal meets it.
+        sleep = b"begin raise notice 'be%', 'gun'; perform pg_sleep(600); end"
+        os.write(terminal, b"do $$ " + sleep + b" $$;\n")
         _until(terminal, b"begun")
-        time.sleep(0.2)
         os.write(terminal, b"\x03")
         _until(terminal, b"canceling statement")
         os.write(terminal, b"select 6 * 7000;\n")
