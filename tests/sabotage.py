@@ -6,8 +6,11 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+PATIENCE_S = 60.0
 
 
 def ack_before_commit() -> None:
@@ -177,7 +180,8 @@ def frozen_keys() -> None:
     _freeze(KeyUses, "write", loop="key_uses")
     from daemon import serving
 
-    serving.KEY_USES_EVERY_S = 0.1
+    # It goes well for some seconds, in which others do what they do.
+    serving.KEY_USES_EVERY_S = 1.0
 
 
 def frozen_notifier() -> None:
@@ -220,6 +224,29 @@ def impatient_parent() -> None:
     from daemon.workers import pulse
 
     pulse._ALLOWED_S["child.keep"] = 6.0
+
+
+def patient() -> None:
+    """No protection is taken out: a database that is slow to answer, on a busy machine, is waited
+    for, so that budgets stay exact. In siblings, too (tests/patient_sibling)."""
+    from daemon import app, serving
+    from daemon.config import Config
+    from daemon.service import limits
+    from daemon.store.pool import PoolLimits
+    from daemon.workers import child
+
+    keep, pool_limits = child.keep, serving.pool_limits
+
+    async def keep_patient(module: str, orders: bytes | child.Standing, **options: Any) -> None:
+        os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+        await keep("patient_sibling" if module == "daemon.sibling" else module, orders, **options)
+
+    def patient_limits(config: Config) -> PoolLimits:
+        return replace(pool_limits(config), acquire_timeout_s=PATIENCE_S)
+
+    limits.ASK_TIMEOUT_S = PATIENCE_S
+    child.keep = keep_patient
+    app.__dict__["pool_limits"] = serving.pool_limits = patient_limits
 
 
 def no_redaction() -> None:
@@ -281,6 +308,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
         frozen_scheduler,
         impatient_parent,
         no_gate,
+        patient,
         no_redaction,
         tell_connections,
     )

@@ -13,14 +13,18 @@ from typing import Any
 
 import httpx
 import pytest
-from daemons import API, DaemonProcess, start_daemon, wait_until_serving
+from daemons import API, DaemonProcess, start_daemon, started, wait_until_serving
 from databases import fresh_database
+from histories import eventually
 from servers import PostgresServer
 
 pytestmark = pytest.mark.anyio
 
 PROXY = "127.0.0.9"
-SETTINGS: dict[str, Any] = {
+WAIT_S = 120
+PATIENT: dict[str, Any] = {"sabotage": "patient"}
+"""Who gets no answer of the database within a second counts alone: then nothing here is exact."""
+SETTINGS: dict[str, Any] = PATIENT | {
     "limits__exempt_networks": "[]",
     "limits__free__points_per_s": "30",
     "server__trusted_proxies": f'["{PROXY}/32"]',
@@ -58,7 +62,7 @@ async def clients(
                 httpx.AsyncClient(
                     base_url=daemon.url,
                     headers=headers,
-                    timeout=30,
+                    timeout=WAIT_S,
                     transport=httpx.AsyncHTTPTransport(
                         local_address=address, limits=httpx.Limits(max_connections=20)
                     ),
@@ -71,7 +75,7 @@ async def clients(
 async def a_key(daemon: DaemonProcess, tier: str, *scopes: str) -> str:
     body = {"name": tier, "scopes": scopes, "tier": tier}
     headers = {"Authorization": f"Bearer {daemon.key}"}
-    async with httpx.AsyncClient(base_url=daemon.url, headers=headers) as admin:
+    async with httpx.AsyncClient(base_url=daemon.url, headers=headers, timeout=WAIT_S) as admin:
         made = await admin.post(f"{API}/keys", json=body)
     return str(made.raise_for_status().json()["key"])
 
@@ -89,7 +93,8 @@ async def asked(
 async def test_daemons_share_the_budget_of_a_key(fleet: list[DaemonProcess]) -> None:
     admin = {"Authorization": f"Bearer {fleet[0].key}"}
     point = {"timestamp": time.time(), "metric_name": "m", "value": 1}
-    stored = httpx.post(fleet[0].url + f"{API}/devices/d/telemetry", json=point, headers=admin)
+    url = fleet[0].url + f"{API}/devices/d/telemetry"
+    stored = httpx.post(url, json=point, headers=admin, timeout=WAIT_S)
     assert stored.status_code == 200
     key = await a_key(fleet[0], "pro", "read")
     async with clients(fleet, key) as at:
@@ -145,7 +150,7 @@ async def test_the_points_of_a_key_are_limited_on_every_way_in(
                 accepted += 10 if batch else 1
             else:
                 refused.append(answer)
-        while not refused and accepted < 1_000:
+        while not refused and accepted < 10_000:
             answer = await at[accepted % 3].post(f"{API}/devices/p/telemetry/batch", json=many)
             accepted += 10 if answer.status_code == 200 else 0
             refused += [answer] if answer.status_code != 200 else []
@@ -201,15 +206,17 @@ async def test_behind_a_trusted_proxy_each_client_has_its_own_budget(
 async def test_a_refusal_is_logged_and_counted(fleet: list[DaemonProcess]) -> None:
     async with clients(fleet[:1], None, address="127.0.0.22") as at:
         await asked(at, 30, f"{API}/devices")
-    page = httpx.get(fleet[0].url + "/metrics").text
+    page = httpx.get(fleet[0].url + "/metrics", timeout=WAIT_S).text
 
     assert re.search(
         r'telemetry_rate_limited_total\{class="anonymous",process="1",tier="anonymous"\} \d\d', page
     )
-    line = fleet[0].wait_for("rate_limited")
-    assert line["subject"]
-    lines = [one for one in fleet[0].log if one.get("subject") == "address 127.0.0.22"]
-    assert len(lines) == 1
+
+    def lines() -> list[dict[str, Any]]:
+        return [one for one in fleet[0].log if one.get("subject") == "address 127.0.0.22"]
+
+    (line,) = await eventually(lines, timeout_s=30, what="the line of this address")
+    assert line["event"] == "rate_limited"
 
 
 async def test_health_and_figures_are_never_limited(fleet: list[DaemonProcess]) -> None:
@@ -267,13 +274,14 @@ async def test_a_key_that_brings_too_many_new_series_harms_nobody_else(
     postgres: PostgresServer,
 ) -> None:
     dsn = await fresh_database(postgres)
-    settings: dict[str, Any] = {
+    settings: dict[str, Any] = PATIENT | {
         "limits__exempt_networks": "[]",
         "limits__pro__series_per_hour": "40",
         "limits__pro__points_per_s": "0",
     }
-    first = await asyncio.to_thread(start_daemon, dsn, **settings)
-    second = await asyncio.to_thread(start_daemon, dsn, key=first.key, **settings)
+    first = await started(dsn, **settings)
+    second = await started(dsn, key=first.key, **settings)
+    hours = [time.time() // 3_600]
     try:
         one, other = [await a_key(first, "pro", "ingest") for _ in range(2)]
         async with clients([first, second], one) as (here, there):
@@ -292,7 +300,8 @@ async def test_a_key_that_brings_too_many_new_series_harms_nobody_else(
         with first.http() as http:
             devices = http.get("/devices").json()["total"]
             told = http.get("/events", params={"type": "key.series_limit"}).json()["events"]
-            figures = httpx.get(f"{first.url}/metrics").text
+            figures = httpx.get(f"{first.url}/metrics", timeout=WAIT_S).text
+        hours.append(time.time() // 3_600)
     finally:
         await asyncio.gather(*(asyncio.to_thread(d.stop) for d in (first, second)))
 
@@ -307,5 +316,7 @@ async def test_a_key_that_brings_too_many_new_series_harms_nobody_else(
     assert dry.status_code == 200
     assert another.json()["ingested_count"] == 2
     assert devices == sum(stored) + 2
-    assert [event["data"]["tier"] for event in told] == ["pro"]
+    assert {event["data"]["tier"] for event in told} == {"pro"}
+    # Once in each hour of the clock.
+    assert len(told) <= len(set(hours))
     assert re.search(r'rate_limited_total\{class="series",process="1",tier="pro"\} [1-9]', figures)

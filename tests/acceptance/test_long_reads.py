@@ -16,7 +16,11 @@ from daemons import API, DaemonProcess, started
 
 pytestmark = pytest.mark.anyio
 
-SLOW_S = 20
+SLOW_S = 150
+"""Longer than any test waits: what ends before was ended."""
+END_WITHIN_S = 15.0
+"""At once, or a second after the daemon's end; this machine may be busy."""
+FOREVER = {"database__query_timeout": f"{SLOW_S}s"}
 RANGE = f"{API}/devices/d/metrics/m/range?time_range=24h"
 SPAN = "start_time=2020-01-01T00:00:00Z&end_time=2100-01-01T00:00:00Z"
 # Every read of history takes long from then on, in the database.
@@ -41,7 +45,7 @@ async def reading(connection: asyncpg.Connection[asyncpg.Record], *, wanted: int
     """Seconds until so many backends read chunks."""
     begun_s = time.monotonic()
     while await connection.fetchval(READING) != wanted:
-        assert time.monotonic() - begun_s < 10, await connection.fetchval(READING)
+        assert time.monotonic() - begun_s < 60, await connection.fetchval(READING)
         await asyncio.sleep(0.02)
     return time.monotonic() - begun_s
 
@@ -51,7 +55,7 @@ async def slowed(
 ) -> tuple[DaemonProcess, asyncpg.Connection[asyncpg.Record]]:
     """A daemon with one point, whose reads of history last."""
     daemon = await started(dsn, **settings)
-    async with httpx.AsyncClient(base_url=daemon.url, headers=headers(daemon)) as http:
+    async with httpx.AsyncClient(base_url=daemon.url, headers=headers(daemon), timeout=60) as http:
         point = {"timestamp": now_s() - 60, "metric_name": "m", "value": 1}
         (await http.post(f"{API}/devices/d/telemetry", json=point)).raise_for_status()
     connection = await asyncpg.connect(dsn)
@@ -77,25 +81,25 @@ def ask(daemon: DaemonProcess, path: str = RANGE) -> socket.socket:
     [RANGE, f"{API}/export/csv?device_ids=*&{SPAN}"],
 )
 async def test_a_query_ends_in_the_database_when_its_client_has_gone(dsn: str, path: str) -> None:
-    daemon, connection = await slowed(dsn)
+    daemon, connection = await slowed(dsn, **FOREVER)
     try:
         with ask(daemon, path):
             await reading(connection, wanted=1)
 
-        assert await reading(connection, wanted=0) < 2.0
+        assert await reading(connection, wanted=0) < END_WITHIN_S
     finally:
         await connection.close()
     assert not [line for line in daemon.log if line.get("event") == "request_failed"]
 
 
 async def test_a_query_ends_in_the_database_when_the_daemon_was_killed(dsn: str) -> None:
-    daemon, connection = await slowed(dsn)
+    daemon, connection = await slowed(dsn, **FOREVER)
     try:
         with ask(daemon):
             await reading(connection, wanted=1)
             daemon.kill()
 
-            assert await reading(connection, wanted=0) < 3.0
+            assert await reading(connection, wanted=0) < END_WITHIN_S
     finally:
         await connection.close()
 
@@ -103,7 +107,7 @@ async def test_a_query_ends_in_the_database_when_the_daemon_was_killed(dsn: str)
 async def test_the_database_ends_a_statement_that_lasts_too_long(dsn: str) -> None:
     daemon, connection = await slowed(dsn, database__query_timeout="500ms")
     await connection.close()
-    async with httpx.AsyncClient(base_url=daemon.url, headers=headers(daemon)) as http:
+    async with httpx.AsyncClient(base_url=daemon.url, headers=headers(daemon), timeout=60) as http:
         answer = await http.get(RANGE)
 
     assert answer.status_code == 503
@@ -112,12 +116,12 @@ async def test_the_database_ends_a_statement_that_lasts_too_long(dsn: str) -> No
 
 async def test_of_fifty_long_queries_of_one_key_eight_run_and_ingest_goes_on(dsn: str) -> None:
     daemon, connection = await slowed(
-        dsn, database__query_timeout="4s", limits__wait_for_place="500ms"
+        dsn, database__query_timeout="12s", limits__wait_for_place="500ms"
     )
     limits = httpx.Limits(max_connections=100)
     async with (
         httpx.AsyncClient(
-            base_url=daemon.url, headers=headers(daemon), limits=limits, timeout=30
+            base_url=daemon.url, headers=headers(daemon), limits=limits, timeout=60
         ) as http,
         asyncio.TaskGroup() as tasks,
     ):
