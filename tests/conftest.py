@@ -15,14 +15,24 @@ import receivers
 import slow_clients
 from daemons import DaemonProcess, kill_started, start_daemon, started
 from databases import fresh_database
-from hypothesis import settings
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
+from hypothesis import HealthCheck, settings
 from servers import PostgresServer, debian_bindir, start_server, wheel_bindir
 
-from daemon.store.pool import Database
+from daemon.store.pool import Database, PoolLimits
 
-# A busy machine is no failure, and a run of CI is to be repeatable.
-settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
+# A busy machine is no failure, and a run is to be repeatable; EXPLORE=1 tries other examples.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=not os.environ.get("EXPLORE"),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 settings.load_profile("suite")
+PATIENCE_S = 60.0
+"""How long a test waits for what takes milliseconds, unless it says something else."""
+for waiting in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, waiting, PATIENCE_S)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -81,7 +91,8 @@ async def dsn(postgres: PostgresServer) -> str:
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
     """Open pools on a fresh, migrated database."""
-    opened = Database(dsn)
+    patient = PoolLimits(connect_timeout_s=PATIENCE_S, acquire_timeout_s=PATIENCE_S)
+    opened = Database(dsn, limits=patient)
     await opened.open()
     yield opened
     await opened.close()

@@ -84,7 +84,9 @@ async def control_plane(database: Database) -> AsyncIterator[Control]:
     services = services_over(database, clock=clock, tail=tail)
     await services.groups.refresh()
     services.health.started()
-    await services.health.probe()
+    while not services.health.is_database_up:
+        # A busy machine may take longer than a probe waits.
+        await services.health.probe()
     token = await services.keys.bootstrap()
     assert token is not None
     app = InternalCalls(build_api(services), ignored=services.ignored)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import subprocess
+from pathlib import Path
 
 import asyncpg
 from servers import PostgresServer, wheel_bindir
@@ -11,23 +13,36 @@ from servers import PostgresServer, wheel_bindir
 from daemon.store.migrations import migrate
 
 _numbers = itertools.count()
-_templates: set[int] = set()
+_templates: set[Path] = set()
+"""Folders of the servers that have the template."""
 
 
 async def fresh_database(server: PostgresServer) -> str:
     """The DSN of a new, migrated database, cloned from a template."""
     admin = await asyncpg.connect(server.dsn())
     try:
-        if id(server) not in _templates:
+        if server.folder not in _templates:
             await admin.execute("drop database if exists template_telemetry")
             await admin.execute("create database template_telemetry")
             await migrate(server.dsn("template_telemetry"))
-            _templates.add(id(server))
+            _templates.add(server.folder)
         name = f"t{next(_numbers)}"
-        await admin.execute(f"create database {name} template template_telemetry")
+        await _clone(admin, name)
     finally:
         await admin.close()
     return server.dsn(name)
+
+
+async def _clone(admin: asyncpg.Connection, name: str) -> None:
+    """Somebody may be in the template still: who migrated it leaves a moment later."""
+    for _ in range(5):
+        try:
+            await admin.execute(f"create database {name} template template_telemetry")
+        except asyncpg.ObjectInUseError:
+            await asyncio.sleep(1)
+        else:
+            return
+    raise AssertionError("the template stays in use")
 
 
 def schema_of(dsn: str) -> list[str]:

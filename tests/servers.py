@@ -62,10 +62,10 @@ class PostgresServer:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -109,7 +109,7 @@ def launch(folder: Path, bindir: Path, user: str | None, *, fsync: bool) -> subp
         )  # fmt: skip
 
 
-def wait_until_ready(server: PostgresServer, *, timeout_s: float = 30) -> None:
+def wait_until_ready(server: PostgresServer, *, timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     command = [str(server.bindir / "pg_isready"), "-q", "-h", str(server.folder / "socket")]
     while subprocess.run(command, check=False).returncode:

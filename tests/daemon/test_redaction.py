@@ -66,7 +66,7 @@ def test_which_key_it_was_can_still_be_seen() -> None:
 
 @pytest.mark.parametrize("piece", ["eyJ-", "://a:", "token", "tlm_a_aaaa_", "bearer ", "pwd="])
 def test_hostile_text_takes_no_long_time(piece: str) -> None:
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     redact(piece * (16_000 // len(piece)))
 
-    assert time.perf_counter() - began_s < 5
+    assert time.process_time() - began_s < 5

@@ -30,6 +30,6 @@ def test_a_reload_that_fails_is_over_too(error: Exception) -> None:
 
 def _listening(address: str) -> Any:
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    opened.settimeout(5)
+    opened.settimeout(60)
     opened.bind(address)
     return opened

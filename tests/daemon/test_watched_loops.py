@@ -41,6 +41,9 @@ async def test_nothing_that_a_daemon_runs_is_unwatched(
     loops = [*_loops(parts), *observe(parts), *app._loops(parts, None, "")]
     tasks = [asyncio.get_running_loop().create_task(pulse.watch(one)) for one in loops]
     # Loops begin further ones, as soon as they run.
+    async with asyncio.timeout(60):
+        while not set(pulse.names) >= NAMES:
+            await asyncio.sleep(0.02)
     await asyncio.sleep(0.1)
     names = set(pulse.names)
     await _end(tasks)

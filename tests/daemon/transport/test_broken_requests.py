@@ -25,7 +25,7 @@ async def said_to(daemon: DaemonProcess, *sent: bytes) -> bytes:
         for part in sent:
             writer.write(part)
             await asyncio.sleep(0.05)
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.transport.abort()
 

@@ -37,10 +37,10 @@ class Served:
         walks = self.server.walks
         for _ in range(count):
             # What the kernel holds is read before a second is over.
-            await asyncio.sleep(0.02)
+            await turns()
             walks._loop_s = asyncio.get_running_loop().time() - 1.0
             await walks.walk()
-        await asyncio.sleep(0.02)
+        await turns()
 
     async def until_ended(self, reason: str) -> None:
         """Let time pass until a connection was ended, which is to be for this reason."""
@@ -58,7 +58,7 @@ class Served:
         plain.setblocking(False)
         client = Client(plain)
         await client.send(sent)
-        await asyncio.sleep(0.02)
+        await turns()
         return client
 
 
@@ -77,7 +77,7 @@ class Client:
         return b"".join(parts)
 
     async def _read(self) -> bytes:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             try:
                 return await asyncio.get_running_loop().sock_recv(self.plain, 65_536)
             except ConnectionResetError:
@@ -93,8 +93,16 @@ class Client:
         return False
 
 
+async def turns() -> None:
+    """A moment, and turns of the loop enough to accept, read and answer: a process that stood still
+    finds its moment over before it did anything."""
+    await asyncio.sleep(0.02)
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0.01)
 
@@ -333,12 +341,12 @@ async def test_who_reads_slowly_but_steadily_gets_the_whole_answer() -> None:
 
     async with served(answering=large) as site:
         client = await site.connect(GET, receive_buffer=65_536)
-        got = 0
+        got = parts = 0
         while got < 8_000_000:
             part = await client._read()
             assert part, site.server.walks.ended
-            got += len(part)
-            if got % 7 == 0:
+            got, parts = got + len(part), parts + 1
+            if parts % 7 == 0:
                 await site.seconds(1)
 
 
@@ -429,6 +437,6 @@ async def test_a_server_that_has_not_begun_can_be_told_to_end() -> None:
     server = make_server(nothing, drain_timeout_s=1.0)  # type: ignore[arg-type]
     server.say_goodbye()
     server.should_exit = True
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await server.serve(sockets=[listening])
     assert server.started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def test_any_other_origin_is_told_nothing(open_daemon: DaemonProcess, origin: st
 
 def ask_all(daemon: DaemonProcess, origin: str) -> list[httpx.Response]:
     """An answer of each part that answers requests."""
-    point = {"timestamp": "2026-11-21T10:00:00Z", "metric_name": "m", "value": 1}
+    point = {"timestamp": time.time(), "metric_name": "m", "value": 1}
     with daemon.http() as http:
         http.headers["Origin"] = origin
         return [

@@ -323,7 +323,7 @@ async def test_who_waits_gets_the_event_when_it_comes(control: Control) -> None:
     async with asyncio.TaskGroup() as tasks:
         following = tasks.create_task(follow(control))
         waiting = [
-            tasks.create_task(feed(control, after=start, wait=20, type=kind))
+            tasks.create_task(feed(control, after=start, wait=60, type=kind))
             for kind in ("first", "second")
         ]
         await asyncio.sleep(0.1)

@@ -53,7 +53,10 @@ async def test_a_probe_that_fails_is_noticed_and_one_that_works_again_too(
     await health.probe()
     is_down = not health.is_database_up
     monkeypatch.setattr(control.database, "_dsn", good_dsn)
-    await health.probe()
+    for _ in range(5):
+        # A busy machine may take longer than a probe waits.
+        if not health.is_database_up:
+            await health.probe()
 
     assert is_down
     assert health.is_database_up

@@ -18,7 +18,7 @@ def ask(
     daemon: DaemonProcess, headers: dict[str, str], *, path: str = "/health", method: str = "GET"
 ) -> tuple[int, dict[str, str], bytes]:
     url = urlsplit(daemon.url)
-    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=10)
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=60)
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
@@ -50,7 +50,7 @@ def test_what_asks_for_more_goes_the_long_way(daemon: DaemonProcess) -> None:
 
 def test_a_connection_goes_on_after_it(daemon: DaemonProcess) -> None:
     url = urlsplit(daemon.url)
-    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=10)
+    connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=60)
     for headers in (PLAIN, LONG_WAY, PLAIN, PLAIN):
         connection.request("GET", "/health", headers=headers)
         assert connection.getresponse().read().startswith(b'{"status":"healthy"')
@@ -74,7 +74,7 @@ def test_a_thousand_at_once_are_answered_in_their_order(daemon: DaemonProcess) -
         request.format(long_way.format(n) if n % 400 == 399 else plain) for n in range(1_000)
     )
     last = request.format("Connection: close\r\n")
-    with socket.create_connection((str(url.hostname), url.port), timeout=20) as connection:
+    with socket.create_connection((str(url.hostname), url.port), timeout=60) as connection:
         # The first is answered by a task, so that the others wait in a row behind it.
         connection.sendall((request.format(long_way.format("first")) + asked + last).encode())
         answered = b"".join(iter(lambda: connection.recv(65_536), b""))

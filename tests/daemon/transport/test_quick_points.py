@@ -74,7 +74,7 @@ class Wire:
 
     async def ask(self, request: bytes) -> Answer:
         self.writer.write(request)
-        return await asyncio.wait_for(self.answer(), 10)
+        return await asyncio.wait_for(self.answer(), 60)
 
     def numbers(self) -> list[float]:
         series_id = self.stack.registry.find("pump_1", "flow")
@@ -155,7 +155,7 @@ async def test_a_body_may_come_in_pieces(database: Database) -> None:
             await wire.writer.drain()
             await asyncio.sleep(0.002)
 
-        assert (await asyncio.wait_for(wire.answer(), 10)).status == 200
+        assert (await asyncio.wait_for(wire.answer(), 60)).status == 200
         assert wire.routes.calls == 0
 
 
@@ -168,7 +168,7 @@ async def test_pipelined_requests_are_answered_in_their_order(database: Database
             for at, name in enumerate(ids)
         ]
         wire.writer.write(b"".join(requests))
-        answers = [await asyncio.wait_for(wire.answer(), 10) for _ in ids]
+        answers = [await asyncio.wait_for(wire.answer(), 60) for _ in ids]
 
         assert [answer.headers["x-request-id"] for answer in answers] == ids
         assert {answer.status for answer in answers} == {200}
@@ -185,7 +185,7 @@ async def test_a_connection_that_is_not_kept_is_closed(
         answer = await wire.ask(wire.point(1, **closing))
 
         assert answer.headers["connection"] == "close"
-        assert await asyncio.wait_for(wire.reader.read(), 10) == b""
+        assert await asyncio.wait_for(wire.reader.read(), 60) == b""
         assert wire.numbers() == [0, 1]
 
 
@@ -222,7 +222,7 @@ async def test_a_point_the_queue_has_no_room_for_is_a_503(database: Database) ->
         found = []
         for reader, writer in others:
             of = Wire(wire.stack, wire.routes, wire.server, reader, writer)
-            found.append(await asyncio.wait_for(of.answer(), 10))
+            found.append(await asyncio.wait_for(of.answer(), 60))
             writer.close()
 
         refused = [answer for answer in found if answer.status == 503]
@@ -251,7 +251,7 @@ async def test_a_client_that_leaves_does_not_take_its_point_along(database: Data
         await writer.drain()
         await asyncio.sleep(0)
         writer.transport.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while wire.numbers() != [0, 5]:
                 await asyncio.sleep(0.01)
 
@@ -264,5 +264,5 @@ async def test_after_the_goodbye_an_answer_closes_its_connection(database: Datab
         answer = await wire.ask(wire.point(1))
 
         assert answer.headers["connection"] == "close"
-        assert await asyncio.wait_for(wire.reader.read(), 10) == b""
+        assert await asyncio.wait_for(wire.reader.read(), 60) == b""
         assert wire.routes.calls == 0

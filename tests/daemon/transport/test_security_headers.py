@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import Any
 
 import httpx
@@ -13,18 +14,18 @@ from starlette.types import Receive, Scope, Send
 from daemon.transport.security_headers import NothingStored, TransportSecurity
 
 pytestmark = pytest.mark.anyio
-POINT = {"timestamp": "2026-11-21T10:00:00Z", "metric_name": "m", "value": 1}
 
 
 def answers(daemon: DaemonProcess) -> list[httpx.Response]:
     """One of each part that answers requests, good and bad."""
     path = "/devices/headers/telemetry"
+    point = {"timestamp": time.time(), "metric_name": "m", "value": 1}
     with daemon.http() as http:
         return [
-            http.post(path, json=POINT),
-            http.post(path, json=POINT),
+            http.post(path, json=point),
+            http.post(path, json=point),
             http.post(path, json={"metric_name": "m"}),
-            http.post(path + "/batch", json={"data_points": [POINT]}),
+            http.post(path + "/batch", json={"data_points": [point]}),
             http.get("/devices/headers/metrics/m/latest"),
             http.get("/devices/headers/metrics/none/latest"),
             http.get("/metrics"),
@@ -53,7 +54,9 @@ def test_every_answer_says_what_may_be_done_with_it(daemon: DaemonProcess) -> No
 
 
 def test_nothing_but_newest_points_and_what_is_public_may_be_kept(daemon: DaemonProcess) -> None:
-    for answer in answers(daemon):
+    found = answers(daemon)
+    assert [a.status_code for a in found if a.url.path.endswith("/m/latest")] == [200]
+    for answer in found:
         is_newest = answer.status_code == 200 and answer.url.path.endswith("/latest")
         expected = "private, max-age=60" if is_newest else "no-store"
         if answer.url.path == "/api/openapi.json":

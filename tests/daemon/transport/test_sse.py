@@ -39,7 +39,7 @@ def a_message(body: bytes = b"{}", kind: str = "update") -> Message:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 

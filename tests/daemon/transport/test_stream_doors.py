@@ -20,7 +20,7 @@ from stream_clients import (
     subscribed,
     write,
 )
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 pytestmark = pytest.mark.anyio
@@ -140,7 +140,7 @@ async def test_a_wrong_first_message_is_closed(daemon: DaemonProcess, first: str
 
 async def test_who_says_nothing_is_closed_after_five_seconds(daemon: DaemonProcess) -> None:
     async with a_socket(daemon, key="") as socket:
-        code, _ = await close_code(socket)
+        code, _ = await close_code(socket, within_s=20)
 
     assert code == 4001
 
@@ -368,7 +368,8 @@ async def test_a_client_may_answer_heartbeats(daemon: DaemonProcess, message: st
         await socket.send(message)
         await say(socket, "ping")
 
-        assert (await frame_of(socket))["type"] == "pong"
+        # Heartbeats of the server may come between.
+        assert (await frame_of(socket, "pong", "error"))["type"] == "pong"
 
 
 async def test_unsubscribed_devices_are_sent_no_more(daemon: DaemonProcess) -> None:
@@ -444,6 +445,5 @@ async def test_both_sides_may_end_a_socket(daemon: DaemonProcess) -> None:
         await frame_of(socket)
         await socket.close(1000)
 
-        with pytest.raises(ConnectionClosed):
-            await socket.recv()
+        assert (await close_code(socket))[0] == 1000
         assert socket.close_code == 1000
