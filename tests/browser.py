@@ -22,9 +22,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 MISSING = "Chromium is not installed (apt-get install chromium)"
-START_WITHIN_S = 60.0
-ANSWER_WITHIN_S = 30.0
+START_WITHIN_S = 120.0
+ANSWER_WITHIN_S = 60.0
 MESSAGE_BYTES_MAX = 64 * 2**20
+LEFT = ("navigated or closed", "context was destroyed", "Cannot find context")
+"""Parts of what is said of a page that is being left."""
 FLAGS = (
     "--headless=new", "--no-sandbox", "--remote-debugging-port=0", "--disable-gpu",
     "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check", "--disable-sync",
@@ -42,6 +44,10 @@ def chromium() -> str:
     return found
 
 
+class PageLeft(AssertionError):
+    """The page that was asked is not there any more, or the one to come is not there yet."""
+
+
 class Page:
     """One tab. `requests` are the addresses it asked for, `complaints` its errors and warnings."""
 
@@ -56,7 +62,8 @@ class Page:
 
     async def open(self, url: str) -> None:
         """Go there, and wait until its scripts have run."""
-        await self.call("Page.navigate", url=url)
+        said = await self.call("Page.navigate", url=url)
+        assert "errorText" not in said, f"{url}: {said['errorText']}"
         await self.until(f"location.href === {json.dumps(url)} && document.readyState==='complete'")
 
     async def run(self, script: str) -> Any:
@@ -68,15 +75,22 @@ class Page:
             raise AssertionError(json.dumps(answer["exceptionDetails"])[:2_000])
         return answer["result"].get("value")
 
-    async def until(self, script: str, *, within_s: float = 20) -> Any:
+    async def until(self, script: str, *, within_s: float = 90) -> Any:
         """The value of an expression once it is true."""
         deadline = time.monotonic() + within_s
-        while not (value := await self.run(script)):
+        while not (value := await self._run_if_there(script)):
             if time.monotonic() > deadline:
                 text = await self.run("document.body.innerText")
                 raise AssertionError(f"never true: {script}\n{text}\n{self.complaints}")
             await asyncio.sleep(0.05)
         return value
+
+    async def _run_if_there(self, script: str) -> Any:
+        """The same; None while one page makes room for the next."""
+        try:
+            return await self.run(script)
+        except PageLeft:
+            return None
 
     async def text(self, selector: str) -> str:
         return str(await self.run(f"document.querySelector({json.dumps(selector)}).textContent"))
@@ -123,7 +137,8 @@ class Browser:
         await self._socket.send(json.dumps(said))
         answer = await asyncio.wait_for(self._answers[number], ANSWER_WITHIN_S)
         if "error" in answer:
-            raise AssertionError(f"{method}: {answer['error']}")
+            is_left = any(part in answer["error"]["message"] for part in LEFT)
+            raise (PageLeft if is_left else AssertionError)(f"{method}: {answer['error']}")
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -151,7 +166,13 @@ async def a_browser() -> AsyncIterator[Browser]:
     try:
         url = await _debugging_url(home, process)
         async with (
-            connect(url, max_size=MESSAGE_BYTES_MAX, compression=None) as socket,
+            connect(
+                url,
+                max_size=MESSAGE_BYTES_MAX,
+                compression=None,
+                ping_interval=None,
+                open_timeout=START_WITHIN_S,
+            ) as socket,
             asyncio.TaskGroup() as tasks,
         ):
             browser = Browser(socket)
@@ -160,7 +181,7 @@ async def a_browser() -> AsyncIterator[Browser]:
             listening.cancel()
     finally:
         os.killpg(process.pid, 9)
-        process.wait(10)
+        process.wait(60)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -187,6 +208,8 @@ def served(folder: Path) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder))) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()

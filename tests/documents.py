@@ -50,7 +50,7 @@ def run(
     done = subprocess.run(
         [str(word) for word in command],
         cwd=folder, env=daemon.environment | {"PATH": path} | dict(environ or {}),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}"
     return done.stdout

@@ -9,6 +9,8 @@ from daemons import DaemonProcess
 from documents import blocks, run_shell, text_of
 
 DOC = "docs/alerts.md"
+# All of its commands, one after the other.
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

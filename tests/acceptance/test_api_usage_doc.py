@@ -18,6 +18,7 @@ from rough_server import answer, rough_server
 from stream_proxies import stream_proxy
 
 DOC = "docs/api-usage.md"
+pytestmark = pytest.mark.timeout(600)
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason=f"Node {MISSING}")
 BUSY = answer(
@@ -106,7 +107,7 @@ def test_a_busy_daemon_gets_the_same_batch_again(folder: Path, language: str) ->
     with rough_server([BUSY, lambda connection: connection.close(), STORED]) as server:
         done = subprocess.run(
             [*program, SEND[language], server.url],
-            cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+            cwd=folder, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     ids = {json.loads(request.partition(b"\r\n\r\n")[2])["batch_id"] for request in server.requests}
@@ -144,7 +145,7 @@ def test_following_in_javascript_survives_a_break(
             if value == 1:
                 lines += [process.stdout.readline(), process.stdout.readline()]
         lines += process.stdout.readlines()
-        process.wait(30)
+        process.wait(60)
 
     assert [line.strip() for line in lines] == ["begun", "0", "1", "2", "3", "4"]
 

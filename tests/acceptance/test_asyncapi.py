@@ -19,6 +19,7 @@ from databases import fresh_database
 from jsonschema import Draft7Validator
 from servers import PostgresServer
 from stream_clients import Frame, a_socket, events, frame_of, say
+from websockets.asyncio.client import ClientConnection
 
 pytestmark = pytest.mark.anyio
 DOCUMENT: dict[str, Any] = yaml.safe_load(
@@ -260,7 +261,7 @@ async def test_an_example_action_gets_one_of_its_answers(
         elif message != "auth":
             await frame_of(socket, "welcome")
         await socket.send(json.dumps(payload))
-        answer = await frame_of(socket)
+        answer = await no_ping_of(socket)
 
     expected = next(
         operation["reply"]["messages"]
@@ -272,13 +273,20 @@ async def test_an_example_action_gets_one_of_its_answers(
     assert [error.message for error in validator(message_of(answer)).iter_errors(answer)] == []
 
 
+async def no_ping_of(socket: ClientConnection) -> Frame:
+    """The next frame; a heartbeat comes whenever it is its time."""
+    while (frame := await frame_of(socket))["type"] == "ping":
+        pass
+    return frame
+
+
 async def test_the_answer_to_a_ping_is_not_answered(daemon: DaemonProcess) -> None:
     async with a_socket(daemon) as socket:
         await frame_of(socket, "welcome")
         await socket.send(json.dumps(MESSAGES[SILENT]["examples"][0]["payload"]))
         await say(socket, "ping")
 
-        assert (await frame_of(socket))["type"] == "pong"
+        assert (await no_ping_of(socket))["type"] == "pong"
 
 
 @pytest.mark.parametrize("name", list(DOCUMENT["channels"]))

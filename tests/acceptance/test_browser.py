@@ -14,15 +14,17 @@ import pytest
 from browser import Browser, Page, a_browser, served
 from daemons import API, DaemonProcess, start_daemon, started
 from databases import fresh_database
+from receivers import free_port
 from servers import PostgresServer
 from stream_clients import STREAM, write
 from stream_proxies import stream_proxy
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "browser"
 DOCUMENT = ROOT / "docs" / "streaming.md"
 VALUES = "[...document.querySelectorAll('#points tr')].map(row => row.children[3].textContent)"
+SAID = "document.getElementById('state').textContent"
 STATE = "document.getElementById('state').dataset.state"
 
 
@@ -110,7 +112,8 @@ async def test_a_restart_in_the_middle_loses_and_doubles_none(
     browser: Browser, dsn: str, origin: str, sse: bool
 ) -> None:
     allowed = json.dumps([origin])
-    first = await started(dsn, http__cors_origins=allowed)
+    port = str(free_port())
+    first = await started(dsn, http__cors_origins=allowed, server__port=port)
     page = await connected(browser, first, origin, device="r", sse=sse)
     await page.until(f"{STATE} === 'live'")
     await write(first, "r", *range(5))
@@ -120,11 +123,10 @@ async def test_a_restart_in_the_middle_loses_and_doubles_none(
     # Written while the page is away, by a daemon at another place.
     meanwhile = await started(dsn, key=first.key)
     await write(meanwhile, "r", *range(5, 10))
-    port = first.url.rsplit(":", 1)[1]
     second = await started(
         dsn, home=first.home, key=first.key, http__cors_origins=allowed, server__port=port
     )
-    await page.until(f"{STATE} === 'live'", within_s=30)
+    await page.until(f"{STATE} === 'live'")
     await write(second, "r", *range(10, 15))
     values = await shown(page, 15)
     await asyncio.sleep(0.3)
@@ -137,7 +139,8 @@ async def test_a_kill_while_points_come_loses_and_doubles_none(
     browser: Browser, dsn: str, origin: str
 ) -> None:
     allowed = json.dumps([origin])
-    first = await started(dsn, http__cors_origins=allowed)
+    port = str(free_port())
+    first = await started(dsn, http__cors_origins=allowed, server__port=port)
     other = await started(dsn, key=first.key)
     page = await connected(browser, first, origin, device="k")
     await page.until(f"{STATE} === 'live'")
@@ -146,11 +149,10 @@ async def test_a_kill_while_points_come_loses_and_doubles_none(
     await shown(page, 5)
     first.process.kill()
     await page.until(f"{STATE} === 'waiting'")
-    port = first.url.rsplit(":", 1)[1]
     await started(
         dsn, home=first.home, key=first.key, http__cors_origins=allowed, server__port=port
     )
-    await page.until(f"{STATE} === 'live'", within_s=30)
+    await page.until(f"{STATE} === 'live'")
     is_enough.set()
     count = await writing
 
@@ -183,7 +185,7 @@ async def test_where_no_websocket_gets_through_it_takes_events(
         await page.open(origin + "/")
         await hurried(page)
         await send_form(page, open_daemon, device="fallback", url=proxy.url)
-        await page.until("document.getElementById('state').textContent === 'live by eventsource'")
+        await page.until(f"{SAID} === 'live by eventsource'")
         await write(open_daemon, "fallback", 1, 2)
         values = await shown(page, 2)
         proxy.cut()
@@ -228,8 +230,7 @@ async def test_a_page_of_another_origin_is_refused(
 ) -> None:
     with served(EXAMPLE) as other:
         page = await connected(browser, open_daemon, other, device="d")
-        await page.until(f"{STATE} === 'waiting'")
-        said = await page.text("#state")
+        said = await page.until(f"{STATE} === 'waiting' && {SAID}")
         socket = await web_socket(page, open_daemon, "/ws?token=" + open_daemon.key)
         source = await event_source(page, open_daemon, "token=" + open_daemon.key)
 

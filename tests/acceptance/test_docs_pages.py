@@ -15,7 +15,7 @@ from daemons import DaemonProcess, started
 
 from daemon.transport.docs_pages import ASSETS, REDOC_START, SWAGGER_START
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 PAGES = ("/api/docs", "/api/redoc")
 # React hears of a value only when it is set as a browser does.
 TYPE_KEY = """(() => {
