@@ -14,7 +14,7 @@ import pytest
 import receivers
 import slow_clients
 from daemons import DaemonProcess, kill_started, start_daemon, started
-from databases import fresh_database
+from databases import drop_database, fresh_database
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 from servers import PostgresServer, debian_bindir, start_server, wheel_bindir
@@ -83,9 +83,11 @@ def postgres_15() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-async def dsn(postgres: PostgresServer) -> str:
-    """A fresh, migrated database on the embedded server."""
-    return await fresh_database(postgres)
+async def dsn(postgres: PostgresServer) -> AsyncIterator[str]:
+    """A fresh, migrated database on the embedded server, for one test."""
+    made = await fresh_database(postgres)
+    yield made
+    await drop_database(postgres, made)
 
 
 @pytest.fixture

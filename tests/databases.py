@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 from servers import PostgresServer, wheel_bindir
@@ -31,6 +32,17 @@ async def fresh_database(server: PostgresServer) -> str:
     finally:
         await admin.close()
     return server.dsn(name)
+
+
+async def drop_database(server: PostgresServer, dsn: str) -> None:
+    """Remove one that `fresh_database` made, whoever is in it still: all those of a run would need
+    20 GB."""
+    name = urlsplit(dsn).path.removeprefix("/")
+    admin = await asyncpg.connect(server.dsn())
+    try:
+        await admin.execute(f"drop database if exists {name} with (force)")
+    finally:
+        await admin.close()
 
 
 async def _clone(admin: asyncpg.Connection, name: str) -> None:

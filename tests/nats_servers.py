@@ -17,6 +17,7 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from receivers import free_port
 
 STREAM = "TELEMETRY"
 
@@ -42,7 +43,7 @@ class NatsServer:
              *self.options],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -60,10 +61,7 @@ class NatsServer:
 
 @contextmanager
 def nats_server(folder: Path, *options: str, is_running: bool = True) -> Iterator[NatsServer]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = NatsServer(folder, port, options)
+    server = NatsServer(folder, free_port(), options)
     try:
         if is_running:
             server.start()
@@ -74,7 +72,7 @@ def nats_server(folder: Path, *options: str, is_running: bool = True) -> Iterato
 
 @asynccontextmanager
 async def connected(server: NatsServer, **options: Any) -> AsyncIterator[Client]:
-    client = await nats.connect(server.url, allow_reconnect=False, **options)
+    client = await nats.connect(server.url, allow_reconnect=False, connect_timeout=30, **options)
     try:
         yield client
     finally:
@@ -94,11 +92,11 @@ class Stored:
         return self.headers["Nats-Msg-Id"]
 
 
-async def stream_of(server: NatsServer, *, until: str = "", timeout_s: float = 30) -> list[Stored]:
+async def stream_of(server: NatsServer, *, until: str = "", timeout_s: float = 100) -> list[Stored]:
     """All that the stream holds, once it holds a message with the id `until`."""
     found: list[Stored] = []
     async with connected(server) as client, asyncio.timeout(timeout_s):
-        stream = client.jetstream()
+        stream = client.jetstream(timeout=30)
         at = 1
         while until and until not in {message.id for message in found[-50:]}:
             try:

@@ -18,6 +18,12 @@ pytestmark = pytest.mark.anyio
 NOON = datetime(2025, 12, 18, 12, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.delivery.nats.CONNECT_TIMEOUT_S", 30)
+    monkeypatch.setattr("daemon.delivery.nats.ANSWER_TIMEOUT_S", 30.0)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[NatsServer]:
     with nats_server(tmp_path) as running:
@@ -141,7 +147,10 @@ async def test_a_server_that_goes_away_is_said_and_found_again(server: NatsServe
 
 
 async def test_a_refused_login_says_so_without_its_secret(tmp_path: Path) -> None:
-    with nats_server(tmp_path, "--user", "ana", "--pass", "s3cret") as server:
+    # For who is slow to say who it is, the server would have another refusal.
+    config = tmp_path / "nats.conf"
+    config.write_text("authorization { user: ana, password: s3cret, timeout: 60 }")
+    with nats_server(tmp_path, "--config", str(config)) as server:
         wrong = NatsPublisher(NatsLogin(server.url, user="ana", password="wr0ng"))
         in_url = NatsPublisher(NatsLogin(server.url.replace("//", "//ana:wr0ng@")))
         right = NatsPublisher(NatsLogin(server.url, user="ana", password="s3cret"))

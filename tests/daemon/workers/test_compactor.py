@@ -25,6 +25,7 @@ from daemon.store.leases import read_position
 from daemon.store.pool import Database
 from daemon.store.rollups import read_rollups
 from daemon.store.series import SeriesStore
+from daemon.workers import lease as lease_module
 from daemon.workers.compactor import Compactor
 from daemon.workers.lease import Lease
 
@@ -119,6 +120,11 @@ async def pieces(database: Database) -> list[tuple[int, int, int]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
+def a_day_that_goes_on() -> int:
+    """The start of tomorrow, which is not over either when midnight passes meanwhile."""
+    return (SystemClock().now_us() // DAY_US + 1) * DAY_US
+
+
 def every(step_s: float, n: int, *, start_us: int = MIDNIGHT) -> dict[int, Any]:
     return {start_us + round(i * step_s * SECOND): round(20 + i * 0.25, 2) for i in range(n)}
 
@@ -140,7 +146,7 @@ async def test_newer_points_are_a_new_piece_and_add_to_the_rollups(
     database: Database, journal: Journal
 ) -> None:
     (one,) = await journal.series(Kind.NUMERIC)
-    today = SystemClock().now_us() // DAY_US * DAY_US
+    today = a_day_that_goes_on()
     compactor = a_compactor(database)
 
     for part in range(3):
@@ -154,7 +160,7 @@ async def test_newer_points_are_a_new_piece_and_add_to_the_rollups(
 
 async def test_a_late_point_rewrites_its_chunk_only(database: Database, journal: Journal) -> None:
     (one,) = await journal.series(Kind.NUMERIC)
-    today = SystemClock().now_us() // DAY_US * DAY_US
+    today = a_day_that_goes_on()
     compactor = a_compactor(database)
     for part in range(3):
         await journal.write(one, every(10, 60, start_us=today + part * HOUR_US))
@@ -169,7 +175,7 @@ async def test_a_late_point_rewrites_its_chunk_only(database: Database, journal:
 
 async def test_a_point_between_two_chunks_leaves_both(database: Database, journal: Journal) -> None:
     (one,) = await journal.series(Kind.NUMERIC)
-    today = SystemClock().now_us() // DAY_US * DAY_US
+    today = a_day_that_goes_on()
     compactor = a_compactor(database)
     for part in (0, 2):
         await journal.write(one, every(10, 60, start_us=today + part * HOUR_US))
@@ -223,7 +229,7 @@ async def test_a_day_that_is_over_is_merged_into_one_chunk(
 
 async def test_too_many_pieces_of_today_are_merged(database: Database, journal: Journal) -> None:
     (one,) = await journal.series(Kind.NUMERIC)
-    today = SystemClock().now_us() // DAY_US * DAY_US
+    today = a_day_that_goes_on()
     compactor = a_compactor(database)
     for part in range(26):
         await journal.write(one, every(1, 10, start_us=today + part * 20 * SECOND))
@@ -377,12 +383,17 @@ async def test_nothing_is_written_by_a_former_holder(database: Database, journal
     await assert_history_is(database, journal.model)
 
 
-async def test_a_released_lease_is_taken_at_once(database: Database, journal: Journal) -> None:
+async def test_a_released_lease_is_taken_at_once(
+    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever takes it does so because it was given back, not because it ran out.
+    monkeypatch.setattr(lease_module, "TTL_S", 600.0)
+    monkeypatch.setattr(lease_module, "MARGIN_S", 60.0)
     (one,) = await journal.series(Kind.NUMERIC)
     first = a_compactor(database)
     running = asyncio.ensure_future(first.run())
     await journal.write(one, every(10, 5))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await read_position(database, "compactor") < journal.last_seq:
             await asyncio.sleep(0.05)
     running.cancel()
@@ -439,7 +450,7 @@ async def test_a_series_that_is_being_deleted_gets_no_history(
     async with database.transaction("query") as deleter:
         await deleter.execute(delete, one)
         compacting = asyncio.ensure_future(compactor.run_once(force=True))
-        await asyncio.sleep(0.5)
+        await until_somebody_waits_for_a_lock(database)
         assert await pieces(database) == []
     with pytest.raises(SeriesGone):
         await compacting
@@ -451,11 +462,11 @@ async def test_a_series_that_is_being_deleted_gets_no_history(
 
 async def test_an_expired_lease_is_taken_over_in_a_new_epoch(database: Database) -> None:
     first, second = uuid4(), uuid4()
-    taken = await leases.take(database, "compactor", holder=first, ttl_s=0.5)
-    early = await leases.take(database, "compactor", holder=second, ttl_s=10)
-    renewed = await leases.take(database, "compactor", holder=first, ttl_s=0.5)
-    await asyncio.sleep(0.7)
-    late = await leases.take(database, "compactor", holder=second, ttl_s=10)
+    taken = await leases.take(database, "compactor", holder=first, ttl_s=60)
+    early = await leases.take(database, "compactor", holder=second, ttl_s=60)
+    renewed = await leases.take(database, "compactor", holder=first, ttl_s=0.2)
+    await asyncio.sleep(0.3)
+    late = await leases.take(database, "compactor", holder=second, ttl_s=60)
 
     assert early is None
     assert taken is not None
@@ -463,6 +474,16 @@ async def test_an_expired_lease_is_taken_over_in_a_new_epoch(database: Database)
     assert late is not None
     assert renewed[0] == taken[0]
     assert late[0].epoch == taken[0].epoch + 1
+
+
+async def until_somebody_waits_for_a_lock(database: Database) -> None:
+    waiting = (
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    async with database.connection("control") as connection, asyncio.timeout(60):
+        while not await connection.fetchval(waiting):
+            await asyncio.sleep(0.02)
 
 
 async def expire_lease(database: Database) -> None:

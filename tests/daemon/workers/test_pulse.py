@@ -30,9 +30,9 @@ async def test_a_loop_that_turns_is_not_stuck() -> None:
     await asyncio.sleep(0)
 
     clock.advance_s(2 * ALLOWED_S)
-    await asyncio.sleep(0.01)
+    while len(turned) <= 2:
+        await asyncio.sleep(0)
 
-    assert len(turned) > 2
     assert pulse.stuck() == []
     task.cancel()
 
