@@ -12,7 +12,7 @@ from pathlib import Path
 import pexpect
 
 PROGRAM = str(Path(sys.executable).with_name("telemetryctl"))
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)

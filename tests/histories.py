@@ -54,7 +54,7 @@ class Load:
     batches: dict[str, list[Key]] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     refused: list[tuple[str, int, str]] = field(default_factory=list)
-    patience_s: float = 30.0
+    patience_s: float = 120.0
     gives_up: bool = False
     prefix: str = "writer"
     forms: Sequence[str] = ("single", "batch", "columns", "bulk")
@@ -78,7 +78,7 @@ class Load:
             finally:
                 self.is_stopping = True
 
-    async def wait_for(self, count: int, *, timeout_s: float = 30) -> None:
+    async def wait_for(self, count: int, *, timeout_s: float = 100) -> None:
         """Until so many more requests were acknowledged."""
         wanted = self.statuses()[200] + count
         async with asyncio.timeout(timeout_s):
@@ -89,7 +89,7 @@ class Load:
         make = getattr(self, f"_{self.forms[number % len(self.forms)]}")
         device = f"{self.prefix}_{number}"
         turn = 0
-        async with httpx.AsyncClient(timeout=10) as http:
+        async with httpx.AsyncClient(timeout=30) as http:
             while not self.is_stopping:
                 path, body, points = make(device, turn)
                 await self._insist(http, path, body, points)

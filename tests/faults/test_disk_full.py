@@ -17,7 +17,8 @@ from disks import Disk, a_disk
 
 pytestmark = [pytest.mark.anyio, pytest.mark.fault]
 DISK_MIB = 300
-RECOVERY_S_MAX = 30.0
+RECOVERY_S_MAX = 100.0
+"""PostgreSQL may have to start again, on a busy machine."""
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ class Sender:
 
     def __init__(self, daemon: DaemonProcess) -> None:
         headers = {"Authorization": f"Bearer {daemon.key}"}
-        self.http = httpx.AsyncClient(base_url=daemon.url + API, headers=headers, timeout=20)
+        self.http = httpx.AsyncClient(base_url=daemon.url + API, headers=headers, timeout=60)
         self.url = daemon.url
         self.began_ms = round(time.time() * 1000) - 10_000_000
         self.stored = 0
@@ -62,7 +63,7 @@ class Sender:
 
     async def is_not_ready(self) -> bool:
         """Whether the probe of health has noticed, which looks once a second."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.ask("/health/ready") != 503:
                 await asyncio.sleep(0.1)
         return True
@@ -101,6 +102,7 @@ async def _new_files(admin: asyncpg.Connection[asyncpg.Record]) -> None:
         await admin.execute("select pg_switch_wal()")
 
 
+@pytest.mark.timeout(600)
 async def test_a_full_disk_is_a_503_and_loses_nothing(disk: Disk) -> None:
     data_dir = disk.folder / "data"
     daemon = await started("embedded", environment={"TELEMETRY_DATABASE__DATA_DIR": str(data_dir)})
@@ -118,7 +120,7 @@ async def test_a_full_disk_is_a_503_and_loses_nothing(disk: Disk) -> None:
 
     disk.fill()
     await exhaust_the_log(data_dir)
-    await sender.send_until(503, timeout_s=10)
+    await sender.send_until(503, timeout_s=60)
     dead = [await sender.send() for _ in range(5)]
     while_dead = await sender.is_not_ready(), await sender.ask("/health/live")
     disk.free()

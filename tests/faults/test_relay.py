@@ -17,7 +17,7 @@ from servers import PostgresServer
 from daemon.faults import Point
 
 pytestmark = [pytest.mark.anyio, pytest.mark.fault]
-LATE_S = 60
+LATE_S = 100
 START_S = int(time.time()) - 3_600
 
 
@@ -56,6 +56,14 @@ async def nats_state(daemon: DaemonProcess) -> str:
     with daemon.http() as http:
         state: dict[str, str] = http.get(daemon.url + "/health").json()["dependencies"]
     return state["nats"]
+
+
+async def all_heard(heard: Listener, found: list[Stored]) -> None:
+    """Until everything that is stored has passed here, too."""
+    ids = {message.id for message in found if message.subject == "telemetry.data.received"}
+    async with asyncio.timeout(LATE_S):
+        while not ids <= set(heard.ids):
+            await asyncio.sleep(0.02)
 
 
 async def until_nats_is(daemon: DaemonProcess, state: str) -> None:
@@ -101,7 +109,7 @@ async def test_nats_away_costs_ingest_nothing_and_is_caught_up_with(
     with nats_server(tmp_path, is_running=False) as server:
         daemon = await a_daemon(await fresh_database(postgres), server)
         at = send(daemon, 0, 20)
-        before = await nats_state(daemon)
+        await until_nats_is(daemon, "down")
         with daemon.http() as http:
             health = http.get(daemon.url + "/health").json()["status"]
         server.start()
@@ -114,7 +122,7 @@ async def test_nats_away_costs_ingest_nothing_and_is_caught_up_with(
         found = await stream_of(server, until=tell(daemon, "end"), timeout_s=LATE_S)
         daemon.stop()
 
-    assert (before, health) == ("down", "healthy")
+    assert health == "healthy"
     assert points_in(found) == at == 80
     assert places(found) == sorted(set(places(found)))
 
@@ -127,11 +135,13 @@ async def test_a_daemon_killed_before_its_position_is_stored_repeats_with_the_sa
     with nats_server(tmp_path) as server:
         async with connected(server) as client:
             await client.subscribe("telemetry.data.received", cb=heard.hear)
+            await client.flush(30)
             daemon = await a_daemon(dsn, server, fault=f"{Point.RELAY_BEFORE_POSITION}:kill:3")
             await asyncio.to_thread(send_until_dead, daemon)
             again = await a_daemon(dsn, server, home=daemon.home, key=daemon.key)
             send(again, 1_000, 3)
             found = await stream_of(server, until=tell(again, "end"), timeout_s=LATE_S)
+            await all_heard(heard, found)
             with again.http() as http:
                 stored = http.get("/changes", params={"limit": 10_000}).json()["data_points"]
             again.stop()
@@ -160,11 +170,12 @@ async def test_of_two_daemons_one_publishes_and_the_other_takes_over(
     with nats_server(tmp_path) as server:
         async with connected(server) as client:
             await client.subscribe("telemetry.data.received", cb=heard.hear)
+            await client.flush(30)
             first = await a_daemon(dsn, server)
             second = await a_daemon(dsn, server, key=first.key)
             send(first, 0, 10)
             send(second, 10, 10)
-            await stream_of(server, until=tell(first, "both"))
+            await all_heard(heard, await stream_of(server, until=tell(first, "both")))
             sent = list(heard.ids)
             await asyncio.to_thread(first.stop)
             send(second, 20, 10)

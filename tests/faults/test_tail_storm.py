@@ -10,7 +10,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import httpx
 import pytest
 from daemons import DaemonProcess, start_daemon
 from databases import fresh_database
+from receivers import free_port
 from servers import PostgresServer, launch, start_server, wait_until_ready, wheel_bindir
 from stream_proxies import StreamProxy, stream_proxy
 from tails import Tail, keys, send, stored, tailing
@@ -73,10 +73,10 @@ class World:
     def kill_postgres(self) -> None:
         server = self.postgres
         server.process.send_signal(signal.SIGQUIT)
-        server.process.wait(20)
+        server.process.wait(60)
         time.sleep(self.dice.uniform(0, 1))
         server.process = launch(server.folder, server.bindir, server.user, fsync=False)
-        wait_until_ready(server)
+        wait_until_ready(server, timeout_s=100)
 
     def cut(self) -> None:
         self.proxy.cut()
@@ -112,7 +112,7 @@ class Keeper:
                 while tail.process.poll() is None and not self.is_over.is_set():
                     time.sleep(0.05)
                 if tail.process.poll() is None:
-                    assert tail.stop() == 128 + signal.SIGTERM, tail.err
+                    tail.stop()
             self.runs[-1] = (tail, tail.process.returncode == -signal.SIGKILL)
             # -15: it was told to stop before it had come so far as to answer signals.
             assert tail.process.returncode in (-9, -15, 143, 75), tail.err
@@ -161,6 +161,7 @@ def in_background(work: Callable[[], None], is_over: threading.Event) -> Iterato
             work()
         except BaseException as error:
             failures.append(error)
+            is_over.set()
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -168,7 +169,7 @@ def in_background(work: Callable[[], None], is_over: threading.Event) -> Iterato
         yield
     finally:
         is_over.set()
-        thread.join(60)
+        thread.join(100)
     assert failures == []
 
 
@@ -177,8 +178,7 @@ def test_the_union_of_all_runs_is_the_table(
 ) -> None:
     dice = random.Random(SEED)
     dsn = asyncio.run(fresh_database(mortal_postgres))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
+    port = str(free_port())
     with ExitStack() as stack:
         daemon = start_daemon(dsn, server__port=port)
         stack.callback(lambda: world.daemon.stop())
@@ -186,17 +186,27 @@ def test_the_union_of_all_runs_is_the_table(
         world = World(mortal_postgres, daemon, proxy, dsn, port, dice)
         keeper = Keeper(world, tmp_path / "state.json")
         with in_background(keeper.run, keeper.is_over):
-            while not keeper.state.exists():
+            while not keeper.state.exists() and not keeper.is_over.is_set():
                 time.sleep(0.05)
             with load(world):
                 rage(world, keeper, dice)
-        with tailing(world.daemon, *keeper.options(), "--idle", "3s") as last:
+        wait_until_ready_again(world.daemon)
+        with tailing(world.daemon, *keeper.options(), "--idle", "10s") as last:
             assert last.end() == 0, last.err
         keeper.runs.append((last, False))
         expected = stored(world.daemon, metric=METRIC)
 
     assert len(expected) > 1_000
     assert_once_each(keeper.runs, expected)
+
+
+def wait_until_ready_again(daemon: DaemonProcess) -> None:
+    """What was broken last has healed."""
+    deadline_s = time.monotonic() + 100
+    with daemon.http() as http:
+        while http.get(daemon.url + "/health/ready").status_code != 200:
+            assert time.monotonic() < deadline_s, "the daemon is not ready"
+            time.sleep(0.1)
 
 
 def rage(world: World, keeper: Keeper, dice: random.Random) -> None:
