@@ -16,6 +16,9 @@ PATH = "/api/v2/alerts"
 OPEN_FOR = timedelta(days=365)
 """Alertmanager ends an alert by itself five minutes after it was told of it last, unless it was
 told when it ends; we tell each once."""
+CLOCKS_APART = timedelta(seconds=10)
+"""What its clock may be behind ours. An end that lies ahead of it, however little, does not count
+against that of the open alert, which would stay open: ends are told as that much earlier."""
 _LABELS = ("rule_id", "alert_id", "device_id", "group_id", "metric_name")
 
 
@@ -46,10 +49,13 @@ def posted(outgoing: Outgoing) -> list[dict[str, Any]]:
 
 
 def _one(alert: Mapping[str, Any]) -> dict[str, Any]:
-    began = _instant(alert["triggered_at"])
-    ended = alert["resolved_at"]
-    # It refuses an end before the beginning, and takes one at the same moment for none.
-    ends = began + OPEN_FOR if ended is None else max(_instant(ended), began + timedelta(seconds=1))
+    began, ended = _instant(alert["triggered_at"]), alert["resolved_at"]
+    if ended is None:
+        ends = began + OPEN_FOR
+    else:
+        ends = _instant(ended) - CLOCKS_APART
+        # It refuses an end before the beginning, and takes one at the same moment for none.
+        began = min(began, ends - timedelta(seconds=1))
     return {
         "labels": {
             "alertname": alert["rule_name"],

@@ -119,8 +119,9 @@ async def test_alertmanager_is_told_when_it_ends_or_that_it_goes_on(sink: Sink) 
         "device_id": "oven", "metric_name": "heat",
     }  # fmt: skip
     assert first["endsAt"] == "2027-11-21T12:00:00Z"
-    # Never before it began, whatever the clocks say.
-    assert second["endsAt"] == "2026-11-21T12:00:01Z"
+    # Over by the clock of the other side, too, and never before it began.
+    assert second["endsAt"] == "2026-11-21T11:58:50Z"
+    assert second["startsAt"] == "2026-11-21T11:58:49Z"
 
 
 class TestMail:
