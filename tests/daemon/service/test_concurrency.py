@@ -31,7 +31,8 @@ async def test_who_finds_no_place_in_time_is_refused_and_others_have_theirs() ->
     async with asyncio.TaskGroup() as tasks:
         reads = [tasks.create_task(run(places, done)) for _ in range(4)]
         other = tasks.create_task(run(places, done, key_id="key_b"))
-        await asyncio.sleep(0.2)
+        while sum(read.done() for read in reads) < 2:
+            await asyncio.sleep(0.01)
         done.set()
 
     assert sorted(read.result() for read in reads) == ["done"] * 2 + ["too_many_at_once"] * 2
@@ -40,7 +41,7 @@ async def test_who_finds_no_place_in_time_is_refused_and_others_have_theirs() ->
 
 
 async def test_a_place_that_becomes_free_goes_to_who_waits() -> None:
-    places, done = Places(each=1, wait_s=5.0), asyncio.Event()
+    places, done = Places(each=1, wait_s=60.0), asyncio.Event()
     done.set()
     results = await asyncio.gather(*(run(places, done) for _ in range(20)))
 
@@ -60,7 +61,7 @@ async def test_more_than_may_wait_are_refused_at_once() -> None:
 
 
 async def test_who_leaves_gives_the_place_back() -> None:
-    places, done = Places(each=1, wait_s=1.0), asyncio.Event()
+    places, done = Places(each=1, wait_s=60.0), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         first = tasks.create_task(run(places, done))
         waiting = tasks.create_task(run(places, done))

@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
-from control import control_plane
+from control import Control, control_plane
 from servers import PostgresServer, start_server, wheel_bindir
 
 from daemon.domain.errors import StoreUnavailable
@@ -41,8 +40,9 @@ def signal_all(server: PostgresServer, number: int) -> None:
 
 
 async def test_health_answers_at_once_while_the_database_hangs(
-    own_postgres: PostgresServer,
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("daemon.store.health.PROBE_TIMEOUT_S", 4.0)
     await migrate(own_postgres.dsn())
     database = Database(own_postgres.dsn())
     await database.open()
@@ -51,23 +51,30 @@ async def test_health_answers_at_once_while_the_database_hangs(
             signal_all(own_postgres, signal.SIGSTOP)
             probe = asyncio.ensure_future(control.services.health.probe())
             await asyncio.sleep(0.05)
-            began_s = time.monotonic()
             while_hanging = await control.client.get("/health")
-            took_s = time.monotonic() - began_s
+            has_waited = probe.done()
             await probe
             after = await control.client.get("/health")
             control.clock.advance_s(6)
             with pytest.raises(StoreUnavailable):
                 await control.services.keys.authenticate(control.token, address="a")
             signal_all(own_postgres, signal.SIGCONT)
-            await control.services.health.probe()
-            again = await control.client.get("/health")
-            # The key works again too.
-            await control.services.keys.authenticate(control.token, address="a")
+            async with asyncio.timeout(60):
+                while not await works_again(control):
+                    await asyncio.sleep(0.05)
     finally:
         await database.close()
 
     assert while_hanging.status_code == 200
-    assert took_s < 1
+    assert not has_waited
     assert after.status_code == 503
-    assert again.status_code == 200
+
+
+async def works_again(control: Control) -> bool:
+    """Health says so, and the key is known."""
+    await control.services.health.probe()
+    try:
+        await control.services.keys.authenticate(control.token, address="a")
+    except StoreUnavailable:
+        return False
+    return (await control.client.get("/health")).status_code == 200

@@ -90,7 +90,8 @@ async def write_history(database: Database) -> None:
     lease = Lease(database, "compactor", holder=uuid4(), clock=clock)
     compaction = Compaction(database, clock=clock)
     await compaction.begin(await lease.take() or 0)
-    assert lease.grant is not None
+    grant = lease.grant
+    assert grant is not None
     for half in (0, 1):
         for name, (_, points) in SERIES.items():
             cut = (len(points) + 1) // 2
@@ -98,7 +99,7 @@ async def write_history(database: Database) -> None:
             if part:
                 body = pack(a_block(series[name], part))
                 await journal.append(body, points=len(part), catalog_version=1)
-        await compaction.compact(lease.grant)
+        await compaction.compact(grant)
 
 
 def expected(name: str) -> list[Row]:

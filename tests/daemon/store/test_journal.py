@@ -47,7 +47,7 @@ async def test_a_follower_never_meets_a_late_smaller_number(database: Database, 
             rows = await journal.read_after(seen[-1] if seen else 0, limit_blocks=50)
             seen.extend(r.seq for r in rows)
 
-    await asyncio.wait_for(asyncio.gather(follow(), *(write() for _ in range(4))), 30)
+    await asyncio.wait_for(asyncio.gather(follow(), *(write() for _ in range(4))), 120)
 
     assert seen == [r.seq for r in await journal.read_after(0, limit_blocks=1000)]
 

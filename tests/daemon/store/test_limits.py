@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 import pytest
 
@@ -15,7 +16,8 @@ from daemon.store.pool import Database
 
 pytestmark = pytest.mark.anyio
 HOURLY = Policy(RateClass.QUERY, "free", 20)
-POINTS = Policy(RateClass.INGEST, "free", 100, 10)
+POINTS = Policy(RateClass.INGEST, "free", 100, 1)
+"""One a second comes back, so that what a slow test waits for is little of it."""
 
 
 @pytest.fixture
@@ -99,31 +101,34 @@ async def test_what_was_let_in_without_asking_is_counted_afterwards(store: Limit
 
 
 async def test_points_come_back_with_time(store: LimitStore, database: Database) -> None:
+    began_s = time.monotonic()
     first = await store.take(Taking("key_1", POINTS, need=100, want=100))
     second = await store.take(Taking("key_1", POINTS, need=50, want=50))
-    await pass_time(database, 1)
+    took_s = time.monotonic() - began_s
+    await pass_time(database, 4)
     third = await store.take(Taking("key_1", POINTS, need=50, want=500))
 
     assert (first.granted, second.granted, third.granted) == (100, 0, 100)
-    assert 4.5 <= second.wait_s <= 5
-    assert 9.5 <= third.wait_s <= 10
+    assert 50 - took_s <= second.wait_s <= 50
+    assert 99 <= third.wait_s <= 100
 
 
 async def test_more_than_the_bucket_holds_is_taken_from_a_full_one_and_paid_for_later(
     store: LimitStore, database: Database
 ) -> None:
     large = Taking("key_1", POINTS, need=400, want=400)
+    began_s = time.monotonic()
     assert (await store.take(large)).granted == 400
-    await pass_time(database, 1)
+    await pass_time(database, 8)
 
     grant = await store.take(Taking("key_1", POINTS, need=1, want=1))
     assert grant.granted == 0
-    assert grant.wait_s == pytest.approx(0.1, abs=0.2)
+    assert 61 - (time.monotonic() - began_s) <= grant.wait_s <= 61
     assert (await store.take(large)).granted == 0
 
 
 async def test_many_are_settled_all_or_none(database: Database, store: LimitStore) -> None:
-    takings = [Taking(f"key_{n}", policy, owed=7) for n in (1, 2) for policy in (HOURLY, POINTS)]
+    takings = [Taking(f"key_{n}", policy, owed=17) for n in (1, 2) for policy in (HOURLY, POINTS)]
     async with database.connection("control") as connection:
         await connection.execute(
             "alter table telemetry.budget add constraint fails check (subject <> 'key_2')"
@@ -135,15 +140,17 @@ async def test_many_are_settled_all_or_none(database: Database, store: LimitStor
 
     assert (await store.take(Taking("key_1", HOURLY))).left_over == 20
     assert (await store.take(Taking("key_1", POINTS))).left_over == 100
+    began_s = time.monotonic()
     await store.settle(takings)
-    assert (await store.take(Taking("key_1", HOURLY))).left_over == 13
-    assert 93 <= (await store.take(Taking("key_2", POINTS))).left_over < 100
+    assert (await store.take(Taking("key_1", HOURLY))).left_over == 3
+    left = (await store.take(Taking("key_2", POINTS))).left_over
+    assert 83 <= left <= 83 + time.monotonic() - began_s
 
 
 # -- what makers of keys pay for -----------------------------------------------------------------
 
 WIDER = Policy(RateClass.QUERY, "pro", 50)
-MORE = Policy(RateClass.INGEST, "pro", 300, 30)
+MORE = Policy(RateClass.INGEST, "pro", 300, 1)
 
 
 async def left_of(store: LimitStore, subject: str, policy: Policy) -> int:
@@ -199,17 +206,19 @@ async def test_points_are_paid_for_too_and_nothing_is_taken_where_one_has_too_fe
     store: LimitStore,
 ) -> None:
     payers = (("maker", MORE),)
+    began_s = time.monotonic()
     grants = [
         await store.take(Taking(f"made_{n}", POINTS, need=90, want=100, payers=payers))
         for n in range(4)
     ]
     enough = await store.take(Taking("maker", MORE))
+    took_s = time.monotonic() - began_s
 
     assert [grant.granted >= 90 for grant in grants] == [True, True, True, False]
-    assert sum(grant.granted for grant in grants) + enough.left_over <= 300 + 30
+    assert sum(grant.granted for grant in grants) + enough.left_over <= 300 + took_s
     # The last one's own budget is whole, and it waits for its maker's.
     assert await left_of(store, "made_3", POINTS) == 100
-    assert 0 < grants[3].wait_s <= 3
+    assert 90 - took_s <= grants[3].wait_s <= 90
 
 
 async def test_families_that_settle_at_once_do_not_wait_for_each_other(store: LimitStore) -> None:
@@ -231,7 +240,7 @@ async def test_families_that_settle_at_once_do_not_wait_for_each_other(store: Li
         for _ in range(4):
             await store.settle(shuffled)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await asyncio.gather(*(settle(seed) for seed in range(4)))
 
     assert await left_of(store, "maker_0", control) == max(50 - 16 * 5, 0)
