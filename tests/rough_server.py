@@ -62,7 +62,7 @@ def _serve(listener: socket.socket, behaviours: Sequence[Behaviour], server: Rou
 
 
 def _talk(connection: socket.socket, behaviour: Behaviour, server: RoughServer) -> None:
-    connection.settimeout(5)
+    connection.settimeout(30)
     try:
         if callable(behaviour):
             behaviour(connection)

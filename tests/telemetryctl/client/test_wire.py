@@ -40,7 +40,7 @@ def break_off(connection: socket.socket) -> None:
 def drip(connection: socket.socket) -> None:
     connection.recv(65_536)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    for _ in range(100):
+    for _ in range(1_000):
         connection.sendall(b" ")
         time.sleep(0.05)
 
@@ -67,12 +67,12 @@ def test_a_connection_that_breaks_is_made_again() -> None:
 
 def test_a_wait_longer_than_the_patience_is_not_begun() -> None:
     later = problem("429 Too Many Requests", "rate_limited", "Retry-After: 3600")
-    with rough_server([later]) as server, Client(server.url, timeout_s=5) as client:
+    with rough_server([later]) as server, Client(server.url, timeout_s=60) as client:
         began = time.monotonic()
         with pytest.raises(ServerProblem) as failed:
             client.stats()
         assert len(server.requests) == 1
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
     assert failed.value.exit_code == ExitCode.TRY_LATER
 
 
@@ -81,7 +81,7 @@ def test_the_timeout_also_bounds_a_server_that_drips() -> None:
         began = time.monotonic()
         with pytest.raises(TryLater, match="in time"):
             client.stats()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
 
 
 def keys_of(requests: list[bytes]) -> list[str]:
