@@ -15,13 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 from daemons import API, DaemonProcess
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 Frame = dict[str, Any]
 STREAM = API + "/stream"
-WAIT_S = 10.0
+WAIT_S = 40.0
+"""For what has to happen in the end; it costs nothing where all is well."""
 
 
 def ws_url(daemon: DaemonProcess, path: str = "/ws") -> str:
@@ -36,7 +38,7 @@ async def a_socket(
     token = daemon.key if key is None else key
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     headers |= options.pop("headers", {})
-    options.setdefault("compression", None)
+    options = {"compression": None, "open_timeout": WAIT_S} | options
     async with connect(ws_url(daemon, path), additional_headers=headers, **options) as socket:
         yield socket
 
@@ -83,6 +85,33 @@ async def close_code(
                 frames.append(json.loads(await socket.recv()))
     except ConnectionClosed as closed:
         return (closed.rcvd.code if closed.rcvd else None), frames
+
+
+async def streams_open(daemon: DaemonProcess) -> int:
+    """How many connections its hub has."""
+    headers = {"Authorization": f"Bearer {daemon.key}"}
+    async with httpx.AsyncClient(headers=headers, timeout=60) as http:
+        health = (await http.get(daemon.url + "/health/detailed")).json()
+    return int(next(v["connections"] for v in _sections(health) if "connections" in v))
+
+
+def _sections(node: object) -> list[dict[str, int]]:
+    if not isinstance(node, dict):
+        return []
+    return [node, *(found for value in node.values() for found in _sections(value))]
+
+
+async def none_is_open(daemon: DaemonProcess) -> None:
+    """Until those that were closed are forgotten: a client hears of its end before that."""
+    async with asyncio.timeout(WAIT_S):
+        while await streams_open(daemon):
+            await asyncio.sleep(0.05)
+
+
+def connections_of(daemon: DaemonProcess) -> int:
+    """Its TCP connections; those to the database, which come and go, are none."""
+    found = psutil.Process(daemon.process.pid).net_connections("tcp")
+    return sum(one.status != psutil.CONN_LISTEN for one in found)
 
 
 def a_point(value: float = 1, *, metric: str = "m", **more: Any) -> dict[str, Any]:

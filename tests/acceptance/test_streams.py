@@ -9,8 +9,7 @@ import signal
 import socket as sockets
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import httpx
@@ -24,24 +23,38 @@ from stream_clients import (
     a_raw_socket,
     a_socket,
     close_code,
+    connections_of,
     events,
     frame_of,
     handshake,
+    none_is_open,
     points_of,
     say,
     subscribed,
     write,
 )
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from daemon.domain.times import parse_time
 
 pytestmark = pytest.mark.anyio
 CHANNEL = STREAM + "/telemetry"
 LIMITED = {"limits__exempt_networks": "[]"}
+TRIES = 20
+CANCELLED_WITHIN_S = 20
+"""A process that is not told looks every few seconds."""
+DRAIN_S = 30
+ENDED_WITHIN_S = 10
+LIFE_S = 6
+"""Of a subscription without a socket: longer than a busy machine needs to open one."""
 
 
 @pytest.fixture
 async def own(dsn: str) -> AsyncIterator[DaemonProcess]:
     """A daemon whose ring holds next to nothing, so that a resume reads the journal."""
-    daemon = await started(dsn, streams__ring_entries_max="2", streams__subscription_life="2s")
+    life = f"{LIFE_S}s"
+    daemon = await started(dsn, streams__ring_entries_max="2", streams__subscription_life=life)
     yield daemon
     daemon.kill()
 
@@ -72,6 +85,14 @@ def values_of(points: list[dict[str, Any]]) -> list[float]:
     return [point["value"] for point in points]
 
 
+async def cursor_behind(socket: ClientConnection, value: float) -> str:
+    """Of the frame that ends with this value; what was stored before it may come first."""
+    while True:
+        frame = await frame_of(socket, "update")
+        if values_of(frame["data"]["data_points"])[-1:] == [value]:
+            return str(frame["cursor"])
+
+
 # -- resume --------------------------------------------------------------------------------------
 
 
@@ -80,11 +101,13 @@ async def test_a_cursor_of_one_door_goes_on_at_every_other(daemon: DaemonProcess
     async with a_socket(daemon) as socket:
         await subscribed(socket, devices=["r"])
         await write(daemon, "r", 1, 2)
-        of_socket = (await frame_of(socket, "update"))["cursor"]
+        # One frame may hold both, or the point before.
+        update = await frame_of(socket, "update")
     of_changes = await position(daemon)
     await write(daemon, "r", 3, 4)
+    behind = int(values_of(update["data"]["data_points"])[-1]) + 1
 
-    for cursor in (of_socket, of_changes):
+    for cursor, first in ((update["cursor"], behind), (of_changes, 3)):
         path = f"{CHANNEL}?device_ids=r&cursor={cursor}"
         async with (
             a_socket(daemon) as in_band,
@@ -92,15 +115,17 @@ async def test_a_cursor_of_one_door_goes_on_at_every_other(daemon: DaemonProcess
             events(daemon, "/telemetry?device_ids=r", headers={"Last-Event-ID": cursor}) as sent,
         ):
             answer = await subscribed(in_band, devices=["r"], resume=cursor)
-            count = 4 if cursor == of_changes else 3
-            expected = [3, 4] if cursor == of_changes else [2, 3, 4][-count:]
+            expected = list(range(first, 5))
             got = [values_of(await points_of(one, len(expected))) for one in (in_band, by_path)]
-            _, _, frame = await sent.next("update")
+            by_events: list[float] = []
+            while len(by_events) < len(expected):
+                _, _, frame = await sent.next("update")
+                by_events += values_of(frame["data"]["data_points"])
 
             assert answer["data"]["recovered"] is True
             assert answer["cursor"] == cursor
             assert got == [expected, expected]
-            assert values_of(frame["data"]["data_points"]) == expected
+            assert by_events == expected
             polled = await ask(
                 daemon, "GET", "/changes", params={"after": cursor, "device_ids": "r"}
             )
@@ -210,7 +235,11 @@ async def test_while_one_subscription_catches_up_no_cursor_skips_what_it_lacks(
 async def test_the_check_notices_cursors_that_skip(dsn: str) -> None:
     daemon = await started(dsn, sabotage="cursors_not_held", streams__ring_entries_max="2")
 
-    assert await skipped_by_a_cursor(daemon) > 0
+    for _ in range(TRIES):
+        # It takes a point that comes while the past is read.
+        if skipped := await skipped_by_a_cursor(daemon):
+            break
+    assert skipped > 0
 
 
 async def test_a_cursor_of_another_epoch_is_a_gap(daemon: DaemonProcess) -> None:
@@ -233,7 +262,7 @@ async def test_a_resume_outlives_a_restart_and_finds_the_other_daemon(dsn: str) 
     async with a_socket(first) as socket:
         await subscribed(socket, devices=["again"])
         await write(first, "again", 1)
-        cursor = (await frame_of(socket, "update"))["cursor"]
+        cursor = await cursor_behind(socket, 1)
         stopping = asyncio.ensure_future(asyncio.to_thread(first.stop))
         code, frames = await close_code(socket)
     assert await stopping == 0
@@ -261,13 +290,13 @@ async def test_a_subscription_waits_for_its_socket_and_then_is_gone(own: DaemonP
     async with a_socket(own, path) as socket:
         await frame_of(socket, "subscribed")
         # Longer than it would live without a socket.
-        await asyncio.sleep(3)
+        await asyncio.sleep(LIFE_S + 1)
         await write(own, "s", 1)
         assert values_of(await points_of(socket, 1)) == [1]
     await write(own, "s", 2)
     async with a_socket(own, path) as socket:
         assert (await frame_of(socket, "subscribed"))["data"]["recovered"] is False
-    await asyncio.sleep(3)
+    await asyncio.sleep(LIFE_S + 2)
     async with a_socket(own, path) as socket:
         code, _ = await close_code(socket)
 
@@ -285,7 +314,7 @@ async def test_a_subscription_is_cancelled_in_whichever_process_its_socket_is(ds
         code, _ = await close_code(socket)
 
     assert code == 4004
-    assert time.monotonic() - began_s < 8
+    assert time.monotonic() - began_s < CANCELLED_WITHIN_S
 
 
 # -- the end of keys and daemons -----------------------------------------------------------------
@@ -304,8 +333,9 @@ async def test_streams_of_a_revoked_and_of_an_expired_key_end(daemon: DaemonProc
     ):
         await subscribed(other)
         await ask(daemon, "DELETE", f"/keys/{keys[0]['key_id']}")
-        (first, frames), (second, _) = await asyncio.gather(
-            close_code(revoked, within_s=10), close_code(expired, within_s=14)
+        revoked_s = time.time()
+        (first, frames), (second, others) = await asyncio.gather(
+            close_code(revoked), close_code(expired)
         )
         _, _, said = await sent.next("error")
         with pytest.raises(EOFError):
@@ -314,11 +344,26 @@ async def test_streams_of_a_revoked_and_of_an_expired_key_end(daemon: DaemonProc
         assert await points_of(other, 1)
 
     assert (first, second) == (4001, 4001)
+    ended_s = [end_of(daemon, one) for one in (frames, others)]
+    assert ended_s[0] - revoked_s < ENDED_WITHIN_S
+    assert ended_s[1] - parse_time(keys[1]["expires_at"]) / 1e6 < ENDED_WITHIN_S
     assert frames[-1]["error"]["code"] == said["error"]["code"] == "AUTH_REQUIRED"
 
 
+def end_of(daemon: DaemonProcess, frames: list[Frame]) -> float:
+    """When the daemon says that it closed this socket; a busy client hears of it later."""
+    wanted = frames[0]["data"]["connection_id"]
+    deadline_s = time.monotonic() + 30
+    while True:
+        for line in list(daemon.log):
+            if line["event"] == "stream_closed" and line["connection_id"] == wanted:
+                return parse_time(line["ts"]) / 1e6
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
 async def test_a_drain_waits_for_no_stream(dsn: str) -> None:
-    daemon = await started(dsn)
+    daemon = await started(dsn, server__drain_timeout_s=str(DRAIN_S))
     async with a_socket(daemon) as socket, events(daemon) as sent:
         await subscribed(socket)
         mute = await a_raw_socket(daemon, CHANNEL, limit=1_024)
@@ -330,7 +375,8 @@ async def test_a_drain_waits_for_no_stream(dsn: str) -> None:
         assert await stopping == 0
         mute.close()
 
-    assert time.monotonic() - began_s < 12
+    # Less than a drain may take.
+    assert time.monotonic() - began_s < DRAIN_S
     assert (code, frames[-1]["type"], event) == (1012, "shutdown", "shutdown")
     assert frames[-1]["cursor"] == said["cursor"] == place
 
@@ -344,9 +390,9 @@ async def test_streams_outlive_the_database_and_new_ones_are_told_to_wait() -> N
         async with a_socket(daemon) as socket:
             await subscribed(socket, devices=["d"])
             server.process.send_signal(signal.SIGINT)
-            await asyncio.to_thread(server.process.wait, 20)
+            await asyncio.to_thread(server.process.wait, 60)
             async with a_socket(daemon, key=key) as refused:
-                code, frames = await close_code(refused, within_s=20)
+                code, frames = await close_code(refused)
             async with events(daemon, key=key) as sent:
                 status = sent.response.status_code
             server.process = launch(server.folder, server.bindir, server.user, fsync=False)
@@ -365,7 +411,7 @@ async def test_streams_outlive_the_database_and_new_ones_are_told_to_wait() -> N
 
 async def until_stored(daemon: DaemonProcess, device: str) -> None:
     point = {"timestamp": time.time(), "metric_name": "m", "value": 1}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while (await ask(daemon, "POST", f"/devices/{device}/telemetry", json=point)).is_error:
             await asyncio.sleep(0.1)
 
@@ -385,17 +431,21 @@ async def test_a_key_has_so_many_streams_open_and_so_many_new_ones(dsn: str) -> 
             code, frames = await close_code(socket)
         async with events(daemon, key=key) as sent:
             refused = sent.response
+    await none_is_open(daemon)
     cursor = await position(daemon)
     for _ in range(5):
         async with a_socket(daemon, f"{CHANNEL}?cursor={cursor}", key=key) as socket:
             await frame_of(socket, "subscribed")
+        await none_is_open(daemon)
         async with a_socket(daemon, key=key) as socket:
             await frame_of(socket, "welcome")
             # It says in-band that it resumes.
             await subscribed(socket, resume=cursor)
+        await none_is_open(daemon)
     for _ in range(3):
         async with a_socket(daemon, key=key) as socket:
             await frame_of(socket, "welcome")
+        await none_is_open(daemon)
     async with a_socket(daemon, key=key) as socket:
         seventh, said = await close_code(socket)
     async with a_socket(daemon) as socket:
@@ -428,27 +478,41 @@ async def test_who_never_reads_is_closed_and_its_resume_has_it_all(dsn: str, kin
     daemon = await started(dsn, streams__slow_grace="1s")
     await write(daemon, "flood", -1)
     cursor = await position(daemon)
-    files = open_files(daemon)
+    before = connections_of(daemon)
     plain = await never_reading(daemon, kind)
+    points: list[dict[str, Any]] = []
     async with a_socket(daemon) as reader:
         await subscribed(reader, devices=["flood"])
-        for part in range(8):
-            await write_columns(daemon, "flood", range(part * 2_000, part * 2_000 + 2_000))
-        points = await points_of(reader, 16_000, within_s=20)
-    async with asyncio.timeout(20):
+        for start in range(0, 16_000, 500):
+            await write_columns(daemon, "flood", range(start, start + 500))
+            # Never behind by more than the sockets hold: this one may be slow too, for a second.
+            points += await points_of(reader, start + 500 - len(points))
+    async with asyncio.timeout(60):
         while not any(
             line["event"] == "stream_closed" and line["code"] == 4008 for line in daemon.log
         ):
             await asyncio.sleep(0.1)
-        while open_files(daemon) > files + 4:
+        while connections_of(daemon) > before:
             await asyncio.sleep(0.1)
     plain.close()
-    async with a_socket(daemon) as socket:
-        answer = await subscribed(socket, devices=["flood"], resume=cursor)
-        again = await points_of(socket, 16_000, within_s=20)
+    again = await all_since(daemon, cursor, 16_000)
 
-    assert answer["data"]["recovered"] is True
     assert sorted(values_of(points)) == sorted(values_of(again)) == list(range(16_000))
+
+
+async def all_since(daemon: DaemonProcess, cursor: str, count: int) -> list[dict[str, Any]]:
+    """The points of `flood`, however often it is held up for so long that it has to resume."""
+    points: list[dict[str, Any]] = []
+    while len(points) < count:
+        async with a_socket(daemon) as socket:
+            answer = await subscribed(socket, devices=["flood"], resume=cursor)
+            assert answer["data"]["recovered"] is True
+            with suppress(ConnectionClosed):
+                while len(points) < count:
+                    frame = await frame_of(socket, "update")
+                    points += frame["data"]["data_points"]
+                    cursor = frame["cursor"]
+    return points
 
 
 async def never_reading(daemon: DaemonProcess, kind: str) -> sockets.socket:
@@ -468,10 +532,6 @@ async def never_reading(daemon: DaemonProcess, kind: str) -> sockets.socket:
     return plain
 
 
-def open_files(daemon: DaemonProcess) -> int:
-    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
-
-
 async def test_other_origins_are_let_in_by_name(postgres: PostgresServer) -> None:
     page = "https://ops.example.com"
     daemon = await started(await fresh_database(postgres), http__cors_origins=json.dumps([page]))
@@ -479,7 +539,7 @@ async def test_other_origins_are_let_in_by_name(postgres: PostgresServer) -> Non
         await frame_of(socket, "welcome")
     async with events(daemon, headers={"Origin": page}) as sent:
         allowed = sent.response.headers["access-control-allow-origin"]
-    async with httpx.AsyncClient(base_url=daemon.url + API) as http:
+    async with httpx.AsyncClient(base_url=daemon.url + API, timeout=60) as http:
         asked = {"Origin": page, "Access-Control-Request-Method": "POST",
                  "Access-Control-Request-Headers": "authorization,content-type"}  # fmt: skip
         preflight = await http.options("/tickets", headers=asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,35 +36,57 @@ pytestmark = pytest.mark.anyio
 
 
 class Manager:
-    """The manager's end of NOTIFY_SOCKET."""
+    """The manager's end of NOTIFY_SOCKET. It takes what comes at once: the kernel keeps but a few
+    (man 7 unix), and the daemon does not wait."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.told: list[str] = []
+        self._come: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
 
-    def wait_for(self, is_so: Callable[[str], object], *, timeout_s: float = 30) -> str:
+    def _take(self) -> None:
+        while words := self._socket.recv(4096).decode():
+            self._come.put(words)
+
+    def wait_for(self, is_so: Callable[[str], object], *, timeout_s: float = 60) -> str:
         """The next datagram of this kind; what came before it is in `told` too."""
         deadline = time.monotonic() + timeout_s
         while True:
-            self._socket.settimeout(max(0.01, deadline - time.monotonic()))
-            words = self._socket.recv(4096).decode()
+            words = self._come.get(timeout=max(0.01, deadline - time.monotonic()))
             self.told.append(words)
             if is_so(words):
                 return words
 
     def forget(self) -> None:
-        """Take what has come so far, and a beat that may be on its way."""
-        self._socket.settimeout(0.5)
-        with contextlib.suppress(TimeoutError):
-            for _ in range(200):
-                if "WATCHDOG=1" not in self._socket.recv(4096).decode():
-                    self._socket.settimeout(0.05)
+        """Take what has come so far."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._come.get_nowait()
         self.told.clear()
 
+    def wait_for_silence(self) -> None:
+        """Until four words of the status come without a beat. A loop that is only held up for a
+        moment is missed too, and heard of again."""
+        deadline = time.monotonic() + 60
+        while True:
+            self.forget()
+            for _ in range(4):
+                self.wait_for(lambda words: words.startswith("STATUS"))
+            if "WATCHDOG=1" not in self.told:
+                return
+            assert time.monotonic() < deadline, self.told
+
     def close(self) -> None:
-        self._socket.close()
+        with (
+            contextlib.closing(self._socket),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last,
+        ):
+            last.sendto(b"", self._socket.getsockname())
+            self._thread.join()
 
 
 @pytest.fixture(params=["file", "abstract"])
@@ -88,7 +112,7 @@ async def test_the_manager_is_told_of_every_step(dsn: str, manager: Manager) -> 
     daemon = supervised(dsn, manager)
     try:
         manager.wait_for(says("READY=1"))
-        is_serving = httpx.get(daemon.url + "/health").status_code
+        is_serving = httpx.get(daemon.url + "/health", timeout=60).status_code
         manager.wait_for(says("WATCHDOG=1"))
         manager.wait_for(lambda words: re.match(r"STATUS=0 points/s, 0 streams", words))
         before_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -168,14 +192,11 @@ async def test_the_watchdog_hears_nothing_while_a_loop_is_frozen(
 ) -> None:
     daemon = supervised(dsn, manager, sabotage=sabotage)
     try:
-        stuck = daemon.wait_for("loops_stuck")
-        manager.forget()
-        for _ in range(4):
-            manager.wait_for(lambda words: words.startswith("STATUS"))
+        _until(daemon, lambda: name in _stuck(daemon))
+        manager.wait_for_silence()
     finally:
         daemon.kill()
 
-    assert name in stuck["loops"]
     assert "WATCHDOG=1" not in manager.told
 
 
@@ -184,13 +205,11 @@ async def test_children_that_stand_still_are_missed(dsn: str, manager: Manager) 
     daemon = supervised(dsn, manager, sabotage="impatient_parent", server__processes="2")
     try:
         _until_both_serve(daemon)
-        children = psutil.Process(daemon.process.pid).children()
+        children = _children_of(daemon)
         for child in children:
             child.suspend()
-        _until(daemon, lambda: _stuck(daemon) == {"daemon.compactor", "daemon.sibling"})
-        manager.forget()
-        for _ in range(4):
-            manager.wait_for(lambda words: words.startswith("STATUS"))
+        _until(daemon, lambda: _stuck(daemon) >= {"daemon.compactor", "daemon.sibling"})
+        manager.wait_for_silence()
         told = list(manager.told)
         for child in children:
             child.resume()
@@ -202,6 +221,13 @@ async def test_children_that_stand_still_are_missed(dsn: str, manager: Manager) 
     assert "WATCHDOG=1" not in told
 
 
+def _children_of(daemon: DaemonProcess) -> list[psutil.Process]:
+    """Its compactor and its sibling, once both are there."""
+    process = psutil.Process(daemon.process.pid)
+    _until(daemon, lambda: len(process.children()) == 2)
+    return process.children()
+
+
 def _stuck(daemon: DaemonProcess) -> set[str]:
     lines = [line["loops"] for line in list(daemon.log) if line["event"] == "loops_stuck"]
     return {name for names in lines for name in names}
@@ -211,7 +237,7 @@ async def test_a_signal_for_the_daemon_ends_none_of_its_processes(dsn: str) -> N
     daemon = start_daemon(dsn, server__processes="2")
     try:
         _until_both_serve(daemon)
-        children = psutil.Process(daemon.process.pid).children()
+        children = _children_of(daemon)
         pids = [*(one.pid for one in children), daemon.process.pid]
         for number in (signal.SIGHUP, signal.SIGUSR2):
             for pid in pids:
@@ -219,15 +245,14 @@ async def test_a_signal_for_the_daemon_ends_none_of_its_processes(dsn: str) -> N
             time.sleep(0.2)
         # In turn: lines longer than a pipe takes in one piece would cut each other.
         told = [_asked_where(daemon, pid) for pid in pids][-1]
-        threads = daemon.wait_for("not_json")
-        is_well = httpx.get(daemon.url + "/health").status_code
+        _until(daemon, lambda: any("thread 0x" in text.lower() for text in _no_json(daemon)))
+        is_well = httpx.get(daemon.url + "/health", timeout=60).status_code
         left = psutil.Process(daemon.process.pid).children()
     finally:
         code = daemon.stop()
 
     assert "run (follower.py:" in told["stack"]
     assert told["count"] > 10
-    assert "thread 0x" in threads["text"].lower()
     assert is_well == 200
     assert {one.pid for one in left} == {one.pid for one in children}
     assert code == 0
@@ -240,9 +265,19 @@ def _asked_where(daemon: DaemonProcess, pid: int) -> dict[str, Any]:
         lines = list(daemon.log)
         return [line for line in lines if line["event"] == "tasks" and line["pid"] == pid]
 
-    os.kill(pid, signal.SIGUSR1)
-    _until(daemon, lambda: bool(told()))
-    return told()[0]
+    for _ in range(10):
+        # What is said may be cut by a line of another process: then once more.
+        os.kill(pid, signal.SIGUSR1)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if told():
+                return told()[0]
+            time.sleep(0.02)
+    raise AssertionError(f"{pid} says nothing: {daemon.log}")
+
+
+def _no_json(daemon: DaemonProcess) -> list[str]:
+    return [line["text"] for line in list(daemon.log) if line["event"] == "not_json"]
 
 
 def _until_both_serve(daemon: DaemonProcess) -> None:
@@ -253,7 +288,7 @@ def _until_both_serve(daemon: DaemonProcess) -> None:
 
 
 def _until(daemon: DaemonProcess, is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not is_so():
         assert time.monotonic() < deadline, daemon.log
         time.sleep(0.02)
@@ -272,13 +307,13 @@ async def test_a_reload_takes_what_can_change_and_names_the_rest(dsn: str, tmp_p
         daemon.process.send_signal(signal.SIGHUP)
         reloaded = daemon.wait_for("config_reloaded")
         later = daemon.wait_for("config_needs_restart")
-        closed = httpx.get(daemon.url + "/metrics").status_code
+        closed = httpx.get(daemon.url + "/metrics", timeout=60).status_code
         probe = daemon.wait_for("request")
-        limited = httpx.get(f"{daemon.url}/api/v1/telemetry/devices").headers
+        limited = httpx.get(f"{daemon.url}/api/v1/telemetry/devices", timeout=60).headers
         file.write_text("[log]\nlevel = 'loud'\n")
         daemon.process.send_signal(signal.SIGHUP)
         refused = daemon.wait_for("config_not_reloaded")
-        still = httpx.get(daemon.url + "/health").status_code
+        still = httpx.get(daemon.url + "/health", timeout=60).status_code
     finally:
         daemon.stop()
 
@@ -346,7 +381,7 @@ def test_systemd_understands_the_units(units: Path, unit: str) -> None:
         (units / unit).write_text((units / "telemetryd@.service").read_text())
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", units / unit],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
 
     assert [line for line in done.stderr.splitlines() if "telemetryd" in line] == []
@@ -359,7 +394,7 @@ def test_the_units_are_hardened(units: Path, unit: str) -> None:
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX * 10:.0f}",
          "--no-pager", units / unit],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout[-300:] + done.stderr
@@ -373,7 +408,7 @@ def test_what_the_door_inside_needs_costs_as_much_as_its_page_says(units: Path) 
     unit.write_text(unit.read_text().replace("[Install]", f"{drop_in}\n[Install]"))
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     exposure = done.stdout.rpartition("telemetryd.service: ")[2].split()[0]
 
