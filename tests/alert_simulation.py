@@ -28,6 +28,7 @@ S = 1_000_000
 SERIES = (1, 2, 3)
 TTL_US = 10 * S
 STEPS = 40
+CHUNK = 250
 
 
 class Broken(AssertionError):
@@ -301,6 +302,17 @@ def run(seed: int) -> str:
     except Broken as broken:
         raise Broken(f"seed {seed}: {broken}") from broken
     return "|".join([*world.trace, *world.tables.outbox])
+
+
+def broken_seeds(first: int) -> list[str]:
+    """The reports of the seeds of one chunk that break an invariant."""
+    reports = []
+    for seed in range(first, first + CHUNK):
+        try:
+            run(seed)
+        except Broken as broken:
+            reports.append(str(broken))
+    return reports
 
 
 def _act(world: World, evaluators: Sequence[Evaluator]) -> None:

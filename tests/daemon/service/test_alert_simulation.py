@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
-from alert_simulation import Broken, Tables, run
+from alert_simulation import CHUNK, Tables, broken_seeds, run
 
 from daemon.domain import alerts
 from daemon.domain.rules import Rule
@@ -19,24 +20,13 @@ from daemon.service.evaluation import Evaluation
 from daemon.service.turns import Pair, Plan, Turn
 
 SEEDS = 10_000
-CHUNK = 250
 CONTROL_SEEDS = 5_000
 
 
-def broken_seeds(first: int) -> list[str]:
-    """The reports of the seeds of one chunk that break an invariant."""
-    reports = []
-    for seed in range(first, first + CHUNK):
-        try:
-            run(seed)
-        except Broken as broken:
-            reports.append(str(broken))
-    return reports
-
-
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_ten_thousand_seeds_keep_the_invariants() -> None:
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    # Forked while a thread of another test holds a lock, a child would wait for it for ever.
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         reports = [
             report for chunk in pool.map(broken_seeds, range(0, SEEDS, CHUNK)) for report in chunk
         ]
