@@ -7,7 +7,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import pytest
 import yaml
 from daemons import DaemonProcess, started
 from prometheus_client.parser import text_string_to_metric_families
+from receivers import free_port
 
 from daemon.config import Config
 
@@ -35,14 +35,16 @@ def busy(daemon: DaemonProcess) -> DaemonProcess:
     """A daemon that has done a little of everything that is counted."""
     with daemon.http() as http:
         for value in (1, 2, "not a number"):
-            point = {"metric_name": "t", "value": value, "timestamp": "2026-11-21T10:00:00Z"}
+            point = {"metric_name": "t", "value": value, "timestamp": time.time()}
             http.post("/devices/d1/telemetry", json=point)
         http.post("/devices/d1/telemetry", json={"metric_name": "t"})
         http.get("/devices/d1/metrics/t/latest")
         http.get("/devices/d1")
         http.get("/nothing/here")
-    deadline = time.monotonic() + 30
-    while "telemetry_journal_bytes" not in page(daemon) and time.monotonic() < deadline:
+    # Those that are known last: they are looked up a moment after the start, or each half minute.
+    late = ("telemetry_journal_bytes", "telemetry_db_size_bytes")
+    deadline = time.monotonic() + 120
+    while any(name not in page(daemon) for name in late) and time.monotonic() < deadline:
         time.sleep(0.1)
     return daemon
 
@@ -107,11 +109,13 @@ def test_behind_a_proxy_a_key_that_reads_is_needed(busy: DaemonProcess) -> None:
     with busy.http() as http:
         made = http.post("/keys", json={"name": "i", "scopes": ["ingest"], "tier": "free"}).json()
 
-    assert httpx.get(url, headers=behind).status_code == 401
-    with_key = behind | {"Authorization": f"Bearer {busy.key}"}
-    assert httpx.get(url, headers=with_key).status_code == 200
-    assert httpx.get(url, headers={"Authorization": f"Bearer {made['key']}"}).status_code == 403
-    assert httpx.get(url, headers={"Authorization": "Bearer tlm_wrong"}).status_code == 401
+    def status(headers: dict[str, str]) -> int:
+        return httpx.get(url, headers=headers, timeout=30).status_code
+
+    assert status(behind) == 401
+    assert status(behind | {"Authorization": f"Bearer {busy.key}"}) == 200
+    assert status({"Authorization": f"Bearer {made['key']}"}) == 403
+    assert status({"Authorization": "Bearer tlm_wrong"}) == 401
 
 
 @pytest.mark.anyio
@@ -121,8 +125,11 @@ async def test_each_process_says_whether_anybody_judges(dsn: str) -> None:
     said: dict[str, float] = {}
     own: dict[str, float] = {}
     try:
-        deadline = time.monotonic() + 40
-        while (len(said) < 2 or not all(said.values())) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 100
+        # Who leads may change meanwhile: each is asked until both say the same.
+        while (
+            len(said) < 2 or not all(said.values()) or sum(own.values()) != 1
+        ) and time.monotonic() < deadline:
             found = samples(daemon)
             ((of, leads),) = found["telemetry_scheduler_leader"]
             said[of["process"]] = leads
@@ -142,9 +149,11 @@ async def test_rules_can_watch_the_daemon_itself(dsn: str) -> None:
     daemon = await started(dsn, metrics__own_every="200ms")
     try:
         with daemon.http() as http:
+            wanted = {f"telemetryd.{name}" for name in ("latency_ms", "error_rate")}
+            wanted |= {"telemetryd.scheduler_lag_s", "telemetryd.uptime_s"}
             found: list[str] = []
-            deadline = time.monotonic() + 20
-            while "telemetryd.latency_ms" not in found and time.monotonic() < deadline:
+            deadline = time.monotonic() + 100
+            while not wanted <= set(found) and time.monotonic() < deadline:
                 await asyncio.sleep(0.2)
                 answer = http.get("/devices/telemetryd/metrics")
                 found = answer.json()["metrics"] if answer.status_code == 200 else []
@@ -152,7 +161,7 @@ async def test_rules_can_watch_the_daemon_itself(dsn: str) -> None:
     finally:
         daemon.kill()
 
-    assert {"telemetryd.error_rate", "telemetryd.scheduler_lag_s"} <= set(found)
+    assert wanted <= set(found)
     assert value["value"] > 0
 
 
@@ -193,9 +202,7 @@ def prometheus(busy: DaemonProcess, tmp_path: Path) -> Iterator[str]:
     """A real Prometheus that scrapes the daemon each second; gives its address."""
     if not shutil.which("prometheus"):
         pytest.skip(MISSING)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     config = yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(RULES)]
@@ -207,10 +214,12 @@ def prometheus(busy: DaemonProcess, tmp_path: Path) -> Iterator[str]:
          f"--web.listen-address={address}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    wait_until_ready(f"http://{address}/-/ready")
-    yield f"http://{address}"
-    server.terminate()
-    server.wait(20)
+    try:
+        wait_until_ready(f"http://{address}/-/ready")
+        yield f"http://{address}"
+    finally:
+        server.kill()
+        server.wait(60)
 
 
 def wait_until_ready(url: str) -> None:
@@ -225,6 +234,7 @@ def wait_until_ready(url: str) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.timeout(600)
 def test_a_real_prometheus_answers_every_query_that_we_ship(prometheus: str) -> None:
     def ask(query: str) -> list[Any]:
         answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=30)
@@ -242,18 +252,20 @@ def test_a_real_prometheus_answers_every_query_that_we_ship(prometheus: str) -> 
                 empty.append(plain)
         return empty
 
+    def is_up() -> bool:
+        """A scrape that takes over a second, on a busy machine, is none."""
+        return [found["value"][1] for found in ask('up{job="telemetry"}')] == ["1"]
+
     # Two scrapes are needed before anything has a rate.
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     empty = ["nothing was asked"]
     while empty:
         assert time.monotonic() < deadline, empty
         try:
-            empty = without_answer()
+            empty = without_answer() or ([] if is_up() else ["up"])
         except httpx.TransportError as error:
             empty = [str(error)]
         time.sleep(0.5)
-
-    assert ask('up{job="telemetry"}')[0]["value"][1] == "1"
 
 
 def test_the_names_are_those_that_are_documented(busy: DaemonProcess) -> None:
