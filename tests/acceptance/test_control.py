@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -96,6 +97,12 @@ def test_health_is_open_and_its_numbers_are_not(daemon: DaemonProcess) -> None:
     with httpx.Client(base_url=daemon.url) as stranger:
         health = stranger.get("/health")
         ready = stranger.get("/health/ready")
+        for _ in range(60):
+            if ready.status_code == 200:
+                break
+            # It was late for a moment, and says so.
+            time.sleep(1)
+            ready = stranger.get("/health/ready")
         detailed = stranger.get("/health/detailed").json()
     with daemon.http() as holder:
         numbers = holder.get(f"{daemon.url}/health/detailed").json()

