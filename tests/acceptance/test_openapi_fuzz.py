@@ -96,7 +96,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def document_of(target: DaemonProcess) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{target.url}/api/openapi.json").json()
+    found: dict[str, Any] = httpx.get(f"{target.url}/api/openapi.json", timeout=60).json()
     return found
 
 

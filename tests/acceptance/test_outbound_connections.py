@@ -46,7 +46,7 @@ def use(daemon: DaemonProcess) -> None:
         http.post("/auth/login", json={"api_key": daemon.key})
         http.get("/aggregated?metric_name=heat&aggregation_type=avg&interval=60"
                  "&start_time=2026-01-01T00:00:00Z&end_time=2026-12-31T00:00:00Z")  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not http.get("/alerts").json()["alerts"]:
             assert time.monotonic() < deadline
             time.sleep(0.1)
