@@ -27,7 +27,7 @@ def postmasters_of(data_dir: Path) -> list[int]:
         return []
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             arguments = process.cmdline()
             if "-D" in arguments and str(layout.cluster_dir) in arguments:
                 found.append(process.pid)

@@ -277,8 +277,10 @@ async def test_an_even_body_has_to_end_in_time() -> None:
 
 
 async def test_a_body_that_nobody_reads_is_not_held_against_its_client() -> None:
+    go = asyncio.Event()
+
     async def deaf(scope: Scope, receive: Any, send: Any) -> None:
-        await asyncio.sleep(0.5)
+        await go.wait()
         while (await receive()).get("more_body"):
             pass
         await _say(send, b"done")
@@ -286,7 +288,8 @@ async def test_a_body_that_nobody_reads_is_not_held_against_its_client() -> None
     async with served(answering=deaf) as site:
         client = await site.connect(POST.replace(b"10000", b"200000") + b"x" * 199_000)
         await site.seconds(12)
-        await asyncio.sleep(0.3)
+        go.set()
+        await turns()
         await client.send(b"x" * 1_000)
         await site.seconds(6)
 
