@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,7 +35,7 @@ class ProcessList:
 
     def __init__(self, ancestor: int) -> None:
         self.commands: set[bytes] = set()
-        self.environments: dict[int, bytes] = {}
+        self.environments: set[bytes] = set()
         self._ancestor = ancestor
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -57,11 +58,10 @@ class ProcessList:
                 continue
             parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
         for pid in parents:
-            if self._descends(pid, parents) and not self.environments.get(pid):
-                try:
-                    self.environments[pid] = Path(f"/proc/{pid}/environ").read_bytes()
-                except OSError:
-                    continue
+            if self._descends(pid, parents):
+                # Each time: it has that of its parent until it runs its own program.
+                with suppress(OSError):
+                    self.environments.add(Path(f"/proc/{pid}/environ").read_bytes())
 
     def _descends(self, pid: int, parents: Mapping[int, int]) -> bool:
         while (pid := parents.get(pid, 0)) > 1:
@@ -75,6 +75,6 @@ class ProcessList:
 
     def places(self) -> dict[str, bytes]:
         return {
-            "process list": b"\n".join(self.commands),
-            "environment of children": b"\n".join(self.environments.values()),
+            "process list": b"\n".join(tuple(self.commands)),
+            "environment of children": b"\n".join(tuple(self.environments)),
         }

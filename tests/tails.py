@@ -7,16 +7,17 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 from command_line import PROGRAM
 from daemons import DaemonProcess
 
-WITHIN_S = 45.0
+WITHIN_S = 100.0
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Tail:
         """Its exit code, when it ends by itself."""
         code = self.process.wait(within_s)
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
         return code
 
     @property
@@ -85,9 +86,18 @@ def tailing(
     environment = daemon.environment | {"TZ": "UTC", "LANG": "C.UTF-8"} | dict(environ or {})
     if url:
         environment |= {"TELEMETRYCTL_SERVER": url, "TELEMETRYCTL_TOKEN": daemon.key}
+    with running(command, environment) as tail:
+        yield tail
+
+
+@contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Tail]:
+    """A command that runs on, read as it writes; killed at the end of the block."""
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command,
+        env=environment, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     tail = Tail(process)
     for stream, lines in ((process.stdout, tail.out), (process.stderr, tail.err)):
         thread = threading.Thread(target=_read, args=(stream, lines), daemon=True)
@@ -109,14 +119,20 @@ def _read(stream: Any, lines: list[str]) -> None:
 
 def is_listening(tail: Tail, daemon: DaemonProcess, *, device: str, **extra: Any) -> None:
     """Return once the tail has found its place, and shows nothing more that was sent before."""
+    deadline_s = time.monotonic() + WITHIN_S
     with daemon.http() as http:
-        for number in range(300):
-            send(http, device, "ping", [number], **extra)
-            if tail.out:
-                break
+        while not tail.out and time.monotonic() < deadline_s:
+            send(http, device, "ping", [0], **extra)
             time.sleep(0.1)
         send(http, device, "ping", [-1], **extra)
     tail.wait(lambda: tail.out and '"value":-1,' in tail.out[-1], "probe", WITHIN_S)
+
+
+def keep_place(daemon: DaemonProcess, *chosen: str, state: Path) -> None:
+    """A run that ends as soon as it has found its place, and kept it."""
+    with tailing(daemon, *chosen, "--state", str(state)) as tail:
+        tail.wait(state.exists, "place", WITHIN_S)
+        assert tail.stop() == 128 + signal.SIGTERM, tail.err
 
 
 def send(http: httpx.Client, device: str, metric: str, values: list[Any], **extra: Any) -> None:

@@ -11,8 +11,9 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -29,6 +30,10 @@ pytestmark = pytest.mark.anyio
 API = "/api/v1/telemetry"
 SHOWN_ONCE = ("/keys", "/auth/login", "/auth/refresh", "/tickets", "/channels")
 """Answers of these show a secret to who asked for it, when they are 2xx."""
+
+
+http_get = partial(httpx.get, timeout=60)
+http_post = partial(httpx.post, timeout=60)
 
 
 def secret(prefix: str = "") -> str:
@@ -112,9 +117,9 @@ def _use_keys(run: Run, admin: httpx.Client) -> None:
     rotated = admin.post(f"/keys/{again['key_id']}/rotate", json={"overlap": 60}).json()
     run.secrets |= {"key": made["key"], "former key": again["key"], "rotated key": rotated["key"]}
     for key in (made["key"], again["key"], rotated["key"]):
-        run.note(httpx.get(run.daemon.url + "/auth/whoami", headers={"X-Api-Key": key}))
+        run.note(http_get(run.daemon.url + "/auth/whoami", headers={"X-Api-Key": key}))
     admin.delete(f"/keys/{made['key_id']}")
-    run.note(httpx.get(run.daemon.url + "/auth/whoami", headers={"X-Api-Key": made["key"]}))
+    run.note(http_get(run.daemon.url + "/auth/whoami", headers={"X-Api-Key": made["key"]}))
 
 
 def _use_logins(run: Run, admin: httpx.Client) -> None:
@@ -123,21 +128,21 @@ def _use_logins(run: Run, admin: httpx.Client) -> None:
     url = run.daemon.url
     admin.post("/accounts", json={"username": "ann", "password": password, "scopes": ["read"]})
     for body in ({"username": "ann", "password": password}, {"api_key": run.daemon.key}):
-        tokens = run.note(httpx.post(url + "/auth/login", json=body)).json()
+        tokens = run.note(http_post(url + "/auth/login", json=body)).json()
         more = run.note(
-            httpx.post(url + "/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+            http_post(url + "/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
         ).json()
         for place, pair in (("", tokens), ("next ", more)):
             kind = next(iter(body))
             run.secrets[f"{place}access token of {kind}"] = pair["access_token"].split(".")[2]
             run.secrets[f"{place}refresh token of {kind}"] = pair["refresh_token"]
         bearer = {"Authorization": f"Bearer {more['access_token']}"}
-        run.note(httpx.get(url + "/auth/whoami", headers=bearer))
-        run.note(httpx.post(url + "/auth/logout", json={"refresh_token": more["refresh_token"]}))
+        run.note(http_get(url + "/auth/whoami", headers=bearer))
+        run.note(http_post(url + "/auth/logout", json={"refresh_token": more["refresh_token"]}))
     for said in ({"username": "ann", "password": wrong}, {"username": wrong, "password": wrong}):
-        run.note(httpx.post(url + "/auth/login", json=said))
-    run.note(httpx.post(url + "/auth/login", content=f'{{"password": "{wrong}"'))
-    run.note(httpx.post(url + "/auth/login", json={"username": "ann", "password": [wrong]}))
+        run.note(http_post(url + "/auth/login", json=said))
+    run.note(http_post(url + "/auth/login", content=f'{{"password": "{wrong}"'))
+    run.note(http_post(url + "/auth/login", json={"username": "ann", "password": [wrong]}))
 
 
 def _use_channels(run: Run, admin: httpx.Client) -> None:
@@ -175,7 +180,7 @@ def _use_streams(run: Run, admin: httpx.Client) -> None:
         with contextlib.suppress(WebSocketException, OSError), connect(base + address) as socket:
             run.said.append(str(socket.recv(timeout=2)).encode())
     for query in (f"ticket={lost}x", f"token={token}"):
-        run.note(httpx.get(f"{run.daemon.url}{API}/stream/telemetry?{query}", timeout=5))
+        run.note(http_get(f"{run.daemon.url}{API}/stream/telemetry?{query}", timeout=60))
 
 
 def _do_wrong(run: Run, admin: httpx.Client) -> None:
@@ -187,8 +192,8 @@ def _do_wrong(run: Run, admin: httpx.Client) -> None:
     admin.get("/devices", params={"token": key, "limit": "many", "api_key": key})
     admin.get("/metrics", headers={"X-Request-ID": key, "Origin": f"https://{key}.example"})
     admin.post("/auth/login", headers={"Authorization": f"Bearer {key}x"})
-    run.note(httpx.get(run.daemon.url + "/auth/whoami", headers={"X-Api-Key": key[:-1] + "0"}))
-    run.note(httpx.get(run.daemon.url + "/auth/whoami", headers={"X-Api-Key": key, "Cookie": key}))
+    run.note(http_get(run.daemon.url + "/auth/whoami", headers={"X-Api-Key": key[:-1] + "0"}))
+    run.note(http_get(run.daemon.url + "/auth/whoami", headers={"X-Api-Key": key, "Cookie": key}))
 
 
 def places(run: Run, processes: ProcessList, server: PostgresServer, dsn: str) -> dict[str, bytes]:
@@ -217,6 +222,13 @@ def _given_to(daemon: DaemonProcess) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name.startswith("TELEMETRY_")}
 
 
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def back_up(run: Run, file: Path) -> None:
     subprocess.run(
         [Path(sys.executable).parent / "telemetryd", "db", "backup", str(file)],
@@ -227,7 +239,11 @@ def back_up(run: Run, file: Path) -> None:
 async def test_no_secret_gets_out(dsn: str, postgres: PostgresServer, tmp_path: Path) -> None:
     with running(dsn) as run, ProcessList(run.daemon.process.pid) as processes:
         use_everything(run)
-        back_up(run, tmp_path / "backup")
+        for number in range(10):
+            back_up(run, tmp_path / f"backup{number}")
+            # What runs for a moment only is not seen by every look.
+            if b"pg_dump" in processes.places()["process list"]:
+                break
         seen = places(run, processes, postgres, dsn)
 
     assert found_in(seen, run.secrets) == []
@@ -250,12 +266,13 @@ async def test_the_scan_finds_what_was_planted(
             )
             await connection.close()
             child = subprocess.Popen(
-                [sys.executable, "-c", "import time; time.sleep(60)", planted["key"]],
+                [sys.executable, "-c", "import time; time.sleep(100)", planted["key"]],
                 env={"SECRET": planted["key"]},
             )
-            time.sleep(0.3)
+            _until(lambda: len(found_in(processes.places(), planted)) == 2)
             child.kill()
             child.wait()
+            _until(lambda: planted["key"] in json.dumps(run.daemon.log))
             seen = places(run, processes, postgres, dsn)
         found = found_in(seen, planted)
 

@@ -14,11 +14,14 @@ from databases import fresh_database
 from servers import PostgresServer
 from stream_clients import a_socket, close_code, subscribed
 
+from daemon.domain.times import parse_time
+
 pytestmark = pytest.mark.anyio
 SECRET = "a secret that all hosts of one database know"
 PASSWORD = "correct horse battery staple"
 SEEN_WITHIN_S = 6.0
 CLOSED_WITHIN_S = 10.0
+PARALLEL_S = 10.0
 
 
 def point() -> dict[str, Any]:
@@ -77,7 +80,7 @@ async def test_unsafe_settings_refuse_the_start(
     dsn = await fresh_database(postgres)
     daemon = start_daemon(dsn, home=tmp_path, wait=False, **settings)
 
-    assert await asyncio.to_thread(daemon.process.wait, 30) == 78
+    assert await asyncio.to_thread(daemon.process.wait, 90) == 78
 
 
 async def test_a_file_that_others_may_read_refuses_the_start(
@@ -89,7 +92,7 @@ async def test_a_file_that_others_may_read_refuses_the_start(
     file.chmod(0o644)
     daemon = start_daemon(await fresh_database(postgres), home=tmp_path, wait=False)
 
-    assert await asyncio.to_thread(daemon.process.wait, 30) == 78
+    assert await asyncio.to_thread(daemon.process.wait, 90) == 78
 
 
 async def test_what_ends_on_one_daemon_ends_on_all(dsn: str) -> None:
@@ -112,14 +115,36 @@ async def test_what_ends_on_one_daemon_ends_on_all(dsn: str) -> None:
                 assert status(second, tokens["access_token"]) == 200
             assert admin.patch("/accounts/ann", json={"disabled": True}).status_code == 200
             assert admin.delete(f"/keys/{made['key_id']}").status_code == 200
+            ended_at_s = time.time()
             ended_s = time.monotonic()
             for tokens in (by_name, by_key):
-                while status(second, tokens["access_token"]) == 200:
-                    assert time.monotonic() - ended_s < SEEN_WITHIN_S
-                    await asyncio.sleep(0.2)
-            for socket in (ann, key):
-                left_s = CLOSED_WITHIN_S - (time.monotonic() - ended_s)
-                assert (await close_code(socket, within_s=left_s))[0] == 4001
+                await until_ended(second, tokens["access_token"], ended_s=ended_s)
+            codes = [(await close_code(socket))[0] for socket in (ann, key)]
+    closed_s = closed_at(second, count=2)
+
+    assert codes == [4001, 4001]
+    assert max(closed_s) - ended_at_s < CLOSED_WITHIN_S
+
+
+async def until_ended(daemon: DaemonProcess, token: str, *, ended_s: float) -> None:
+    """Until it opens nothing; no request that is sent later than allowed does."""
+    while True:
+        began_s = time.monotonic()
+        if await asyncio.to_thread(status, daemon, token) != 200:
+            return
+        assert began_s - ended_s < SEEN_WITHIN_S
+        await asyncio.sleep(0.2)
+
+
+def closed_at(daemon: DaemonProcess, *, count: int) -> list[float]:
+    """When the daemon closed its streams; a busy client hears of it later."""
+    deadline_s = time.monotonic() + 30
+    while True:
+        lines = [line for line in list(daemon.log) if line["event"] == "stream_closed"]
+        if len(lines) >= count:
+            return [parse_time(line["ts"]) / 1e6 for line in lines]
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
 
 
 def status(daemon: DaemonProcess, token: str) -> int:
@@ -132,14 +157,20 @@ async def test_a_hundred_refreshes_on_two_daemons_have_one_successor(dsn: str) -
     second = await started(dsn, key=first.key, auth__jwt_secret=SECRET)
     token = (await asyncio.to_thread(login, first, api_key=first.key))["refresh_token"]
 
-    async with httpx.AsyncClient(timeout=30) as http:
-        answers = await asyncio.gather(
-            *(
-                http.post(f"{daemon.url}/auth/refresh", json={"refresh_token": token})
-                for daemon in (first, second)
-                for _ in range(50)
+    for _ in range(5):
+        began_s = time.monotonic()
+        async with httpx.AsyncClient(timeout=60) as http:
+            answers = await asyncio.gather(
+                *(
+                    http.post(f"{daemon.url}/auth/refresh", json={"refresh_token": token})
+                    for daemon in (first, second)
+                    for _ in range(50)
+                )
             )
-        )
+        if time.monotonic() - began_s < PARALLEL_S:
+            break
+        # Those that came later than that were no parallel ones.
+        token = (await asyncio.to_thread(login, first, api_key=first.key))["refresh_token"]
 
     good = [answer.json() for answer in answers if answer.status_code == 200]
     assert {answer.status_code for answer in answers} <= {200, 429, 503}
@@ -152,9 +183,15 @@ async def test_no_secret_of_a_login_is_logged(daemon: DaemonProcess) -> None:
         account = {"username": "eve", "password": PASSWORD, "scopes": ["read"]}
         admin.post("/accounts", json=account)
     tokens = login(daemon, username="eve", password=PASSWORD)
-    httpx.post(f"{daemon.url}/auth/login", json={"username": "eve", "password": PASSWORD + "!"})
-    httpx.post(f"{daemon.url}/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
-    httpx.get(f"{daemon.url}{API}/stream/telemetry?token={tokens['access_token'][:-1]}x")
+    httpx.post(
+        f"{daemon.url}/auth/login", json={"username": "eve", "password": PASSWORD + "!"}, timeout=30
+    )
+    httpx.post(
+        f"{daemon.url}/auth/refresh", json={"refresh_token": tokens["refresh_token"]}, timeout=30
+    )
+    httpx.get(
+        f"{daemon.url}{API}/stream/telemetry?token={tokens['access_token'][:-1]}x", timeout=30
+    )
 
     said = str(daemon.log)
     for secret in (PASSWORD, tokens["refresh_token"], tokens["access_token"].split(".")[2]):

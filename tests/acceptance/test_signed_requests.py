@@ -129,7 +129,7 @@ def test_the_digest_of_a_batch_is_over_what_went_over_the_wire(
 
 def test_json_bodies_are_checked_and_done(holder: Holder) -> None:
     now = time.time()
-    body = {"metrics": ["flow"], "start_time": now - 60, "end_time": now + 60}
+    body = {"metrics": ["flow"], "start_time": now - 3_600, "end_time": now + 60}
 
     assert holder.send("POST", "/query", json=body).json()["count"] >= 1
     made = holder.send("POST", "/metrics", json={"name": "signed_m", "data_type": "numeric"})
@@ -216,7 +216,7 @@ CHANGES: dict[str, Change] = {
     "label": _instead("signature", "sig1", "sig2"),
     "bytes": _instead("signature", "=:", "=:AAAA"),
     "no bytes": _instead("signature", "sig1=", "sig1;x="),
-    "created": _instead("signature-input", "created=1", "created=2"),
+    "created": _instead("signature-input", "created=", "created=1"),
     "component": _instead("signature-input", '"@path"', '"@authority"'),
     "fewer": _instead("signature-input", '"@path" ', ""),
     "keyid": _instead("signature-input", 'keyid="key_', 'keyid="key_0'),
@@ -288,7 +288,12 @@ def test_what_changes_the_meaning_of_a_request_is_not_added_to_it(
 
 @pytest.mark.parametrize("apart_s", [-310, 310, -86_400 * 365, 10**9])
 def test_old_and_early_ones_are_refused(holder: Holder, apart_s: int) -> None:
-    answer = holder.send("GET", "/devices", created=time.time() + apart_s)
+    while True:
+        began_s = time.monotonic()
+        answer = holder.send("GET", "/devices", created=time.time() + apart_s)
+        if time.monotonic() - began_s < 5:
+            # Else what was early may be in time when it is looked at.
+            break
 
     assert code_of(answer) == (401, "signature_invalid")
     assert "clock" in answer.json()["detail"]
@@ -434,7 +439,7 @@ async def test_an_open_socket_goes_on_until_its_key_ends(
             await asyncio.to_thread(http.post, "/devices/late/telemetry", json=point())
             assert (await frame_of(socket, "update"))["data"]["data_points"]
             await asyncio.to_thread(http.delete, f"/keys/{made['key_id']}")
-            code, _ = await close_code(socket, within_s=10)
+            code, _ = await close_code(socket)
 
     assert code == 4001
 

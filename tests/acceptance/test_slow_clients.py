@@ -20,14 +20,17 @@ from servers import PostgresServer
 from slow_clients import Attack, attacking
 
 CONNECTIONS = 150
-SECONDS = 25
+SECONDS = 75
+"""At most: it ends when all were closed."""
 USERS = 4
-P95_MAX_S = 1.0
-"""Generous: how much slower others get is measured by the benchmark."""
+P95_MAX_S = 2.5
+"""Less than who is slow may take, whom nobody may have to wait for; how much slower others get is
+measured by the benchmark."""
 _ENDED = re.compile(r'^telemetry_http_connections_ended_total\{.*reason="(\w+)"\} (\S+)', re.M)
 
 
 @pytest.mark.skipif(not slow_clients.is_installed(), reason=slow_clients.MISSING)
+@pytest.mark.timeout(600)
 def test_slow_clients_are_closed_in_time_and_others_are_served_meanwhile(
     postgres: PostgresServer,
 ) -> None:
@@ -57,7 +60,7 @@ def _attack(daemon: DaemonProcess) -> None:
 
     assert all(slow_clients.ALL_CLOSED in text for text in said), said
     assert float(np.percentile(latencies_s, 95)) < P95_MAX_S
-    assert _open_files(daemon) <= files + 10
+    _wait_for_files(daemon, files + 10)
     assert not [line for line in daemon.log if line.get("event") == "request_failed"]
 
 
@@ -69,6 +72,14 @@ def _wait_for_ends(daemon: DaemonProcess) -> None:
         if all(ended[reason] >= 0.9 * CONNECTIONS for reason in ("header", "body", "write")):
             return
         assert time.monotonic() < until_s, ended
+        time.sleep(0.2)
+
+
+def _wait_for_files(daemon: DaemonProcess, files_max: int) -> None:
+    """Those that were left over end with their clients, a moment later."""
+    until_s = time.monotonic() + SECONDS
+    while (files := _open_files(daemon)) > files_max:
+        assert time.monotonic() < until_s, files
         time.sleep(0.2)
 
 

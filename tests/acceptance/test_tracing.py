@@ -79,10 +79,15 @@ def _act(http: Any, sink: Sink) -> tuple[Any, Any, Any]:
 
 
 def _requests(daemon: Any, request_id: str) -> list[dict[str, Any]]:
-    """Lines of requests of this id, once they are written."""
-    time.sleep(0.3)
-    return [
-        line
-        for line in list(daemon.log)
-        if line["event"] == "request" and line["request_id"] == request_id
-    ]
+    """Lines of requests of this id, once the last of them is written."""
+    deadline = time.monotonic() + 30
+    while True:
+        found = [
+            line
+            for line in list(daemon.log)
+            if line["event"] == "request" and line["request_id"] == request_id
+        ]
+        if any(line["path"].endswith("resolve") for line in found):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
