@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytestmark = pytest.mark.timeout(600)
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
@@ -60,6 +61,18 @@ def left_behind(scratch: Path) -> list[str]:
     return files + processes
 
 
+def left_behind_in_the_end(scratch: Path, *, within_s: float = 60) -> list[str]:
+    """The same, once what was killed has had the time to end."""
+    deadline = time.monotonic() + within_s
+    while (found := left_behind(scratch)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def seen_by_tail(text: str) -> list[str]:
+    return re.findall(r"^\S+Z\t\d+\tspeed\t", text, re.MULTILINE)
+
+
 def wait_for_line(process: subprocess.Popen[str], pattern: str) -> None:
     assert process.stdout is not None
     for line in process.stdout:
@@ -70,11 +83,15 @@ def wait_for_line(process: subprocess.Popen[str], pattern: str) -> None:
 
 
 def test_the_demo_shows_buses_and_ends_after_its_duration(scratch: Path) -> None:
-    with demo(scratch, DURATION="15s") as process:
-        out, err = process.communicate(timeout=60)
+    # A busy machine may need the shorter time for the start alone.
+    for duration in ("15s", "90s"):
+        with demo(scratch, DURATION=duration) as process:
+            out, err = process.communicate(timeout=240)
+        assert (process.returncode, err) == (0, "")
+        counts = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) points of", out)]
+        if counts and counts[-1] > 1000 and len(seen_by_tail(out)) > 20 and " is 4" in out:
+            break
 
-    assert (process.returncode, err) == (0, "")
-    counts = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) points of", out)]
     assert counts == sorted(counts)
     assert counts[-1] > 1000
     assert re.search(r"bus \d+ went [\d.]+ mph", out)
@@ -82,8 +99,8 @@ def test_the_demo_shows_buses_and_ends_after_its_duration(scratch: Path) -> None
     assert re.search(r"speeding: speed of \d+ is 4\d", out)
     table, tail = out.split("and now: telemetryctl tail")
     assert "\tspeed\t" not in table
-    assert len(re.findall(r"^\S+Z\t\d+\tspeed\t", tail, re.MULTILINE)) > 20
-    assert left_behind(scratch) == []
+    assert len(seen_by_tail(tail)) > 20
+    assert left_behind_in_the_end(scratch) == []
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -91,10 +108,10 @@ def test_the_demo_stops_at_once_and_leaves_nothing(scratch: Path, stop: signal.S
     with demo(scratch) as process:
         wait_for_line(process, r"points of [1-9]")
         process.send_signal(stop)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
     assert process.returncode == 0
-    assert left_behind(scratch) == []
+    assert left_behind_in_the_end(scratch) == []
 
 
 def test_no_process_outlives_a_demo_that_was_killed(scratch: Path) -> None:
@@ -102,7 +119,7 @@ def test_no_process_outlives_a_demo_that_was_killed(scratch: Path) -> None:
         wait_for_line(process, r"points of [1-9]")
         process.kill()
         process.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     processes = ["not looked yet"]
 
     while time.monotonic() < deadline:

@@ -125,6 +125,7 @@ def test_each_noun_of_a_version_is_looked_for() -> None:
     assert set(DATA) - {8} == set(FOUND) - {2}
 
 
+@pytest.mark.timeout(900)
 async def test_a_database_of_each_earlier_version_is_served(postgres: PostgresServer) -> None:
     new = await asyncio.to_thread(schema_of, await fresh_database(postgres))
     turn = asyncio.Semaphore(AT_ONCE)
