@@ -18,6 +18,9 @@ def main() -> None:
             sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - lives to the end
         else:
             sys.exit(ExitCode.DONE)
+    from telemetryctl.interrupts import die_of_interrupt
+
+    die_of_interrupt()
     from telemetryctl.cli import run
 
     sys.exit(run(sys.argv[1:]))

@@ -17,6 +17,7 @@ from telemetryctl.failures import (
     MissingExtra,
     UsageFailure,
 )
+from telemetryctl.interrupts import interrupts
 from telemetryctl.output.console import prepare_streams, print_failure, print_to_stderr
 from telemetryctl.tree import PROGRAM, app
 
@@ -28,10 +29,11 @@ def run(arguments: Sequence[str]) -> int:
     if COMPLETE_VARIABLE in os.environ:
         return _complete()
     try:
-        prepare_streams()
-        code = _invoke(arguments)
-        sys.stdout.flush()
-        return code
+        with interrupts.heard():
+            prepare_streams()
+            code = _invoke(arguments)
+            sys.stdout.flush()
+            return code
     except Failure as failure:
         return _for_monitor(_report(failure), arguments)
     except KeyboardInterrupt:
@@ -42,6 +44,10 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         return _report(Failure(f"writing failed: {error.strerror or error}", why=_path_of(error)))
     except Exception as error:
+        if interrupts.has_come:
+            # Raised where Python makes another error of it, such as a class that is being made.
+            _silence_stdout()
+            return ExitCode.INTERRUPTED
         return _for_monitor(_report_unexpected(error, arguments), arguments)
 
 

@@ -14,6 +14,7 @@ from telemetryctl.client.credential import Credential
 from telemetryctl.client.errors import ServerProblem, read_problem
 from telemetryctl.client.lean import httpx
 from telemetryctl.failures import ConfigurationFailure, TryLater
+from telemetryctl.interrupts import interrupts
 
 TRIES = 3
 BACKOFF_S = 0.25
@@ -133,6 +134,7 @@ class Wire:
         left = tries or self._tries
         while True:
             left -= 1
+            interrupts.check()
             try:
                 return self._try_once(call, deadline=deadline)
             except ServerProblem as problem:

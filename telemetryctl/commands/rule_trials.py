@@ -14,6 +14,7 @@ from telemetryctl.commands.rule_numbers import Limit, parse_limit, parse_setting
 from telemetryctl.commands.rule_words import RuleName, find_rule
 from telemetryctl.completion import complete_rules
 from telemetryctl.failures import Failure, UsageFailure
+from telemetryctl.interrupts import interrupts
 from telemetryctl.output.exit_codes import ExitCode
 from telemetryctl.output.render import Column
 from telemetryctl.paging import Page, print_page
@@ -159,6 +160,7 @@ def _result(session: Session, job_id: str) -> dict[str, Any]:
     try:
         job = wait_for_job(session.client, job_id, console=session.console)
     except KeyboardInterrupt:
+        interrupts.answered()
         with suppress(Failure):
             session.client.cancel_job(job_id)
         raise

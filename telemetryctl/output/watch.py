@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from telemetryctl.failures import ExitCode, Failure, TryLater
+from telemetryctl.interrupts import interrupts
 from telemetryctl.output.console import Console
 
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -34,6 +35,7 @@ def watch(
     while count is None or count > 0:
         if not is_first:
             time.sleep(every.total_seconds())
+        interrupts.check()
         if console.is_stdout_tty:
             _show(_picture(draw), is_first=is_first)
         else:
