@@ -96,11 +96,11 @@ async def deaths_of_the_compactor(daemon: DaemonProcess, fault: str) -> None:
     def deaths() -> int:
         return sum(line["event"] == "child_died" for line in list(daemon.log))
 
-    await eventually(lambda: deaths() >= 2, timeout_s=100, what="the compactor dies")
+    await eventually(lambda: deaths() >= 2, timeout_s=300, what="the compactor dies")
     daemon.process.kill()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("point", "passes"), [*INGEST_POINTS.items(), *COMPACTION_POINTS.items()])
 async def test_a_daemon_killed_at_this_point_has_lost_and_doubled_nothing(
     durable_postgres: PostgresServer, point: Point, passes: int

@@ -99,7 +99,7 @@ class Keeper:
     world: World
     state: Path
     runs: list[tuple[Tail, bool]] = field(default_factory=list)
-    was_killed: bool = False
+    told: Tail | None = None
     is_over: threading.Event = field(default_factory=threading.Event)
 
     def options(self) -> list[str]:
@@ -111,8 +111,8 @@ class Keeper:
                 self.runs.append((tail, False))
                 while tail.process.poll() is None and not self.is_over.is_set():
                     time.sleep(0.05)
-                if tail.process.poll() is None:
-                    tail.stop()
+                self.stop()
+                tail.end()
             self.runs[-1] = (tail, tail.process.returncode == -signal.SIGKILL)
             # -15: it was told to stop before it had come so far as to answer signals.
             assert tail.process.returncode in (-9, -15, 143, 75), tail.err
@@ -122,7 +122,11 @@ class Keeper:
         self.runs[-1][0].process.kill()
 
     def stop(self) -> None:
-        self.runs[-1][0].process.terminate()
+        """Once each: a second signal would end it where it stands."""
+        tail = self.runs[-1][0]
+        if self.told is not tail:
+            self.told = tail
+            tail.process.terminate()
 
 
 @contextmanager

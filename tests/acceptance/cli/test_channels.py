@@ -107,7 +107,7 @@ def test_the_log_shows_what_was_given_up_and_retry_sends_it_again(
 
     retried = cli.run("channel", "retry", message)
     sink.wait_for(2)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 100
     while "sent" not in (row := cli.run("channel", "log", "late", "--fields", "status").out):
         assert time.monotonic() < deadline, row
 

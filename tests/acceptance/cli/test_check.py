@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,11 +18,11 @@ NAGIOS = re.compile(r"^[A-Z]+ (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+( \| \S+=\S
 
 
 @pytest.fixture
-def nowhere() -> str:
-    """A port that nobody listens on."""
+def nowhere() -> Iterator[str]:
+    """A port that nobody listens on, nor can."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+        yield f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 class TestCheck:
@@ -58,13 +59,16 @@ class TestCheck:
         assert NAGIOS.match(result.out), result.out
 
     def test_the_same_for_other_readers(self, cli: CommandLine) -> None:
-        text = cli.run("check", "health", "--format", "text")
-        document = json.loads(cli.run("check", "health", "--format", "json").out)
-        exposed = cli.run("check", "health", "--format", "prometheus").out
+        patient = ("check", "health", "--warn", "1m", "--crit", "5m", "--format")
+        text = cli.run(*patient, "text")
+        document = json.loads(cli.run(*patient, "json").out)
+        usual = json.loads(cli.run("check", "health", "--format", "json").out)
+        exposed = cli.run(*patient, "prometheus").out
 
         assert text.out.startswith("ok: v")
         assert (document["state"], document["code"]) == ("ok", 0)
-        assert document["figures"]["time"]["crit"] == 5
+        assert document["figures"]["time"]["crit"] == 300
+        assert usual["figures"]["time"]["crit"] == 5
         assert (
             '# TYPE telemetry_check_state gauge\ntelemetry_check_state{check="health"} 0\n'
             in exposed
@@ -107,7 +111,7 @@ class TestCheck:
 
 
 def eventually(call: Any, is_so: Any) -> Result:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 100
     while True:
         result: Result = call()
         if is_so(result):
@@ -120,8 +124,12 @@ class TestDoctor:
     def test_it_looks_everywhere_and_finds_the_test_database_undurable(
         self, cli: CommandLine
     ) -> None:
-        result = cli.run("doctor", "-o", "json")
-        found = {one["check"]: one for one in json.loads(result.out)["findings"]}
+        # What takes long on a busy machine is a warning, the next time no more.
+        for _ in range(5):
+            result = cli.run("doctor", "-o", "json")
+            found = {one["check"]: one for one in json.loads(result.out)["findings"]}
+            if all(one["state"] != "warn" for one in found.values()):
+                break
 
         assert found["key file, for its user only"]["state"] == "ok"
         assert found["name and port"]["state"] == "ok"

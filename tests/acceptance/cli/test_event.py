@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from typing import Any
 
 import pytest
 from command_line import PROGRAM, CommandLine
 from daemons import start_daemon
 from databases import fresh_database
+from receivers import free_port
 from servers import PostgresServer
+from tails import running
 
 
 def document(cli: CommandLine, *arguments: str) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def test_a_tail_shows_events_as_they_come(cli: CommandLine) -> None:
         for at in range(3):
             cli.run("event", "create", "tick", str(at))
             cli.run("event", "create", "tock", str(at))
-        out, _ = tail.communicate(timeout=30)
+        out, _ = tail.communicate(timeout=100)
 
     assert tail.returncode == 0
     assert [json.loads(line)["message"] for line in out.splitlines()] == ["0", "1", "2"]
@@ -109,19 +110,19 @@ def test_a_tail_ends_in_time(cli: CommandLine) -> None:
 @pytest.mark.anyio
 async def test_a_tail_outlives_its_daemon(postgres: PostgresServer) -> None:
     dsn = await fresh_database(postgres)
-    first = start_daemon(dsn)
-    port = first.url.rpartition(":")[2]
+    port = str(free_port())
+    first = start_daemon(dsn, server__port=port)
     cli = CommandLine(first.home, first.environment)
     cursor = document(cli, "event", "ls", "-n", "1")["cursor"]
-    with tailing(cli, "--after", cursor, "-n", "2", "-o", "jsonl", "--timeout", "2s") as tail:
+    asked = ["--after", cursor, "-n", "2", "-o", "jsonl", "--timeout", "2s"]
+    with running([PROGRAM, "event", "tail", *asked], cli.environment()) as tail:
         cli.run("event", "create", "before")
-        time.sleep(0.5)
+        tail.wait_for_lines(1)
         first.kill()
-        time.sleep(2.5)
+        tail.wait_for_word("trying again in")
         again = start_daemon(dsn, home=first.home, key=first.key, server__port=port)
         cli.run("event", "create", "after")
-        out, err = tail.communicate(timeout=60)
+        tail.end()
         again.stop()
 
-    assert [json.loads(line)["type"] for line in out.splitlines()] == ["before", "after"], err
-    assert "trying again in" in err
+    assert [json.loads(line)["type"] for line in tail.out] == ["before", "after"], tail.err

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import CommandLine
 
-DAY = datetime(2026, 11, 1, tzinfo=UTC)
-WINDOW = ("--since", "2026-11-01T00:00Z", "--until", "2026-11-03T00:00Z")
+from telemetryctl import times
+
+# Some days ago: what is older than its retention is not taken.
+DAY = times.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(20)
+FIRST, SECOND, END = (f"{DAY + timedelta(days):%Y-%m-%d}" for days in range(3))
+WINDOW = ("--since", f"{FIRST}T00:00Z", "--until", f"{END}T00:00Z")
 RULE_YAML = """\
 kind: rule
 name: heat
@@ -64,10 +68,10 @@ class TestBacktest:
         assert result["summary"]["alerts"] == 2
         assert result["summary"]["alerts_per_day"] == 1.0
         assert [alert["event_time"] for alert in result["alerts"]] == [
-            "2026-11-01T12:00:00Z", "2026-11-02T12:00:00Z",
+            f"{FIRST}T12:00:00Z", f"{SECOND}T12:00:00Z",
         ]  # fmt: skip
         assert [json.loads(line) for line in rows.out.splitlines()] == result["alerts"]
-        assert "window 2026-11-01T00:00:00Z .. 2026-11-03T00:00:00Z" in rows.err
+        assert f"window {FIRST}T00:00:00Z .. {END}T00:00:00Z" in rows.err
 
     def test_candidates_are_compared(self, trained: CommandLine) -> None:
         tried = trained.run(
@@ -159,7 +163,7 @@ class TestBacktest:
 class TestJob:
     def test_a_job_is_listed_shown_and_over(self, trained: CommandLine) -> None:
         queued = document(trained, "rule", "backtest", "hot", *WINDOW, "--no-wait")
-        waited = document(trained, "job", "wait", queued["job_id"], "--for", "30s")
+        waited = document(trained, "job", "wait", queued["job_id"], "--for", "100s")
         listed = document(trained, "job", "ls", "--type", "backtest", "-n", "1")
         ids = trained.run("job", "ls", "--status", "done", "--ids")
         cancelled = trained.run("job", "cancel", queued["job_id"])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import threading
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from daemons import DaemonProcess, start_daemon
 from databases import fresh_database
 from receivers import free_port
 from servers import PostgresServer
-from tails import Tail, _read, is_listening, send, tailing
+from tails import WITHIN_S, Tail, is_listening, running, send, tailing
 
 PASSWORD = "correct horse battery staple"
 SECRETS = ("a secret that signs the first tokens", "another one, which signs all further tokens")
@@ -36,53 +34,45 @@ def logged_in(daemon: DaemonProcess, home: Path) -> CommandLine:
     return user
 
 
-def watching(user: CommandLine, *arguments: str) -> Tail:
-    """A command that runs on, read as it writes."""
-    process = subprocess.Popen(
-        [PROGRAM, *arguments],
-        env=user.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    running = Tail(process)
-    for stream, lines in ((process.stdout, running.out), (process.stderr, running.err)):
-        threading.Thread(target=_read, args=(stream, lines), daemon=True).start()
-    return running
-
-
 def test_a_token_that_is_refused_half_way_is_renewed_and_nothing_is_missed(
     served: tuple[str, DaemonProcess, str], tmp_path: Path
 ) -> None:
     """All tokens end at once when the secret that signed them is replaced; sessions go on."""
     dsn, daemon, port = served
     user = logged_in(daemon, tmp_path)
-    top = watching(user, "top", "--interval", "1s", "-o", "jsonl")
     doors = {name: ("--transport", name, "-m", "m,ping") for name in ("ws", "sse", "poll")}
     home = user.environment()
-    try:
-        with (
-            tailing(daemon, *doors["ws"], environ=home) as ws,
-            tailing(daemon, *doors["sse"], environ=home) as sse,
-            tailing(daemon, *doors["poll"], environ=home) as poll,
-        ):
-            tails = (ws, sse, poll)
-            for tail in tails:
-                is_listening(tail, daemon, device="d")
-            daemon.stop()
-            again = start_daemon(
-                dsn, home=daemon.home, key=daemon.key, auth__jwt_secret=SECRETS[1],
-                server__port=port,
-            )  # fmt: skip
-            with again.http() as http:
-                send(http, "d", "m", list(range(5)))
-            for tail in tails:
-                tail.wait(partial(_has_all, tail), "all points", 45)
-            shown = len(top.out)
-            top.wait(lambda: len(top.out) > shown + 2, "rates again", 20)
+    with (
+        running([PROGRAM, "top", "--interval", "1s", "-o", "jsonl"], home) as top,
+        tailing(daemon, *doors["ws"], environ=home) as ws,
+        tailing(daemon, *doors["sse"], environ=home) as sse,
+        tailing(daemon, *doors["poll"], environ=home) as poll,
+    ):
+        tails = (ws, sse, poll)
+        for tail in tails:
+            is_listening(tail, daemon, device="d")
+        top.wait_for_lines(1)
+        daemon.stop()
+        again = start_daemon(
+            dsn, home=daemon.home, key=daemon.key, auth__jwt_secret=SECRETS[1],
+            server__port=port,
+        )  # fmt: skip
+        with again.http() as http:
+            send(http, "d", "m", list(range(5)))
+        for tail in tails:
+            tail.wait(partial(_has_all, tail), "all points", WITHIN_S)
+        shown = len(top.out)
+        with again.http() as http:
 
-            assert [tail.process.poll() for tail in (*tails, top)] == [None] * 4
-            again.stop()
-    finally:
-        top.process.kill()
-        top.end()
+            def has_more() -> bool:
+                # Rates are of the last seconds.
+                send(http, "d", "load", [1])
+                return len(top.out) > shown + 2
+
+            top.wait(has_more, "rates again", WITHIN_S)
+
+        assert [tail.process.poll() for tail in (*tails, top)] == [None] * 4
+        again.stop()
 
 
 def _has_all(tail: Tail) -> bool:

@@ -345,6 +345,10 @@ class TestSession:
         cli.run("write", "completed-1", "speed=1")
         words = {"COMP_WORDS": "telemetryctl latest compl", "COMP_CWORD": "2"}
 
-        result = cli.run(_TELEMETRYCTL_COMPLETE="complete_bash", **words)
+        # On a busy machine the server may be too slow for somebody who types.
+        for _ in range(20):
+            result = cli.run(_TELEMETRYCTL_COMPLETE="complete_bash", **words)
+            if result.out:
+                break
 
         assert result.out == "completed-1\n"

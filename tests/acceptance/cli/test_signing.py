@@ -78,7 +78,11 @@ def test_compressed_batches_are_signed_as_they_are_sent(
     [("ws", "/ws 101"), ("sse", "/stream/telemetry 200"), ("poll", "/changes?after=")],
 )
 def test_streams_are_opened_signed(signed: Signed, transport: str, said: str) -> None:
-    done = signed.run("tail", "--for", "1s", "-v", "--transport", transport)
+    # On a busy machine a second may be over before a stream is open.
+    for span in ("1s", "10s", "60s"):
+        done = signed.run("tail", "--for", span, "-v", "--transport", transport)
+        if said in done.err:
+            break
 
     assert done.code == 0, done.err
     assert said in done.err
@@ -86,7 +90,7 @@ def test_streams_are_opened_signed(signed: Signed, transport: str, said: str) ->
 
 
 def test_without_the_private_key_the_key_is_of_no_use(signed: Signed) -> None:
-    for words in (("whoami",), ("write", "d", "m=1"), ("tail", "--for", "5s")):
+    for words in (("whoami",), ("write", "d", "m=1"), ("tail", "--for", "60s")):
         done = signed.run(*words, TELEMETRYCTL_SIGNING_KEY_FILE="")
 
         assert done.code == 4, (words, done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -196,7 +197,10 @@ def test_two_exports_of_one_file_exclude_each_other(tmp_path: Path) -> None:
 
 def killed_after(calls: int, work: Callable[[], object]) -> bool:
     """Do the work in a child that dies, without any clean-up, at its n-th change on disk."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        # From Python 3.12 on, of threads that the child has no need of.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         left = calls
 
