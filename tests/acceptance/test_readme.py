@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = BLOCK.findall((ROOT / "README.md").read_text())
@@ -30,6 +31,8 @@ SHIPPED = [
     "examples",
     "deploy",
 ]
+PATIENCE_S = 6
+"""Where the page waits for a second: a busy machine needs more."""
 NOT_RUN_HERE = {"make test\n": "it is what runs this test"}
 
 
@@ -72,14 +75,16 @@ def served(checkout: Path, environment: dict[str, str]) -> Iterator[str]:
         process = subprocess.Popen(
             ["make", "run"], cwd=checkout, env=environment, stderr=log, start_new_session=True
         )
-    yield _port(Path(environment["HOME"]), process)
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(60)
+    try:
+        yield _port(Path(environment["HOME"]), process)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(120)
 
 
 def _port(home: Path, process: subprocess.Popen[bytes]) -> str:
     config = home / ".config/telemetryctl/config.toml"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while time.monotonic() < deadline and process.poll() is None:
         if config.is_file():
             server: str = tomllib.loads(config.read_text())["contexts"]["local"]["server"]
@@ -95,7 +100,7 @@ def run(script: str, checkout: Path, environment: dict[str, str]) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, f"{script}\nexit {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -110,8 +115,13 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(
     output = run(demo, checkout, environment)
 
     assert output
-    left = subprocess.run(["pgrep", "-f", str(checkout)], capture_output=True, check=False)
-    assert left.stdout == b""
+    deadline = time.monotonic() + 20
+    while left := subprocess.run(
+        ["pgrep", "-af", str(checkout)], stdout=subprocess.PIPE, check=False
+    ).stdout:
+        # Who was killed may take a moment to be gone.
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
 
 
 def test_every_other_command_works_in_order(
@@ -123,6 +133,8 @@ def test_every_other_command_works_in_order(
     script = "\n".join(steps).replace(":8218/", f":{served}/")
     # What was just imported has to be compacted before the SQL view shows it: here after a second.
     script = script.replace("telemetryd db psql", "sleep 3; telemetryd db psql", 1)
+    # Until it has found its place, so that the next one goes on from there.
+    script = script.replace("--state lab.json --for 1s", f"--state lab.json --for {PATIENCE_S}s")
 
     output = run(script, checkout, environment)
 
@@ -152,7 +164,11 @@ def test_the_quick_start_works_in_order(
 ) -> None:
     first, *others = BLOCK.findall((ROOT / "docs/quick-start.md").read_text())
 
-    output = run("\n".join(others).replace(":8218/", f":{served}/"), checkout, environment)
+    script = "\n".join(others).replace(":8218/", f":{served}/")
+    told = "telemetryctl alert ls | grep -q 'too hot'"
+    script = script.replace("sleep 2\n", f"for _ in {{1..60}}; do {told} && break; sleep 1; done\n")
+
+    output = run(script, checkout, environment)
 
     assert first == "make run\n"
     assert '"metric_name":"temperature"' in output

@@ -124,7 +124,7 @@ def test_followers_see_each_point_once_while_others_write(daemon: DaemonProcess)
         thread.join()
     crowd.is_done.set()
     for thread in readers:
-        thread.join(60)
+        thread.join(150)
 
     assert len(crowd.followed) == len(set(crowd.followed)) == WRITERS * TURNS * 4
     assert sorted(crowd.exported) == sorted(crowd.followed)
