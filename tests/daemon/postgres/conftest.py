@@ -28,7 +28,7 @@ def data_dir() -> Iterator[Path]:
         with suppress(psutil.NoSuchProcess):
             left_over = psutil.Process(pid)
             left_over.send_signal(signal.SIGQUIT)
-            psutil.wait_procs([left_over], timeout=5)
+            psutil.wait_procs([left_over], timeout=60)
     shutil.rmtree(base)
 
 

@@ -50,6 +50,8 @@ from daemon.workers.compactor import Compactor
 from daemon.workers.housekeeping import Housekeeping
 from daemon.workers.lease import Lease
 
+pytestmark = pytest.mark.timeout(600)
+
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 DEVICES = ["d1", "d2"]
@@ -213,6 +215,8 @@ class Machine(RuleBasedStateMachine):
     @rule(what=st.sampled_from(["restart", "restart", "delete"]), device=devices)
     def disturb(self, what: str, device: str) -> None:
         if what == "restart":
+            # What happens next is not to depend on how long leases last: that is real time.
+            self.do(Parts.give_leases_back)
             self.orders.put_nowait(None)
         else:
             self.do(lambda p: p.delete(device))
@@ -331,6 +335,10 @@ class Parts:
     async def set_time(self, now_us: int) -> None:
         assert isinstance(self.stack.clock, ManualClock)
         self.stack.clock._now_us = now_us
+
+    async def give_leases_back(self) -> None:
+        async with self.database.connection("control") as connection:
+            await connection.execute("update telemetry.consumer set holder = null")
 
     async def follow(self) -> None:
         await self.stack.tail.turn()
