@@ -57,6 +57,9 @@ def _from_state(error: asyncpg.PostgresError, state: str, *, writing: bool) -> D
         return BatchStored()
     if state == "23503":
         return Busy("a device was deleted meanwhile")
+    if state == "23514" and error.constraint_name is None:
+        # Not a check that failed: the journal has no partition for now, and will have one.
+        return StoreUnavailable()
     if state == "53100":
         return StorageFull(retry_after_s=10)
     if state in _RETRYABLE_STATES or state.startswith("53"):

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from daemon.domain.batches import BatchRecord
-from daemon.domain.errors import BatchStored, CatalogStale
+from daemon.domain.errors import BatchStored, CatalogStale, StoreUnavailable
 from daemon.store.journal import JournalStore
 from daemon.store.pool import Database
 
@@ -83,3 +83,21 @@ async def test_own_bodies_can_be_left_out(database: Database) -> None:
     rows = await ours.read_after(0, limit_blocks=10, without_own_bodies=True)
 
     assert [r.body for r in rows] == [None, b"theirs"]
+
+
+async def test_without_a_partition_for_now_a_block_may_be_sent_again(database: Database) -> None:
+    journal = JournalStore(database, writer=uuid4())
+    async with database.connection("control") as connection:
+        partitions = await connection.fetch(
+            "select inhrelid::regclass as name from pg_inherits"
+            " where inhparent = 'telemetry.journal'::regclass"
+        )
+        for row in partitions:
+            await connection.execute(f"drop table {row['name']}")
+
+    with pytest.raises(StoreUnavailable):
+        await journal.append(b"x", points=1, catalog_version=1)
+    async with database.connection("control") as connection:
+        await connection.execute("select telemetry.journal_make_partitions(now(), 2)")
+    seq = await journal.append(b"x", points=1, catalog_version=1)
+    assert [row.seq for row in await journal.read_after(0, limit_blocks=10)] == [seq]
