@@ -98,6 +98,7 @@ class Tailing:
     is_strict: bool = False
     printed: int = 0
     _signals: Signals = field(default_factory=Signals)
+    _is_heard: bool = False
     _quiet_since_s: float = 0.0
     _saved_s: float = float("-inf")
     _clock_s: Callable[[], float] = field(default=time.monotonic, repr=False)
@@ -131,9 +132,11 @@ class Tailing:
         self._save(is_due=True)
 
     def _check_connection(self) -> None:
-        """Raises TryLater when the time was over while there was no connection."""
+        """Raises TryLater when the time was over while there was no connection, or none yet: no
+        place is known that the next run could go on from."""
         is_ended_by_time = self._left_s() <= 0 and not self._is_counted_out
-        if is_ended_by_time and self.follower.failures and not self.follower.is_connected:
+        is_away = self.follower.failures and not self.follower.is_connected
+        if is_ended_by_time and (is_away or not self._is_heard):
             self._finish()
             raise TryLater("it ended without a connection", hint="telemetryctl status")
 
@@ -166,8 +169,10 @@ class Tailing:
                     self.teller.tell(event.text)
                     if event.why:
                         self.teller.detail(event.why)
-            if not self.follower.is_connected and not isinstance(event, Page):
+            if not (self._is_heard and self.follower.is_connected):
+                # Only a stream that is open can be quiet, from its first word on.
                 self._quiet_since_s = self._clock_s()
+                self._is_heard = self._is_heard or isinstance(event, Batch)
             self._save(is_due=self._clock_s() - self._saved_s >= SAVE_S)
             if self._signals.number or self._is_counted_out or self._left_s() <= 0:
                 return

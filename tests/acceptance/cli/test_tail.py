@@ -256,6 +256,24 @@ class TestEnds:
 
         assert len(tail.points) == 10
 
+    @pytest.mark.parametrize("since", [["--since", "1h"], []], ids=["history", "stream"])
+    def test_idle_does_not_begin_before_the_first_answer(
+        self, daemon: DaemonProcess, http: httpx.Client, since: list[str]
+    ) -> None:
+        send(http, "asleep", "n", [1])
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            with tailing(daemon, "-d", "asleep", *since, "--idle", "2s") as tail:
+                time.sleep(4)
+                woken_s = time.monotonic()
+                daemon.process.send_signal(signal.SIGCONT)
+                assert tail.end() == 0
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+
+        assert time.monotonic() - woken_s > 1.5
+        assert [point["value"] for point in tail.points] == ([1] if since else [])
+
     def test_nothing_at_all_is_3_when_that_is_asked(self, daemon: DaemonProcess) -> None:
         with tailing(daemon, "-d", "nobody", "--for", "500ms", "--fail-empty") as tail:
             assert tail.end() == 3
