@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import browser
@@ -31,6 +32,8 @@ settings.register_profile(
 settings.load_profile("suite")
 PATIENCE_S = 60.0
 """How long a test waits for what takes milliseconds, unless it says something else."""
+# Who is started in the background by a script ignores SIGINT, and so would all that we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for waiting in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, waiting, PATIENCE_S)
 
