@@ -23,7 +23,8 @@ ASKED_AGAIN_S = 10.0
 class Budget:
     """Times are monotonic. `owed` was let in without asking, or, negative, is to be given back.
 
-    `payers` are those in whose budgets it is counted as well, in the database.
+    `payers` are those in whose budgets it is counted as well, in the database. It `is_held` until
+    it is forgotten, or may have become another one.
     """
 
     subject: str
@@ -40,6 +41,7 @@ class Budget:
     own: SlidingWindow = field(default_factory=SlidingWindow)
     own_points: Allowance | None = None
     payers: tuple[Payer, ...] = ()
+    is_held: bool = True
 
     def take(self, amount: int, now_s: float) -> Standing | None:
         """Use what is held; None when it is not enough."""

@@ -92,6 +92,8 @@ class Limits:
             partial(is_within, networks=settings.exempt)
         )
         self._wrong = Policy(RateClass.REFUSED, NOBODY, settings.refused_per_hour)
+        for budget in self._keys.values():
+            budget.is_held = False
 
     def is_exempt(self, address: str) -> bool:
         """Whether nobody at this address is limited."""
@@ -102,11 +104,18 @@ class Limits:
     ) -> Standing | None:
         """As `take`, of what is held; None where the database has to be asked, or nothing is
         left."""
+        budget = self.held_by(principal, rate_class, address=address)
+        return UNLIMITED if budget is None else budget.take(amount, self._clock.monotonic_s())
+
+    def held_by(
+        self, principal: Principal, rate_class: RateClass, *, address: str
+    ) -> Budget | None:
+        """What requests of a key from there are counted in, None when they are not limited. Who
+        comes again and again may keep it as long as it `is_held`."""
         policy = self._policy(principal.tier, rate_class)
         if policy is None or self.is_exempt(address):
-            return UNLIMITED
-        budget = self._budget(self._keys, principal.key_id, policy, payers=principal.payers)
-        return budget.take(amount, self._clock.monotonic_s())
+            return None
+        return self._budget_of(principal, policy)
 
     async def take(
         self, principal: Principal, rate_class: RateClass, *, address: str, amount: int = 1
@@ -203,11 +212,15 @@ class Limits:
         name = (subject, policy.rate_class)
         budget = budgets.get(name)
         if budget is None or (budget.policy is not policy and budget.policy != policy):
+            if budget is not None:
+                budget.is_held = False
             budget = Budget(subject, policy, left_over=policy.limit, payers=payers)
             budgets[name] = budget
             if len(budgets) > ENTRIES_MAX:
                 _, forgotten = budgets.popitem(last=False)
                 self._unsettled.discard(forgotten)
+                forgotten.is_held = False
+        budget.is_held = True
         budgets.move_to_end(name)
         return budget
 

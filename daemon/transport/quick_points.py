@@ -20,6 +20,7 @@ from daemon.domain.access import Principal
 from daemon.domain.budgets import UNLIMITED, RateClass, Standing
 from daemon.domain.errors import CatalogStale
 from daemon.domain.tokens import digest_of
+from daemon.service.budget import Budget
 from daemon.service.ingest import Ingest
 from daemon.transport.access_log import About, AccessLog, Answered, about
 from daemon.transport.auth import address_of, note_former, token_of
@@ -52,12 +53,13 @@ _CALL = CALLS[IngestRoutes.single]
 @dataclass(slots=True)
 class Sender:
     """What the path and headers of a request say; a connection mostly repeats them. `writer` is
-    who it was the last time, if that may write any point."""
+    who it was the last time, if that may write any point, and `budget` what it was counted in."""
 
     device_id: str
     digest: bytes
     names_request: bool
     writer: Principal | None = None
+    budget: Budget | None = None
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ class QuickPoints:
         principal = self.gate.keys.cached_of(sender.digest)
         if principal is None or principal is sender.writer:
             return principal
-        sender.writer = principal if _writes_everything(principal) else None
+        sender.writer, sender.budget = principal if _writes_everything(principal) else None, None
         if sender.writer is not None:
             self.gate.keys.uses.note(principal, address_of(scope))
             note_former(principal, scope, keys=self.gate.keys)
@@ -108,9 +110,14 @@ class QuickPoints:
 
     def count(self, held: Held) -> bool:
         """Count the point against the limit of its key; False where the long way has to."""
-        standing = self.gate.limits.take_now(
-            held.principal, RateClass.INGEST, address=held.about.remote
-        )
+        sender, budget = held.sender, held.sender.budget
+        if budget is None or not budget.is_held:
+            budget = sender.budget = self.gate.limits.held_by(
+                held.principal, RateClass.INGEST, address=held.about.remote
+            )
+            if budget is None:
+                return True
+        standing = budget.take(1, self.ingest.clock.monotonic_s())
         held.standing = standing or UNLIMITED
         return standing is not None
 

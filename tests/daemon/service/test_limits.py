@@ -16,6 +16,7 @@ from daemon.domain.access import Principal
 from daemon.domain.budgets import UNLIMITED, Payer, RateClass, Standing, TierNumbers, policies_of
 from daemon.domain.errors import RateLimited
 from daemon.service import limits as limits_module
+from daemon.service.budget import Budget
 from daemon.service.limits import Limits, LimitSettings
 from daemon.store.limits import Grant, LimitStore, Taking
 from daemon.store.pool import Database
@@ -277,6 +278,35 @@ async def test_exempt_networks_make_nobody_else_slower(database: Database) -> No
     then = limits.take_now(PRO, RateClass.QUERY, address="198.51.100.7")
     assert then is not None
     assert then.remaining == others.remaining - 1
+
+
+async def test_who_keeps_a_budget_looks_again_after_a_reload_and_when_it_was_forgotten(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits_module, "ENTRIES_MAX", 2)
+    limits, _ = a_process(database)
+
+    def held(who: Principal) -> Budget | None:
+        return limits.held_by(who, RateClass.QUERY, address=HERE)
+
+    first = held(PRO)
+    assert first is not None
+    assert first.is_held
+    limits.configure(SETTINGS)
+    assert not first.is_held
+    assert held(PRO) is first
+    assert first.is_held
+    more = {"pro": TierNumbers(query_per_hour=2_000), "enterprise": TierNumbers()}
+    limits.configure(LimitSettings(SETTINGS.tiers | more))
+    second = held(PRO)
+    assert second is not None
+    assert (first.is_held, second.is_held, second.policy.limit) == (False, True, 2_000)
+    for number in range(2):
+        held(Principal(f"key_other_{number}", "other", frozenset({"read"}), "free"))
+    assert not second.is_held
+    limits.configure(LimitSettings(SETTINGS.tiers, exempt=(ip_network("192.0.2.0/24"),)))
+    assert held(PRO) is None
+    assert held(ENTERPRISE) is None
 
 
 async def test_a_million_addresses_need_neither_memory_nor_the_database(

@@ -15,8 +15,10 @@ import pytest
 from stacks import NOW_US, Stack, a_stack
 from starlette.types import Receive, Scope, Send
 
+from daemon.domain.budgets import UNLIMITED_NUMBER, TierNumbers
 from daemon.live.traffic import Traffic
 from daemon.service.ingest import IngestLimits
+from daemon.service.limits import LimitSettings
 from daemon.store.pool import Database
 from daemon.transport.access_log import AccessLog
 from daemon.transport.ingest import IngestRoutes
@@ -133,6 +135,31 @@ async def test_the_answer_has_the_headers_of_the_long_way(database: Database) ->
         assert wire.routes.calls == 1
         assert quick.headers.keys() == long.headers.keys()
         assert quick.body == long.body
+
+
+async def test_another_limit_holds_at_once_on_an_open_connection(database: Database) -> None:
+    def settings(points_per_s: int) -> LimitSettings:
+        numbers = TierNumbers(points_per_s=points_per_s)
+        return LimitSettings(dict.fromkeys(("free", "pro", "enterprise"), numbers))
+
+    async with a_wire(database) as wire:
+        limits = wire.stack.gate.limits
+        limits.configure(settings(1_000))
+        many = [await wire.ask(wire.point(value)) for value in range(2)]
+        limits.configure(settings(500))
+        fewer = [await wire.ask(wire.point(value)) for value in range(2)]
+        limits.configure(LimitSettings())
+        unlimited = await wire.ask(wire.point(9))
+
+    def said(answers: list[Answer]) -> set[str]:
+        return {answer.headers["x-ratelimit-limit"] for answer in answers}
+
+    assert said(many) != said(fewer)
+    assert len(said(many)) == len(said(fewer)) == 1
+    assert unlimited.headers["x-ratelimit-limit"] == str(UNLIMITED_NUMBER)
+    assert int(many[1].headers["x-ratelimit-remaining"]) < int(
+        many[0].headers["x-ratelimit-remaining"]
+    )
 
 
 async def test_requests_have_ids_of_their_own_and_a_named_one_is_echoed(database: Database) -> None:
