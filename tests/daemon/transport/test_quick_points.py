@@ -15,13 +15,14 @@ import pytest
 from stacks import NOW_US, Stack, a_stack
 from starlette.types import Receive, Scope, Send
 
-from daemon.domain.budgets import UNLIMITED_NUMBER, TierNumbers
+from daemon.domain.budgets import TierNumbers
 from daemon.live.traffic import Traffic
 from daemon.service.ingest import IngestLimits
 from daemon.service.limits import LimitSettings
 from daemon.store.pool import Database
 from daemon.transport.access_log import AccessLog
 from daemon.transport.ingest import IngestRoutes
+from daemon.transport.limits import UNLIMITED_NUMBER
 from daemon.transport.quick_points import QuickPoints
 from daemon.transport.server import Server, bind, make_server
 
