@@ -115,25 +115,22 @@ class Limits:
         policy = self._policy(principal.tier, rate_class)
         if policy is None or self.is_exempt(address):
             return None
-        return self._budget_of(principal, policy)
+        return self._budget(self._keys, principal.key_id, policy, payers=principal.payers)
 
     async def take(
         self, principal: Principal, rate_class: RateClass, *, address: str, amount: int = 1
     ) -> Standing:
         """Count a request of a key, or `amount` points, and say what is left."""
-        policy = self._policy(principal.tier, rate_class)
-        if policy is None or self.is_exempt(address):
-            return UNLIMITED
-        return await self._take(self._budget_of(principal, policy), amount)
+        budget = self.held_by(principal, rate_class, address=address)
+        return UNLIMITED if budget is None else await self._take(budget, amount)
 
     async def take_some(
         self, principal: Principal, rate_class: RateClass, *, address: str, amount: int
     ) -> int:
         """Count as many of `amount` as there is room for, and say how many."""
-        policy = self._policy(principal.tier, rate_class)
-        if policy is None or self.is_exempt(address):
+        budget = self.held_by(principal, rate_class, address=address)
+        if budget is None:
             return amount
-        budget = self._budget_of(principal, policy)
         try:
             await self._take(budget, amount)
         except RateLimited:
@@ -160,13 +157,10 @@ class Limits:
 
     async def standings(self, principal: Principal, *, address: str) -> list[Standing]:
         """Where a key stands in each of its budgets; nothing of what is not limited."""
-        if self.is_exempt(address):
-            return []
         found = []
         for rate_class in RateClass:
-            policy = self._policy(principal.tier, rate_class)
-            if policy is not None:
-                budget = self._budget_of(principal, policy)
+            budget = self.held_by(principal, rate_class, address=address)
+            if budget is not None:
                 if not budget.left:
                     await self._replenish(budget, 0)
                 found.append(budget.standing(self._clock.monotonic_s()))
@@ -191,9 +185,6 @@ class Limits:
         return policy
 
     # -- budgets -----------------------------------------------------------------------------
-
-    def _budget_of(self, principal: Principal, policy: Policy) -> Budget:
-        return self._budget(self._keys, principal.key_id, policy, payers=principal.payers)
 
     def _paying(self, budget: Budget) -> tuple[tuple[str, Policy], ...]:
         """The budgets that what this one takes from the database is taken from as well."""
