@@ -19,6 +19,7 @@ from databases import fresh_database
 from histories import Load, journal_counts, lost, read_all
 from proxies import Loss, Proxy, a_proxy
 from servers import PostgresServer, launch, start_server, wait_until_ready, wheel_bindir
+from stalls import stalls
 
 from daemon.store.pool import Database
 
@@ -77,29 +78,6 @@ class Asked:
     @property
     def usual_s(self) -> float:
         return sorted(self.took_s)[len(self.took_s) // 2]
-
-
-@asynccontextmanager
-async def stalls(daemon: DaemonProcess) -> AsyncIterator[list[float]]:
-    """How long answers take, meanwhile, that need nothing but a machine that lets the daemon run:
-    so much longer than they should may others take."""
-    took_s = [0.0]
-    is_over = asyncio.Event()
-
-    async def ask() -> None:
-        async with httpx.AsyncClient(base_url=daemon.url, timeout=60) as http:
-            while not is_over.is_set():
-                began = time.monotonic()
-                await http.get("/health/live")
-                took_s.append(time.monotonic() - began)
-                await asyncio.sleep(0.05)
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(ask())
-        try:
-            yield took_s
-        finally:
-            is_over.set()
 
 
 async def an_attempt_since(load: Load, moment_s: float) -> None:
