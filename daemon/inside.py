@@ -67,6 +67,7 @@ class Inside:
             walking = tasks.create_task(watched(walks))
             await stop.wait()
             server.say_goodbye()
+            server.close_port()
             await asyncio.sleep(LAST_REQUEST_S)
             server.should_exit = True
             walking.cancel()

@@ -32,7 +32,13 @@ from daemon.transport.connections import WALK_EVERY_S, ConnectionBounds
 from daemon.transport.http import App, build_app, open_to_all
 from daemon.transport.quick_health import QuickHealth
 from daemon.transport.quick_points import QuickPoints
-from daemon.transport.server import LAST_REQUEST_S, Server, admit_no_more, make_server
+from daemon.transport.server import (
+    LAST_REQUEST_S,
+    Server,
+    admit_no_more,
+    has_queued,
+    make_server,
+)
 from daemon.workers import follower, job_runner, listener, subscription_keeper
 from daemon.workers.meanwhile import meanwhile
 from daemon.workers.pulse import Pulse
@@ -54,8 +60,9 @@ HEALTH_EVERY_S = 1.0
 KEY_USES_EVERY_S = 5.0
 NEWCOMER_WAIT_S = 2.0
 """How much longer connections have that have not sent their first request."""
-LAST_CALL_S = 0.05
-"""How long connections that stand in the queue of the port have to be accepted."""
+QUEUE_WAIT_S = 10.0
+"""How long the queue of the port has to become empty; who still stands in it then is cut."""
+ROUND_S = 0.02
 STREAMS_GONE_S = 3.0
 """How long streams have to take their last message; then they are cut."""
 FILES_SPARE = 256
@@ -247,13 +254,20 @@ async def _end(loops: Sequence[asyncio.Task[None]]) -> None:
 async def _close_the_port(server: Server, listening: socket.socket) -> None:
     """Take what stands in the queue of the port, and nothing that comes later."""
     admit_no_more(listening)
-    await asyncio.sleep(LAST_CALL_S)
     server.say_goodbye()
     await asyncio.sleep(LAST_REQUEST_S)
+    await _while(lambda: has_queued(listening), at_most_s=QUEUE_WAIT_S)
+    server.close_port()
+    # Who was accepted last is shown to the server in the next round.
+    await asyncio.sleep(ROUND_S)
+    await _while(lambda: server.has_newcomers, at_most_s=NEWCOMER_WAIT_S)
+
+
+async def _while(is_so: Callable[[], bool], *, at_most_s: float) -> None:
     loop = asyncio.get_running_loop()
-    until_s = loop.time() + NEWCOMER_WAIT_S
-    while server.has_newcomers and loop.time() < until_s:
-        await asyncio.sleep(LAST_CALL_S)
+    until_s = loop.time() + at_most_s
+    while is_so() and loop.time() < until_s:
+        await asyncio.sleep(ROUND_S)
 
 
 async def _finish(parts: Parts, server: Server, serving: asyncio.Task[None]) -> None:

@@ -7,9 +7,10 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import select
 import socket
 import struct
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -48,8 +49,14 @@ _CLOSE = (b"connection", b"close")
 _FIRST_GIVEN = 3
 _SO_ATTACH_FILTER = 26
 _LINGER_NOT = struct.pack("ii", 1, 0)
-_BPF_DROP = struct.pack("HBBI", 0x06, 0, 0, 0)
-"""One instruction: return 0, the number of bytes that are kept (linux/filter.h)."""
+_BPF_NO_SYN = (
+    struct.pack("HBBI", 0x30, 0, 0, 13),
+    struct.pack("HBBI", 0x45, 0, 1, 0x02),
+    struct.pack("HBBI", 0x06, 0, 0, 0),
+    struct.pack("HBBI", 0x06, 0, 0, 0xFFFF_FFFF),
+)
+"""Load the flags of the TCP header: a segment with SYN is dropped, any other is kept, so that who
+is half connected becomes whole (linux/filter.h; RFC 9293, 3.1)."""
 
 
 class HttpProtocol(Leaving, QuickConnection):
@@ -200,18 +207,21 @@ class Server(uvicorn.Server):
     walks: Connections
 
     def say_goodbye(self) -> None:
-        """Take no more connections, and close each open one with its next answer.
+        """Close each open connection with its next answer.
 
         Without it a client that has just sent a request on a kept connection would lose it.
         """
-        # It may still be starting: then it has neither.
-        for listening in getattr(self, "servers", ()):
-            listening.close()
         if not self.config.loaded:
             self.config.load()
         # uvicorn makes the default headers anew every second, from those of its configuration.
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+
+    def close_port(self) -> None:
+        """Take no more connections; who stands in the queue is cut, see `has_queued`."""
+        # It may still be starting.
+        for listening in getattr(self, "servers", ()):
+            listening.close()
 
     @property
     def has_newcomers(self) -> bool:
@@ -277,7 +287,8 @@ def bind_beside(host: str, port: int) -> socket.socket:
 
 
 def admit_no_more(listening: socket.socket) -> None:
-    """Let the kernel ignore who connects from now on; who stands in the queue is still accepted.
+    """Let the kernel ignore who connects from now on; who stands in the queue is still accepted,
+    see `has_queued`.
 
     Closing at once would reset those. A packet filter does it (man 7 socket, SO_ATTACH_FILTER);
     where there is none, a queue of one place. A socket of the service manager outlives us: who
@@ -285,12 +296,29 @@ def admit_no_more(listening: socket.socket) -> None:
     """
     if isinstance(listening, InheritedSocket):
         return
-    program = ctypes.create_string_buffer(_BPF_DROP, len(_BPF_DROP))
-    pointed_to = struct.pack("HL", 1, ctypes.addressof(program))
     try:
-        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointed_to)
+        attach_filter(listening, _BPF_NO_SYN)
     except OSError:
         listening.listen(0)
+
+
+def attach_filter(to: socket.socket, instructions: Sequence[bytes]) -> None:
+    """Let the kernel judge what comes for a socket (man 7 socket). Raises OSError."""
+    program = ctypes.create_string_buffer(b"".join(instructions))
+    pointed_to = struct.pack("HL", len(instructions), ctypes.addressof(program))
+    to.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointed_to)
+
+
+def has_queued(listening: socket.socket) -> bool:
+    """Whether a connection waits to be accepted by us, and by nobody after us.
+
+    uvloop accepts one in each of its rounds: a long queue takes many, however short they are.
+    """
+    if isinstance(listening, InheritedSocket):
+        return False
+    asked = select.poll()
+    asked.register(listening, select.POLLIN)
+    return bool(asked.poll(0))
 
 
 def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import socket
+import struct
+import time
+from typing import Any
 
 import pytest
 
 from daemon.app import _ignore_signals
-from daemon.serving import Stop
+from daemon.serving import Stop, _close_the_port, new_loop
+from daemon.transport.server import (
+    admit_no_more,
+    attach_filter,
+    bind,
+    has_queued,
+    make_server,
+)
 
-pytestmark = pytest.mark.anyio
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+ROUND_LOST_S = 0.06
+KEEPS_NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)
+SO_DETACH_FILTER = 27
 
 
+@pytest.mark.anyio
 async def test_who_is_to_end_while_it_begins_anew_ends() -> None:
     stop = Stop()
 
@@ -23,6 +39,7 @@ async def test_who_is_to_end_while_it_begins_anew_ends() -> None:
     assert not stop.begins_anew
 
 
+@pytest.mark.anyio
 async def test_a_reload_between_the_old_parts_and_the_new_kills_nobody() -> None:
     before = signal.getsignal(signal.SIGHUP)
     try:
@@ -31,3 +48,85 @@ async def test_a_reload_between_the_old_parts_and_the_new_kills_nobody() -> None
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("queued", "round_lost_s"),
+    [pytest.param(1000, 0.0, id="a long queue"), pytest.param(20, ROUND_LOST_S, id="slow rounds")],
+)
+def test_who_stands_in_the_queue_of_the_port_is_answered(queued: int, round_lost_s: float) -> None:
+    """On the loop of the daemon, which accepts one connection in a round."""
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        answers = runner.run(answers_of_queued(queued, round_lost_s))
+
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * queued
+
+
+async def answers_of_queued(queued: int, round_lost_s: float) -> list[bytes]:
+    """What clients hear that all connected before the server had a round, as the port closes."""
+    listening = bind("127.0.0.1", 0)
+    server = make_server(done, drain_timeout_s=60.0)
+    serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    clients = [connected(listening) for _ in range(queued)]
+    closing = asyncio.ensure_future(_close_the_port(server, listening))
+    while not closing.done():
+        await asyncio.sleep(0)
+        time.sleep(round_lost_s)
+    server.should_exit = True
+    await serving
+    return [answer_of(client) for client in clients]
+
+
+def connected(listening: socket.socket) -> socket.socket:
+    client = socket.create_connection(listening.getsockname(), timeout=60)
+    client.sendall(REQUEST)
+    return client
+
+
+def answer_of(client: socket.socket) -> bytes:
+    """Nothing when it was cut."""
+    with client:
+        try:
+            return client.recv(4096)
+        except ConnectionError:
+            return b""
+
+
+async def done(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})
+
+
+def test_a_port_that_admits_no_more_keeps_who_is_there_and_hears_them() -> None:
+    listening = bind("127.0.0.1", 0)
+    with listening, connected(listening) as client:
+        admit_no_more(listening)
+        assert has_queued(listening)
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.recv(4096) == REQUEST
+            client.sendall(REQUEST)
+            assert accepted.recv(4096) == REQUEST
+        assert not has_queued(listening)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listening.getsockname(), timeout=0.2)
+        assert not has_queued(listening)
+
+
+def test_who_is_half_connected_when_no_more_are_admitted_becomes_whole() -> None:
+    """The client does not hear the first answer to its SYN; the kernel repeats it."""
+    listening = bind("127.0.0.1", 0)
+    listening.settimeout(60)
+    with listening, socket.socket() as client:
+        attach_filter(client, [KEEPS_NOTHING])
+        client.setblocking(False)
+        client.connect_ex(listening.getsockname())
+        admit_no_more(listening)
+        client.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+        accepted, _ = listening.accept()
+        client.settimeout(60)
+        with accepted:
+            client.sendall(REQUEST)
+            assert accepted.recv(4096) == REQUEST

@@ -439,6 +439,7 @@ async def test_a_server_that_has_not_begun_can_be_told_to_end() -> None:
     listening = bind("127.0.0.1", 0)
     server = make_server(nothing, drain_timeout_s=1.0)  # type: ignore[arg-type]
     server.say_goodbye()
+    server.close_port()
     server.should_exit = True
     async with asyncio.timeout(60):
         await server.serve(sockets=[listening])
