@@ -171,9 +171,7 @@ class MailSink:
 def mail_sink(**options: Any) -> Iterator[MailSink]:
     """On a free port of 127.0.0.1; options are those of aiosmtpd's SMTP."""
     sink = MailSink(free_port())
-    controller = Controller(
-        sink, hostname="127.0.0.1", port=sink.port, ready_timeout=60, **options
-    )
+    controller = Controller(sink, hostname="127.0.0.1", port=sink.port, ready_timeout=60, **options)
     controller.start()
     try:
         yield sink

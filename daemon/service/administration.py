@@ -60,6 +60,4 @@ class Administration:
 
 def _refuse_bound(by: Principal) -> None:
     if not by.sees_everything:
-        raise Forbidden(
-            "this concerns more than the key's patterns reach", code="outside_patterns"
-        )
+        raise Forbidden("this concerns more than the key's patterns reach", code="outside_patterns")

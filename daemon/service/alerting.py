@@ -36,9 +36,7 @@ class Alerting:
     explaining: Explaining
 
 
-def make_alerting(
-    database: Database, *, tail: Tail, ledger: Ledger, clock: Clock
-) -> Alerting:
+def make_alerting(database: Database, *, tail: Tail, ledger: Ledger, clock: Clock) -> Alerting:
     """The services over this process's views."""
     store = RuleStore(database)
     facts = RuleFacts(store, registry=tail.registry, head=tail.head)

@@ -77,9 +77,7 @@ class Devices:
                 members = [device_id for device_id in members if device_id in own]
         active = None
         if wanted.status is not None:
-            active = self._presence.active_devices(
-                self._clock.now_us() - ACTIVE_FOR_US, by=by
-            )
+            active = self._presence.active_devices(self._clock.now_us() - ACTIVE_FOR_US, by=by)
         found = DeviceFilter(
             wanted.type,
             wanted.tags,

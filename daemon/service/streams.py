@@ -109,9 +109,7 @@ class Streams:
             raise Busy("no more streams can be opened now", retry_after_s=10)
         principal = visitor.principal
         connection = self._hub.connect(outlet, principal, budget=self.budget, is_mute=is_mute)
-        stream = Stream(
-            connection, outlet, principal, visitor.credential, visitor.caller, slot
-        )
+        stream = Stream(connection, outlet, principal, visitor.credential, visitor.caller, slot)
         stream.clear.set()
         self._open[connection] = stream
         return stream

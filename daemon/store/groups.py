@@ -155,9 +155,7 @@ class GroupStore:
             if not await connection.fetch(SQL["hold_devices"], [device_id]):
                 raise NotFound(f"there is no device {device_id}", code="unknown_device")
             version = await connection.fetchval(SQL["next_version"])
-            touched = await connection.fetchval(
-                SQL["touch_group"], group_id, version, device_id
-            )
+            touched = await connection.fetchval(SQL["touch_group"], group_id, version, device_id)
             if touched is None:
                 return False
             if await connection.fetch(SQL["add_members"], group_id, [device_id]):

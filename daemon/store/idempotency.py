@@ -64,9 +64,7 @@ class IdempotencyStore:
     async def release(self, attempt: Attempt, *, is_refused: bool) -> None:
         """Forget a request; without `is_refused` only one that has not changed anything."""
         async with self._database.connection("control", writing=True) as connection:
-            await connection.execute(
-                SQL["release"], attempt.key_hash, attempt.attempt, is_refused
-            )
+            await connection.execute(SQL["release"], attempt.key_hash, attempt.attempt, is_refused)
 
 
 async def mark_changed(connection: Connection, attempt: Attempt) -> None:

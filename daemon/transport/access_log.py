@@ -193,9 +193,7 @@ class AccessLog:
         getattr(log, said.pop("level"))(said.pop("event"), **said)
 
 
-def about(
-    call: tuple[str, str], path: str, principal: Principal | None, remote: str
-) -> About:
+def about(call: tuple[str, str], path: str, principal: Principal | None, remote: str) -> About:
     """The part of a line that says who asks for what; `call` is the template and the method."""
     sender = None if principal is None else (principal.key_id, principal.name)
     # No more of a path is told, so no more of it is remembered.

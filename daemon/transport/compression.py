@@ -104,9 +104,7 @@ def _weights(accepted: bytes) -> dict[Coding, float]:
     }
 
 
-async def pack(
-    body: bytes, headers: RawHeaders, *, wanted: RawHeaders
-) -> tuple[bytes, RawHeaders]:
+async def pack(body: bytes, headers: RawHeaders, *, wanted: RawHeaders) -> tuple[bytes, RawHeaders]:
     """A whole answer of at least BYTES_MIN as the request with the headers `wanted` takes it."""
     coding = coding_of(wanted)
     if coding is None:

@@ -199,9 +199,7 @@ def build_app(
         access=services.access,
     )
     app = StreamDoors(app, parts=streams, access=services.access)
-    app = Cors(
-        app, origins=lambda: streams.origins, access=services.access, clock=services.clock
-    )
+    app = Cors(app, origins=lambda: streams.origins, access=services.access, clock=services.clock)
     return TransportSecurity(app)
 
 

@@ -47,4 +47,3 @@ def _authority(origin: str) -> tuple[str, int] | None:
     if scheme not in _DEFAULT_PORTS or not is_bare or not parts.hostname:
         return None
     return parts.hostname.lower(), port or _DEFAULT_PORTS[scheme]
-

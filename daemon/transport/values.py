@@ -158,9 +158,7 @@ def place_of(key: ContextKey, index: dict[bytes, int]) -> int:
     return -1 if context is None else index.setdefault(context, len(index))
 
 
-def refuse_rows(
-    draft: Draft, rows: Sequence[int], why: str, *, code: str = "bad_value"
-) -> None:
+def refuse_rows(draft: Draft, rows: Sequence[int], why: str, *, code: str = "bad_value") -> None:
     """Refuse these points, but for those that are already."""
     if draft.kinds is None:
         draft.kinds = np.full(len(draft), Kind.NUMERIC, np.uint8)

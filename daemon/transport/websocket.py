@@ -380,7 +380,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         elif self._abort_timer is None:
             self._cut_after(ABORT_AFTER_S)
 
-
     def _release(self) -> None:
         """Both the socket and the door are done: let go of what leads back here.
 

@@ -12,9 +12,7 @@ COLUMNS_POINTS_MAX = 100_000
 BATCH_ID_CHARS_MAX = 128
 
 Compression = Literal["gzip", "lz4", "zstd"]
-Value = Annotated[
-    Any, WithJsonSchema({"type": ["number", "string", "boolean", "object", "array"]})
-]
+Value = Annotated[Any, WithJsonSchema({"type": ["number", "string", "boolean", "object", "array"]})]
 
 
 class Point(Input):

@@ -50,9 +50,7 @@ class Site:
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         settings = settings | {"database__data_dir": data_dir}
-        return start_daemon(
-            "embedded", home=home, wait=wait, key="", environment=None, **settings
-        )
+        return start_daemon("embedded", home=home, wait=wait, key="", environment=None, **settings)
 
     @property
     def dsn(self) -> str:

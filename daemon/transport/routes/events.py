@@ -97,9 +97,7 @@ def _severities(given: list[str] | None) -> list[str] | None:
 def _listed(given: list[str] | None, *, what: str) -> list[str] | None:
     values = list(dict.fromkeys(v for text in given or () for v in text.split(",") if v))
     if len(values) > FILTER_VALUES_MAX:
-        raise Malformed(
-            f"{what} holds more than {FILTER_VALUES_MAX} values", code="too_many_names"
-        )
+        raise Malformed(f"{what} holds more than {FILTER_VALUES_MAX} values", code="too_many_names")
     return values or None
 
 

@@ -31,9 +31,7 @@ def down(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {503: {"model": model, "description": said}}
 
 
-@router.get(
-    "/health", response_model=Health, operation_id="health", responses=down(Health), **OPEN
-)
+@router.get("/health", response_model=Health, operation_id="health", responses=down(Health), **OPEN)
 async def health(request: Request, parts: Parts) -> Response:
     """Whether the daemon can do its work; 503 when a critical dependency is down."""
     view = parts.health.view()

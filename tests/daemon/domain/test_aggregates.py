@@ -32,9 +32,7 @@ Samples = list[tuple[int, float | None]]
 Rows = list[tuple[int, int, float | None]]
 
 values = st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-5, 5).map(float))
-rows = st.lists(
-    st.tuples(st.integers(1, 3), st.integers(0, 40), values), min_size=1, max_size=40
-)
+rows = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 40), values), min_size=1, max_size=40)
 
 
 def a_block(points: Rows) -> Block:
@@ -139,9 +137,7 @@ def test_each_aggregation_equals_the_naive_one(aggregation: Aggregation, points:
 def test_samples_of_several_series_are_pooled(aggregation: Aggregation, points: Rows) -> None:
     block = a_block(points)
 
-    found = aggregate(
-        block, block.times_us // BUCKET_US, aggregation=aggregation, is_pooled=True
-    )
+    found = aggregate(block, block.times_us // BUCKET_US, aggregation=aggregation, is_pooled=True)
 
     wanted = {(POOLED, b): v for b, v in pooled(block, aggregation).items()}
     assert list(as_dict(found)) == sorted(wanted)

@@ -41,9 +41,7 @@ class Bench:
         self.journal = JournalStore(database, writer=uuid4())
         self.store = SeriesStore(database)
         self.tail = Tail(self.journal, self.store, Registry(), Head(), Latest())
-        self.changes = Changes(
-            database, journal=self.journal, tail=self.tail, clock=SystemClock()
-        )
+        self.changes = Changes(database, journal=self.journal, tail=self.tail, clock=SystemClock())
 
     async def append(self, block: Block) -> None:
         version, _ = await self.store.state()

@@ -188,9 +188,7 @@ async def test_points_are_the_same_wherever_they_lie(
             break
         cursor = parse_page_cursor(page.next_cursor)
 
-    assert found == sorted(
-        (t, s, v) for (s, t), v in stage.model.items() if span[0] <= t < span[1]
-    )
+    assert found == sorted((t, s, v) for (s, t), v in stage.model.items() if span[0] <= t < span[1])
 
 
 @checked

@@ -147,9 +147,7 @@ def test_only_whole_origins_can_be_named(tmp_path: Path, origin: str) -> None:
         load_config(file)
 
 
-async def test_another_list_of_origins_is_in_force_after_a_reload(
-    dsn: str, tmp_path: Path
-) -> None:
+async def test_another_list_of_origins_is_in_force_after_a_reload(dsn: str, tmp_path: Path) -> None:
     file = tmp_path / "telemetry.toml"
     file.write_text("")
     daemon = start_daemon(dsn, environment={"TELEMETRY_CONFIG": str(file)})

@@ -28,9 +28,7 @@ from daemon.transport.errors import answer_of, status_of
         (errors.CatalogStale(), 500),
     ],
 )
-def test_an_error_has_the_status_of_the_contract(
-    error: errors.DomainError, status: int
-) -> None:
+def test_an_error_has_the_status_of_the_contract(error: errors.DomainError, status: int) -> None:
     assert status_of(error) == status
     assert answer_of(error, request_id="r1").status == status
 

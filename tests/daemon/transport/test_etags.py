@@ -354,9 +354,7 @@ async def test_a_member_that_is_deleted_meanwhile_is_held_before_its_group(
 
     async with asyncio.TaskGroup() as tasks, control.database.transaction("ingest") as other:
         await other.execute("select from telemetry.device where device_id = 'd' for update")
-        mine = tasks.create_task(
-            control.client.put(f"{path}/devices/d", headers={"If-Match": tag})
-        )
+        mine = tasks.create_task(control.client.put(f"{path}/devices/d", headers={"If-Match": tag}))
         await waits(control)
         await other.execute("update telemetry.group_version set version = version + 1")
 

@@ -396,8 +396,10 @@ def test_points_of_another_body_are_refused(daemon: DaemonProcess) -> None:
     ):
         with daemon.http() as http:
             http.headers["Idempotency-Key"] = "same"
-            first, again, other = http.post(path, json=one), http.post(path, json=one), http.post(
-                path, json=two
+            first, again, other = (
+                http.post(path, json=one),
+                http.post(path, json=one),
+                http.post(path, json=two),
             )
         assert (first.status_code, again.status_code) == (200, 200), path
         assert again.json()["duplicate"] is True

@@ -94,9 +94,7 @@ async def test_one_thing_is_answered_with_yes_or_no(
 
 async def test_a_key_that_ends_says_so_and_what_it_can_not_give(control: Control) -> None:
     made = await a_key(control, scopes=["admin"], expires_in="1d")
-    rotated = await control.client.post(
-        f"{KEYS}/{made['key_id']}/rotate", json={"overlap": "1h"}
-    )
+    rotated = await control.client.post(f"{KEYS}/{made['key_id']}/rotate", json={"overlap": "1h"})
     assert rotated.status_code == 200
 
     overlapping = await access(control, made["key_id"])
