@@ -52,6 +52,7 @@ from daemon.store.migrations import migrate
 from daemon.store.pool import Database
 from daemon.transport.server import bind, inherited, share
 from daemon.workers import child, listener
+from daemon.workers.child import Standing
 from daemon.workers.meanwhile import meanwhile
 from daemon.workers.repeat import repeat
 from daemon.workers.systemd import ServiceManager
@@ -123,12 +124,14 @@ async def _serve_once(
         await patiently(parts.services.groups.refresh)
         await _first_key(parts, parts.services.port)
         siblings = Siblings(parts, dsn)
-        loops = _loops(parts, embedded, dsn)
+        compactor = Standing(_compactor_orders(parts, dsn))
+        loops = _loops(parts, embedded, compactor)
         _stop_on_signal(stop, embedded)
 
         def begin_reload() -> None:
             if reload(parts, reread, manager):
                 siblings.change()
+                compactor.change(_compactor_orders(parts, dsn))
 
         _reload_on_signal(stop, begin_reload)
         company = Company(loops, siblings.loops(), manager, inside)
@@ -136,10 +139,12 @@ async def _serve_once(
     return stop, parts.config
 
 
-def _loops(parts: Parts, embedded: EmbeddedPostgres | None, dsn: str) -> list[serving.Loop]:
+def _loops(
+    parts: Parts, embedded: EmbeddedPostgres | None, compactor: Standing
+) -> list[serving.Loop]:
     """What one process of the daemon does for all of them."""
     return [
-        child.keep("daemon.compactor", _compactor_orders(parts, dsn)),
+        child.keep("daemon.compactor", compactor),
         parts.housekeeping.run(),
         listener.run(parts.database, parts.housekeeping.wake, channel=ASKS),
         repeat(_expiring_keys(parts).look, every_s=LOOK_EVERY_S, name="expiring_keys"),

@@ -1,8 +1,9 @@
 """The compactor's process: `python -m daemon.compactor`, started by a daemon and ending with it.
 
 Compaction computes: in the daemon's own process it would hold the interpreter while requests wait.
-It needs nothing of the daemon but the database, so it stands beside it. Orders come as one JSON
-line on standard input, which also ends it: when the daemon dies, however, the pipe closes.
+It needs nothing of the daemon but the database, so it stands beside it. Orders come as a JSON line
+on standard input, and as a further one after each reload; its end ends the process: when the daemon
+dies, however, the pipe closes.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from uuid import UUID
 import msgspec
 
 from daemon.clock import SystemClock
-from daemon.log import set_up
+from daemon.log import get_logger, set_level, set_up
 from daemon.memory import return_large_arrays
+from daemon.order_lines import OrderLines
 from daemon.service.compaction import Compaction
 from daemon.service.tail import COMPACTOR
 from daemon.signals import leave_signals_to_parent, say_where_on_signal
@@ -29,6 +31,8 @@ from daemon.workers.pulse import Pulse
 
 CONNECTIONS = 2
 NICE = 10
+
+log = get_logger()
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -52,15 +56,16 @@ def main() -> None:
     # Requests go first when the host is busy.
     os.nice(NICE)
     return_large_arrays()
-    line = sys.stdin.buffer.readline()
-    if not line:
+    lines = OrderLines(sys.stdin.fileno())
+    line = lines.first()
+    if line is None:
         return
     orders = msgspec.json.decode(line, type=Orders)
     set_up(level=orders.log_level, text=orders.log_text)
-    asyncio.run(_compact(orders))
+    asyncio.run(_compact(orders, lines))
 
 
-async def _compact(orders: Orders) -> None:
+async def _compact(orders: Orders, lines: OrderLines) -> None:
     limits = PoolLimits(
         query_connections=CONNECTIONS,
         control_connections=CONNECTIONS,
@@ -76,16 +81,30 @@ async def _compact(orders: Orders) -> None:
         points=orders.points,
         age=timedelta(seconds=orders.age_s),
     )
-    pulse = Pulse(clock)
+    pulse, ended = Pulse(clock), asyncio.Event()
+    lines.watch(lambda line: _change(compactor, line), ended.set)
     try:
         async with asyncio.TaskGroup() as tasks:
             working = tasks.create_task(pulse.watch(compactor.run()))
             telling = tasks.create_task(_tell(Parent(), pulse))
-            await asyncio.to_thread(sys.stdin.buffer.read)
+            await ended.wait()
             working.cancel()
             telling.cancel()
     finally:
         await database.close()
+
+
+def _change(compactor: Compactor, line: bytes) -> None:
+    """What of further orders can change at once; the rest is as it was."""
+    orders = msgspec.json.decode(line, type=Orders)
+    set_level(orders.log_level)
+    compactor.configure(points=orders.points, age=timedelta(seconds=orders.age_s))
+    log.info(
+        "compactor_reloaded",
+        log_level=orders.log_level,
+        points=orders.points,
+        age_s=orders.age_s,
+    )
 
 
 async def _tell(parent: Parent, pulse: Pulse) -> None:

@@ -24,6 +24,8 @@ log = get_logger()
 
 AT_ONCE = frozenset(
     {
+        "compaction.age",
+        "compaction.points",
         "events.keep",
         "http.cors_origins",
         "ingest.batch_answers_keep",

@@ -47,9 +47,9 @@ def position_first() -> None:
 
     keep = child.keep
 
-    async def keep_sabotaged(_module: str, orders: bytes) -> None:
+    async def keep_sabotaged(_module: str, standing: child.Standing) -> None:
         os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-        await keep("sabotage", orders)
+        await keep("sabotage", standing)
 
     child.keep = keep_sabotaged  # type: ignore[assignment]
 
@@ -237,9 +237,9 @@ def patient() -> None:
 
     keep, pool_limits = child.keep, serving.pool_limits
 
-    async def keep_patient(module: str, orders: bytes | child.Standing, **options: Any) -> None:
+    async def keep_patient(module: str, standing: child.Standing, **options: Any) -> None:
         os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-        await keep("patient_sibling" if module == "daemon.sibling" else module, orders, **options)
+        await keep("patient_sibling" if module == "daemon.sibling" else module, standing, **options)
 
     def patient_limits(config: Config) -> PoolLimits:
         return replace(pool_limits(config), acquire_timeout_s=PATIENCE_S)

@@ -66,9 +66,8 @@ class Parent(ServiceManager):
             os.write(sys.stdout.fileno(), _BEAT)
 
 
-async def keep(module: str, orders: bytes | Standing, *, end_wait_s: float = END_WAIT_S) -> None:
+async def keep(module: str, standing: Standing, *, end_wait_s: float = END_WAIT_S) -> None:
     """Run `python -m module` until cancelled, and then for `end_wait_s` at most."""
-    standing = orders if isinstance(orders, Standing) else Standing(orders)
     backoff_s = BACKOFF_MIN_S
     loop = asyncio.get_running_loop()
     while True:

@@ -39,10 +39,14 @@ class Compactor:
     ) -> None:
         self._compaction = compaction
         self._lease = lease
-        self._points = points
-        self._age_s = age.total_seconds()
+        self.configure(points=points, age=age)
         self._on_compacted = on_compacted
         self._idle_turns = 0
+
+    def configure(self, *, points: int, age: timedelta) -> None:
+        """From now on these are enough, and old enough."""
+        self._points = points
+        self._age_s = age.total_seconds()
 
     async def run(self) -> None:
         """Work until cancelled, then give the lease back."""

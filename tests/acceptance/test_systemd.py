@@ -302,10 +302,11 @@ async def test_a_reload_takes_what_can_change_and_names_the_rest(dsn: str, tmp_p
     try:
         file.write_text(
             '[log]\nlevel = "debug"\n[metrics]\nallow = []\n[ingest]\ndevices_max = 7\n'
-            "[limits]\nanonymous_per_hour = 3\n"
+            "[limits]\nanonymous_per_hour = 3\n[compaction]\npoints = 5\n"
         )
         daemon.process.send_signal(signal.SIGHUP)
         reloaded = daemon.wait_for("config_reloaded")
+        compactor = daemon.wait_for("compactor_reloaded")
         later = daemon.wait_for("config_needs_restart")
         closed = httpx.get(daemon.url + "/metrics", timeout=60).status_code
         probe = daemon.wait_for("request")
@@ -317,7 +318,10 @@ async def test_a_reload_takes_what_can_change_and_names_the_rest(dsn: str, tmp_p
     finally:
         daemon.stop()
 
-    assert reloaded["changed"] == ["limits.anonymous_per_hour", "metrics.allow", "log.level"]
+    assert set(reloaded["changed"]) == {
+        "limits.anonymous_per_hour", "metrics.allow", "log.level", "compaction.points"
+    }  # fmt: skip
+    assert (compactor["log_level"], compactor["points"]) == ("debug", 5)
     assert limited["x-ratelimit-limit"] == "3"
     assert later["settings"] == ["ingest.devices_max"]
     assert (closed, probe["level"]) == (401, "debug")

@@ -38,7 +38,7 @@ async def test_nothing_that_a_daemon_runs_is_unwatched(
     monkeypatch.setattr(child, "_run_once", _run_nobody)
     pulse = Pulse(ManualClock(0))
     watch_conditions(parts, pulse)
-    loops = [*_loops(parts), *observe(parts), *app._loops(parts, None, "")]
+    loops = [*_loops(parts), *observe(parts), *app._loops(parts, None, child.Standing(b""))]
     tasks = [asyncio.get_running_loop().create_task(pulse.watch(one)) for one in loops]
     # Loops begin further ones, as soon as they run.
     async with asyncio.timeout(60):

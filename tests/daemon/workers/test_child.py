@@ -59,7 +59,7 @@ async def test_who_says_nothing_is_killed_and_started_again(
     monkeypatch.setattr(child, "SILENT_MAX_S", 0.5)
     told = tmp_path / "told"
     task = asyncio.get_running_loop().create_task(
-        keep(module(SILENT), str(told).encode(), end_wait_s=0.1)
+        keep(module(SILENT), Standing(str(told).encode()), end_wait_s=0.1)
     )
     async with asyncio.timeout(60):
         while len(lines_of(told)) < 2:
