@@ -37,6 +37,7 @@ _NOUNS: dict[str, tuple[Noun, str]] = {
     "/alerts/{alert_id}/acknowledge": ("alert", "alert_id"),
     "/alerts/{alert_id}/resolve": ("alert", "alert_id"),
     "/keys/{key_id}": ("key", "key_id"),
+    "/keys/{key_id}/rotate": ("key", "key_id"),
     "/accounts/{username}": ("account", "username"),
 }
 

@@ -25,8 +25,8 @@ Telemetry on plain PostgreSQL: durable ingest, exact history, streams and alerts
 
 Every `POST` with a credential takes an `Idempotency-Key`: repeated within 24 hours it is answered \
 as the first time. What can be changed is shown with an `ETag`; `If-None-Match` is answered with \
-304, `If-Match` of a `PUT`, `PATCH` or `DELETE` with 412 when somebody has changed it since. Lists \
-lead on by `Link`. `x-scope` says which scope of a key an operation needs.
+304, `If-Match` of a `PUT`, `PATCH` or `DELETE`, or of a rotation, with 412 when somebody has \
+changed it since. Lists lead on by `Link`. `x-scope` says which scope of a key an operation needs.
 """
 _MODELS = (Point, Batch, Columns, PointStored, BatchStored, BulkStored, Problem)
 _BULK_SCHEMA = {
@@ -113,7 +113,7 @@ def complete(openapi: dict[str, Any]) -> dict[str, Any]:
     for path, operations in openapi["paths"].items():
         for method, operation in operations.items():
             _document_problems(operation)
-            if method in ("get", "post"):
+            if method == "get" or (method == "post" and not tagged(path)):
                 operation["responses"].pop("412", None)
             if (method != "delete" and tagged(path)) or (method == "post" and made(path)):
                 _document_tag(operation, method=method)
@@ -250,11 +250,12 @@ def _document_problems(operation: dict[str, Any]) -> None:
 
 def _document_tag(operation: dict[str, Any], *, method: str) -> None:
     """What can be changed has a tag (transport/etags)."""
-    operation["responses"]["201" if method == "post" else "200"]["headers"] = {
+    responses = operation["responses"]
+    responses["201" if "201" in responses else "200"]["headers"] = {
         "ETag": {"description": "Names this version.", "schema": {"type": "string"}}
     }
     if method == "get":
-        operation["responses"]["304"] = {"description": "It is still the one of If-None-Match."}
+        responses["304"] = {"description": "It is still the one of If-None-Match."}
 
 
 def _document_defaults(operation: dict[str, Any]) -> None:

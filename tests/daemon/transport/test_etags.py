@@ -167,6 +167,20 @@ async def test_a_key_is_revoked_as_it_was_seen(control: Control) -> None:
     assert (done.status_code, again.status_code) == (200, 404)
 
 
+async def test_a_key_is_rotated_as_it_was_seen(control: Control) -> None:
+    made = await control.client.post(f"{API}/keys", json={"name": "k", "scopes": ["read"]})
+    path = f"{API}/keys/{made.json()['key_id']}"
+    seen, overlap = {"If-Match": made.headers["etag"]}, {"overlap": "1h"}
+
+    done = await control.client.post(path + "/rotate", json=overlap, headers=seen)
+    late = await control.client.post(path + "/rotate", json=overlap, headers=seen)
+    mine = {"If-Match": done.headers["etag"]}
+    again = await control.client.post(path + "/rotate", json=overlap, headers=mine)
+
+    assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
+    assert (done.status_code, again.status_code) == (200, 200)
+
+
 async def test_of_two_that_revoke_a_key_one_does_it(control: Control) -> None:
     """Neither waits for the other's row while it holds its turn."""
     for _ in range(5):
