@@ -86,13 +86,13 @@ class GuardedRoute(APIRoute):
     async def _answer(self, inner: Handler, request: Request) -> Response:
         """Once, when the client wants that; with a tag, or only for the tag it names; with a link
         to the next page."""
-        if self._what is not None:
-            return await respond_tagged(request, self._what, inner)
+        what = self._what
+        respond = inner if what is None else lambda asked: respond_tagged(asked, what, inner)
         key = key_in(request.scope["headers"]) if self._is_once else None
         if key is not None:
-            response = await respond_once(request, key, inner)
+            response = await respond_once(request, key, respond)
         else:
-            response = await self._in_place(inner, request)
+            response = await self._in_place(respond, request)
         if self._makes is not None:
             tag_change(response, noun=self._makes)
         if isinstance(response, JsonAnswer) and response.next_offset is not None:
