@@ -1,4 +1,4 @@
-"""How far behind the judging of the fleet is, and whether anybody judges.
+"""How far behind the judging of the fleet is, and whether anybody judges, compacts and keeps house.
 
 Both are the database's, so that every process says the same: a monitor that reaches one of several
 must not take it for all of them.
@@ -12,14 +12,16 @@ from typing import Any
 
 from daemon.clock import Clock
 from daemon.domain.errors import TryLater
-from daemon.domain.figures import Figure, counter, gauge
-from daemon.store.figures import FigureStore, Judging
+from daemon.domain.figures import Figure, FigureKind, counter, gauge
+from daemon.store.figures import FigureStore, Work
 
 WATCH_EVERY_S = 1.0
 LEVEL_WITHIN_S = 8.0
 """The stored position is moved once a second under load, and at the next tick (5 s) without."""
 HEADS_MAX = 3_600
 """Over it, newer positions of the journal are not noted: the oldest one says how long it waits."""
+
+_NOT_BEGUN = Work(0, is_led=False)
 
 
 class JudgingWatch:
@@ -45,7 +47,7 @@ class JudgingWatch:
         self._head = head
         self._stored = stored
         self._judge = judge
-        self._known = Judging(0, is_led=False)
+        self._works: dict[str, Work] = {}
         self._seen = head()
         self._seen_stored = stored()
         self._stored_at_s = clock.monotonic_s()
@@ -62,12 +64,16 @@ class JudgingWatch:
         if self._stored() != self._seen_stored:
             self._seen_stored, self._stored_at_s = self._stored(), now_s
         try:
-            self._known = await self._store.judging(self._name)
+            self._works = await self._store.works()
         except TryLater:
             # An outage leaves the last known; that there is one, others say.
             return
-        while self._waiting and self._waiting[0][1] <= self._known.position:
+        while self._waiting and self._waiting[0][1] <= self._judging.position:
             self._waiting.popleft()
+
+    @property
+    def _judging(self) -> Work:
+        return self._works.get(self._name, _NOT_BEGUN)
 
     @property
     def lag_s(self) -> float:
@@ -81,7 +87,13 @@ class JudgingWatch:
         yield gauge(
             "telemetry_scheduler_leader",
             "Whether a process judges the rules; telemetry_leader says whether this one does.",
-            float(self._known.is_led),
+            float(self._judging.is_led),
+        )
+        yield Figure(
+            "telemetry_work_led",
+            FigureKind.GAUGE,
+            "Whether a process of the fleet does this work; telemetry_leader says of this one.",
+            [((("work", name),), float(work.is_led)) for name, work in sorted(self._works.items())],
         )
         yield gauge(
             "telemetry_journal_idle_seconds",

@@ -21,8 +21,8 @@ class StoreFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
-    """Up to where the journal is judged, and whether a process of the fleet has the lease."""
+class Work:
+    """Up to where the journal is worked on, and whether a process of the fleet has the lease."""
 
     position: int
     is_led: bool
@@ -41,11 +41,11 @@ class FigureStore:
             row = await connection.fetchrow(SQL["outbox"])
         return StoreFigures(partitions, (0, 0.0) if row is None else (row[0], row[1]))
 
-    async def judging(self, name: str) -> Judging:
-        """Of the follower of this name, whichever process it is. Raises StoreUnavailable."""
+    async def works(self) -> dict[str, Work]:
+        """What one process does for all, by name, once it has begun. Raises StoreUnavailable."""
         async with self._database.connection("control") as connection:
-            row = await connection.fetchrow(SQL["judging"], name)
-        return Judging(0, is_led=False) if row is None else Judging(row[0], is_led=row[1])
+            rows = await connection.fetch(SQL["works"])
+        return {name: Work(position, is_led=is_led) for name, position, is_led in rows}
 
     def pool_numbers(self) -> dict[tuple[str, str], int]:
         """Connections by class of work and state."""

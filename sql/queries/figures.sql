@@ -7,8 +7,7 @@ select count(e.seq) as events,
  where c.name = 'relay'
  group by c.name;
 
--- judging --
--- How far $1 has followed the journal, and whether a process holds its lease; no row before it begins.
-select c.position, (c.holder is not null and c.lease_expires_at > clock_timestamp()) as is_led
-  from telemetry.consumer c
- where c.name = $1::text;
+-- works --
+-- How far each follower of the journal has come, and whether a process holds its lease.
+select c.name, c.position, (c.holder is not null and c.lease_expires_at > clock_timestamp()) as is_led
+  from telemetry.consumer c;

@@ -30,6 +30,9 @@ CLOCK_WARN_S, CLOCK_FAIL_S = 2.0, 60.0
 KEY_WARN = timedelta(days=14)
 LAG_WARN_S, LAG_FAIL_S = 10.0, 60.0
 PARTITIONS_AHEAD_MIN = 6
+ALWAYS_LED = ("compactor", "evaluator", "housekeeping")
+SETTLED_AFTER_S = 60.0
+"""By then each work has begun, or another process has taken it over (10 s)."""
 KEYS_LOOKED_AT = 1_000
 LOCK_WARN_S, LOCK_FAIL_S = 5.0, 60.0
 DISK_WARN, DISK_FAIL = 0.1, 0.03
@@ -275,6 +278,11 @@ def _daemon(found: Figures) -> Iterator[Finding]:
     if lag_s is not None:
         state = FAIL if lag_s >= LAG_FAIL_S else WARN if lag_s >= LAG_WARN_S else OK
         yield Finding("server", "rules keep up", state, f"{lag_s:.0f} s behind")
+    idle = _left_undone(found)
+    if idle is not None:
+        hint = "look into the daemon's log, for child_died and *_waits" if idle else ""
+        text = f"nobody does it: {', '.join(idle)}" if idle else "somebody does it"
+        yield Finding("server", "work for all processes", FAIL if idle else OK, text, hint)
     waiting = _value(found, "telemetry_ingest_queue_points")
     room = _value(found, "telemetry_ingest_queue_capacity_points")
     if waiting is not None and room:
@@ -284,6 +292,15 @@ def _daemon(found: Figures) -> Iterator[Finding]:
     given_up = _sum(found, "telemetry_notifications_total", outcome="given_up")
     if given_up:
         yield Finding("server", "notifications", WARN, f"{given_up:.0f} were given up")
+
+
+def _left_undone(found: Figures) -> list[str] | None:
+    """The work whose lease nobody holds; None for a daemon that has just begun, or does not say."""
+    age_s = _value(found, "telemetry_uptime_seconds") or 0.0
+    led = {of.get("work", ""): bool(value) for of, value in found.get("telemetry_work_led", [])}
+    if age_s < SETTLED_AFTER_S or not led:
+        return None
+    return [name for name in ALWAYS_LED if not led.get(name)]
 
 
 def _channels(found: Any) -> Finding:

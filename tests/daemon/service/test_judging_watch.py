@@ -67,6 +67,17 @@ async def test_a_process_that_does_not_judge_knows_that_another_does(fleet: Flee
     assert (fleet.is_led, fleet.watch.lag_s) == (1.0, 0.0)
 
 
+async def test_each_work_is_led_or_not(fleet: Fleet) -> None:
+    await fleet.begins(position=10)
+    await leases.take(fleet.database, "housekeeping", holder=uuid4(), ttl_s=60)
+    await fleet.pass_s(1)
+    (led,) = [one for one in fleet.watch.read() if one.name == "telemetry_work_led"]
+
+    assert {of[0][1]: value for of, value in led.values} == {
+        "compactor": 0.0, "housekeeping": 1.0, "judge": 1.0,
+    }  # fmt: skip
+
+
 async def test_nobody_judges_when_the_lease_has_run_out(fleet: Fleet) -> None:
     await fleet.begins(position=10, ttl_s=-1)
     await fleet.pass_s(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from telemetryctl import times
-from telemetryctl.commands.doctor import OK, WARN, _daemon, _other_keys
+from telemetryctl.commands.doctor import ALWAYS_LED, FAIL, OK, WARN, _daemon, _other_keys
 
 
 def key(name: str, **ends_in: float) -> dict[str, str | None]:
@@ -36,3 +36,17 @@ def test_given_up_notifications_are_counted_over_all_kinds_of_channels() -> None
     [found] = _daemon({"telemetry_notifications_total": samples})
 
     assert (found.state, found.detail) == (WARN, "3 were given up")
+
+
+def test_work_that_nobody_does_is_named_once_a_daemon_has_settled() -> None:
+    def found(uptime_s: float, **led: float) -> list[tuple[str, str]]:
+        samples = [({"work": name}, value) for name, value in led.items()]
+        own = {"telemetry_uptime_seconds": [({"process": "1"}, uptime_s)]}
+        return [(one.state, one.detail) for one in _daemon({**own, "telemetry_work_led": samples})]
+
+    all_led = dict.fromkeys(ALWAYS_LED, 1.0)
+
+    assert found(3.0, **all_led | {"compactor": 0.0}) == []
+    assert found(99.0, **all_led, relay=0.0) == [(OK, "somebody does it")]
+    assert found(99.0, **all_led | {"compactor": 0.0}) == [(FAIL, "nobody does it: compactor")]
+    assert found(99.0, evaluator=1.0) == [(FAIL, "nobody does it: compactor, housekeeping")]
