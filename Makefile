@@ -34,7 +34,7 @@ run: $(STAMP)  ## serve on the embedded PostgreSQL in your data folder
 test: $(TEST_STAMP)  ## lint, types and the whole suite, against real PostgreSQL
 	@sh deploy/install-postgresql.sh
 	@sh deploy/install-debian.sh chromium prometheus-alertmanager promtool=prometheus slowhttptest \
-	  nginx=nginx-light caddy node=nodejs groff=groff-base
+	  nginx=nginx-light caddy node=nodejs groff=groff-base systemctl=systemd dbus-daemon=dbus
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import browser
 import disks
 import documents
+import hosts
 import pytest
 import receivers
 import slow_clients
@@ -45,6 +46,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         browser.MISSING,
         disks.MISSING,
         documents.MISSING,
+        hosts.MISSING,
         receivers.ALERTMANAGER_MISSING,
         slow_clients.MISSING,
     ):
