@@ -1,7 +1,7 @@
 #!/bin/sh
 # A host of its own: this machine's files with an overlay in memory, namespaces, and systemd as the first process.
 # usage: boot_host.sh EMPTY_FOLDER CHECKOUT CGROUP
-# What is written there is gone with it. It ends when this process is killed.
+# What is written there is gone with it. It ends when this process is killed, or the one that began it.
 set -eu
 folder=$1 checkout=$2 cgroup=$3
 host=$folder/host memory=$folder/memory
@@ -9,7 +9,7 @@ host=$folder/host memory=$folder/memory
 if [ -z "${INSIDE:-}" ]; then
   echo $$ >"$cgroup/cgroup.procs"
   export INSIDE=1
-  exec unshare --pid --fork --kill-child --mount --propagation private --uts --ipc --net --cgroup "$0" "$@"
+  exec setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount --propagation private --uts --ipc --net --cgroup "$0" "$@"
 fi
 
 over() { # FOLDER NAME: an overlay over a folder, at the same place below the host's root
@@ -46,5 +46,7 @@ mkdir "$host/machine"
 cd "$host"
 pivot_root . machine
 umount --lazy /machine
+# As nspawn does: what systemd mounts for a unit, such as its credentials, reaches it.
+mount --make-rshared /
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin container=test \
   /lib/systemd/systemd --system --unit=multi-user.target

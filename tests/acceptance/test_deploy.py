@@ -51,26 +51,58 @@ def test_an_administrator_types_what_the_unit_runs(tmp_path: Path) -> None:
         "# ours\nTELEMETRY_DATABASE__URL=postgresql://t:p$HOME`x`@db/t\n"
         'TELEMETRY_AUTH__JWT_SECRET="quoted, with spaces"\n'
     )
-    stub = tmp_path / "bin" / "runuser"
-    stub.parent.mkdir()
-    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nenv\n')
-    stub.chmod(0o755)
-    done = subprocess.run(
-        [tmp_path / "usr/local/sbin/as-telemetry", "telemetryd", "db", "backup", "a b"],
-        env={"PATH": f"{stub.parent}:/usr/bin:/bin", "DESTDIR": str(tmp_path)},
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    if done.returncode == 2 and "needs root" in done.stderr:
-        pytest.skip("only root may become another user")
-    lines = done.stdout.splitlines()
+    lines = as_telemetry(tmp_path, unit="[Service]\nUser=telemetry\n")
 
     program = "/opt/telemetry/bin/telemetryd"
-    assert lines[:7] == ["-u", "telemetry", "--", program, "db", "backup", "a b"], done.stderr
+    assert lines[:7] == ["-u", "telemetry", "--", program, "db", "backup", "a b"]
     assert "TELEMETRY_DATABASE__URL=postgresql://t:p$HOME`x`@db/t" in lines
     assert "TELEMETRY_AUTH__JWT_SECRET=quoted, with spaces" in lines
     assert "TELEMETRY_CONFIG=/etc/telemetry/telemetry.toml" in lines
     # As the unit has it: StateDirectory=telemetry.
     assert "STATE_DIRECTORY=/var/lib/telemetry" in lines
+
+
+def test_an_administrator_has_the_credentials_of_the_unit(tmp_path: Path) -> None:
+    """Those of its drop-ins, too; the file of secrets goes before them, as in the daemon."""
+    install(tmp_path)
+    folder = tmp_path / "etc/telemetry/credentials"
+    folder.mkdir()
+    (folder / "url").write_text("postgresql://t:p$HOME@db/t\n")
+    (folder / "jwt").write_text("of the credential")
+    (tmp_path / "etc/telemetry/secrets.env").write_text("TELEMETRY_AUTH__JWT_SECRET=ours\n")
+    lines = as_telemetry(
+        tmp_path,
+        unit="[Service]\n# LoadCredential=a:/b\n"
+        "LoadCredential=database__url:/etc/telemetry/credentials/url\n"
+        "# /etc/systemd/system/telemetryd.service.d/ours.conf\n[Service]\n"
+        "LoadCredential=auth__jwt_secret:/etc/telemetry/credentials/jwt\n",
+    )
+
+    assert "TELEMETRY_DATABASE__URL=postgresql://t:p$HOME@db/t" in lines
+    assert "TELEMETRY_AUTH__JWT_SECRET=ours" in lines
+
+
+def as_telemetry(root: Path, *, unit: str) -> list[str]:
+    """What `as-telemetry telemetryd db backup "a b"` would run, a line for each argument, and its
+    environment; `unit` is what `systemctl cat` shows."""
+    programs = root / "bin"
+    programs.mkdir()
+    (root / "unit").write_text(unit)
+    for name, does in {
+        "runuser": 'printf "%s\\n" "$@"\nenv\n',
+        "systemctl": f'[ "$*" = "cat telemetryd.service" ] && cat {root}/unit\n',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}")
+        (programs / name).chmod(0o755)
+    done = subprocess.run(
+        [root / "usr/local/sbin/as-telemetry", "telemetryd", "db", "backup", "a b"],
+        env={"PATH": f"{programs}:/usr/bin:/bin", "DESTDIR": str(root)},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    if done.returncode == 2 and "needs root" in done.stderr:
+        pytest.skip("only root may become another user")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_each_shell_script_is_one() -> None:

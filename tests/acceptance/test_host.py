@@ -8,8 +8,10 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
+import jwt
 import pytest
 from hosts import ROOT, Host, a_host
 
@@ -27,6 +29,34 @@ age = "1s"
 points = 1
 [metrics]
 own_every = "0s"
+"""
+INTERNAL = """\
+[auth.internal]
+mode = "socket"
+socket = "/run/telemetry/internal.sock"
+group = "telemetry-services"
+uids = [{uid}]
+[[auth.internal.services]]
+name = "billing"
+scopes = ["read"]
+tier = "pro"
+"""
+CALL_INSIDE = """
+import http.client, socket
+connection = http.client.HTTPConnection("inside")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect("/run/telemetry/internal.sock")
+internal = {"X-Internal-Call": "true", "X-Internal-Service": "billing"}
+connection.request("GET", "/auth/whoami", headers=internal)
+print(connection.getresponse().read().decode())
+"""
+PASSWORD = "correct horse battery"
+LOG_IN = """
+import json, sys, urllib.request
+said = json.dumps({"username": sys.argv[1], "password": sys.argv[2]}).encode()
+asked = urllib.request.Request("http://127.0.0.1:8218/auth/login", said)
+asked.add_header("Content-Type", "application/json")
+print(json.load(urllib.request.urlopen(asked))["access_token"])
 """
 SCRAPE = """
 import urllib.request
@@ -77,6 +107,8 @@ def running(host: Host) -> Host:
 
 
 def write_file(host: Host, path: str, text: str) -> None:
+    """Of whole lines."""
+    assert text.endswith("\n")
     host.says("sh", "-c", f"mkdir -p $(dirname {path}) && cat >{path} <<'END'\n{text}END")
 
 
@@ -130,16 +162,11 @@ def test_a_daemon_that_is_killed_comes_back_with_all_it_took(running: Host) -> N
 
 
 def test_a_daemon_that_stands_still_is_replaced(running: Host) -> None:
-    drop_in = f"/etc/systemd/system/{UNIT}.d/patience.conf"
-    write_file(running, drop_in, "[Service]\nWatchdogSec=8s\n")
-    running.says("systemctl", "daemon-reload")
-    running.says("systemctl", "restart", UNIT)
-    pid = shown(running, "MainPID")
-    running.says("kill", "-STOP", pid)
-    running.until(lambda: shown(running, "MainPID") not in (pid, "0"), what="successor")
-    running.until(lambda: shown(running, "ActiveState") == "active", what="daemon")
-    running.says("rm", drop_in)
-    running.says("systemctl", "daemon-reload")
+    with dropped_in(running, "[Service]\nWatchdogSec=8s\n"):
+        pid = shown(running, "MainPID")
+        running.says("kill", "-STOP", pid)
+        running.until(lambda: shown(running, "MainPID") not in (pid, "0"), what="successor")
+        running.until(lambda: shown(running, "ActiveState") == "active", what="daemon")
 
     assert "Failed with result 'watchdog'" in running.log_of(UNIT)
 
@@ -198,6 +225,51 @@ def test_an_upgrade_starts_the_new_program_with_the_old_data(running: Host) -> N
     assert shown(running, "MainPID") != before
     assert running.says("cat", SETTINGS) == SETTINGS_TEXT.strip()
     assert count_of(running, "upgraded") == 1
+
+
+def test_the_door_inside_opens_to_its_users_with_the_drop_in_of_its_page(host: Host) -> None:
+    page = (ROOT / "docs/access.md").read_text()
+    drop_in = page.partition("internal.conf\n")[2].partition("```")[0]
+    host.says("groupadd", "telemetry-services")
+    host.says("useradd", "--groups", "telemetry-services", "billing")
+    uid = host.says("id", "--user", "billing")
+    write_file(host, SETTINGS, f"{SETTINGS_TEXT}{INTERNAL.format(uid=uid)}")
+    with dropped_in(host, drop_in):
+        let_in = json.loads(
+            host.says("runuser", "-u", "billing", "--", "python3", "-c", CALL_INSIDE)
+        )
+        refused = host.run("runuser", "-u", "nobody", "--", "python3", "-c", CALL_INSIDE)
+    write_file(host, SETTINGS, SETTINGS_TEXT)
+
+    assert (let_in["principal"], let_in["scopes"]) == ("internal:billing", ["read"])
+    assert "PermissionError" in refused.stderr
+
+
+def test_a_secret_may_be_a_credential_and_who_administers_has_it(host: Host) -> None:
+    file, secret = "/etc/telemetry/credentials/jwt", "of the credential, long enough for HS256"
+    write_file(host, file, f"{secret}\n")
+    host.says("chmod", "0600", file)
+    with dropped_in(host, f"[Service]\nLoadCredential=auth__jwt_secret:{file}\n"):
+        make = "as-telemetry telemetryctl account create ann --scope read --password-stdin"
+        host.says("sh", "-c", f"echo '{PASSWORD}' | {make}")
+        token = host.says("python3", "-c", LOG_IN, "ann", PASSWORD)
+        shown_to_us = host.says("as-telemetry", "telemetryd", "config", "show", "--origin")
+
+    assert jwt.decode(token, secret, algorithms=["HS256"], options={"verify_aud": False})["sub"]
+    assert "jwt_secret = '***'  # TELEMETRY_AUTH__JWT_SECRET" in shown_to_us
+
+
+@contextmanager
+def dropped_in(host: Host, text: str) -> Iterator[None]:
+    """The daemon runs with this drop-in until the end of the block, then without it."""
+    file = f"/etc/systemd/system/{UNIT}.d/ours.conf"
+    write_file(host, file, text)
+    host.says("systemctl", "daemon-reload")
+    host.says("systemctl", "restart", UNIT)
+    yield
+    host.says("systemctl", "stop", UNIT)
+    host.says("rm", file)
+    host.says("systemctl", "daemon-reload")
 
 
 def test_a_second_instance_has_its_own_settings_and_data(running: Host) -> None:
