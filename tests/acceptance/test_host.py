@@ -19,6 +19,9 @@ pytestmark = pytest.mark.timeout(600)
 
 UNIT = "telemetryd.service"
 SETTINGS = "/etc/telemetry/telemetry.toml"
+URL = "http://127.0.0.1:8218"
+RUNBOOK = (ROOT / "docs/operations.md").read_text()
+EXPORTS = (ROOT / "docs/how-to/cron-exports.md").read_text()
 SETTINGS_TEXT = """\
 [log]
 level = "info"
@@ -201,7 +204,7 @@ def test_no_sender_notices_a_restart_behind_the_socket(host: Host) -> None:
     host.says("systemctl", "start", "telemetryd.socket")
     host.says("systemctl", "start", UNIT)
     made = ours(host, "key", "create", "s", "--scope", "ingest", "--tier", "enterprise", "-ojson")
-    url = "http://127.0.0.1:8218/api/v1/telemetry/devices/sender/telemetry"
+    url = f"{URL}/api/v1/telemetry/devices/sender/telemetry"
     with ThreadPoolExecutor() as threads:
         sending = threads.submit(
             host.says, "python3", "-c", SENDER, url, json.loads(made)["key"], "8"
@@ -259,6 +262,44 @@ def test_a_secret_may_be_a_credential_and_who_administers_has_it(host: Host) -> 
     assert "jwt_secret = '***'  # TELEMETRY_AUTH__JWT_SECRET" in shown_to_us
 
 
+def test_a_backup_is_restored_as_the_runbook_says(running: Host) -> None:
+    steps = RUNBOOK.partition("**empty** database, with the daemon stopped:")[2]
+    restore = steps.partition("```sh\n")[2].partition("```")[0]
+    running.says("install", "-d", "-o", "telemetry", "/backup")
+    ours(running, "write", "kept", "m=1")
+    file = "/backup/telemetry-2026-11-21.backup"
+    running.says("as-telemetry", "telemetryd", "db", "backup", file)
+    ours(running, "write", "kept", "m=2", "--time", "now")
+    running.says("sh", "-ec", restore.replace("sudo ", ""))
+
+    assert file in restore
+    assert shown(running, "ActiveState") == "active"
+    assert count_of(running, "kept") == 1
+
+
+def test_a_timer_exports_as_its_page_says(running: Host) -> None:
+    """As a user of its own, with a key that only systemd reads."""
+    units = dict(re.findall(r"```ini\n# (/etc/\S+)\n(.*?)```", EXPORTS, re.S))
+    for path, text in units.items():
+        here = text.replace("https://telemetry.example.org", URL)
+        write_file(running, path, here.replace("--settle 5m", "--settle 0s"))
+    key = json.loads(ours(running, "key", "create", "nightly", "--scope", "export", "-o", "json"))
+    write_file(running, "/etc/telemetry/nightly.key", f"{key['key']}\n")
+    running.says("chmod", "0600", "/etc/telemetry/nightly.key")
+    ours(running, "write", "d1", "temperature=1")
+    running.says("systemctl", "daemon-reload")
+    running.says("systemctl", "start", "telemetry-export.timer")
+    running.says("systemctl", "start", "telemetry-export.service")
+    rows = running.says("sh", "-c", "zcat /var/lib/telemetry-export/*.csv.gz").splitlines()
+    running.says("systemctl", "start", "telemetry-export.service")
+    status = shown(running, "ExecMainStatus", unit="telemetry-export.service")
+    is_waiting = shown(running, "ActiveState", unit="telemetry-export.timer")
+
+    assert len(units) == 2
+    assert [row.split(",")[1:4] for row in rows[1:]] == [["d1", "temperature", "1"]]
+    assert (status, is_waiting) == ("3", "active")
+
+
 @contextmanager
 def dropped_in(host: Host, text: str) -> Iterator[None]:
     """The daemon runs with this drop-in until the end of the block, then without it."""
@@ -280,6 +321,6 @@ def test_a_second_instance_has_its_own_settings_and_data(running: Host) -> None:
     folders = running.says("ls", "/var/lib")
     running.says("systemctl", "stop", "telemetryd@two")
 
-    assert urls == ["http://127.0.0.1:8300"]
+    assert urls == [URL.replace("8218", "8300")]
     assert {"telemetry", "telemetry-two"} <= set(folders.split())
     assert shown(running, "ActiveState") == "active"
