@@ -61,6 +61,16 @@ asked = urllib.request.Request("http://127.0.0.1:8218/auth/login", said)
 asked.add_header("Content-Type", "application/json")
 print(json.load(urllib.request.urlopen(asked))["access_token"])
 """
+CONTAIN = """\
+set -e
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /etc/telemetry
+mkdir -p /var/lib/telemetry
+mount -t tmpfs -o uid={user},mode=0700 tmpfs /var/lib/telemetry
+mount -o remount,bind,ro /
+exec setpriv --reuid={user} --regid={user} --clear-groups --bounding-set=-all --no-new-privs \
+  env -i {settings} telemetryd serve
+"""
 SCRAPE = """
 import urllib.request
 print(urllib.request.urlopen("http://127.0.0.1:8218/metrics").read().decode())
@@ -298,6 +308,32 @@ def test_a_timer_exports_as_its_page_says(running: Host) -> None:
     assert len(units) == 2
     assert [row.split(",")[1:4] for row in rows[1:]] == [["d1", "temperature", "1"]]
     assert (status, is_waiting) == ("3", "active")
+
+
+def test_it_is_the_first_process_of_a_container(host: Host) -> None:
+    """With the user, the environment and the bounds of deploy/docker, and an empty volume; the
+    image itself is not built."""
+    image = (ROOT / "deploy/docker/Dockerfile").read_text()
+    (user,) = re.findall(r"useradd --system --uid (\d+)", image)
+    names = re.findall(r"([A-Z_]+)=(\S+)", image.partition("ENV ")[2].partition("USER")[0])
+    settings = " ".join(f"{n}={v}" for n, v in names).replace("$PATH", "/usr/bin:/bin")
+    host.says("systemctl", "stop", UNIT)
+    host.says("useradd", "--uid", user, "contained")
+    write_file(host, "/opt/contain.sh", CONTAIN.format(user=user, settings=settings))
+    with ThreadPoolExecutor() as threads:
+        ending = threads.submit(
+            host.run, "unshare", "-pfm", "--mount-proc", "sh", "/opt/contain.sh"
+        )
+        host.until(lambda: host.run("python3", "-c", SCRAPE).returncode == 0, what="daemon")
+        pid = host.says("pgrep", "--full", "bin/telemetryd serve$", "-u", user)
+        inside = ["nsenter", f"--target={pid}", "--mount", "--pid", "setpriv", f"--reuid={user}"]
+        check = [*inside, "env", *settings.split(), "telemetryctl", "check", "health"]
+        health = host.says(*check, "--server", URL)
+        host.says("kill", "-TERM", pid)
+        ended = ending.result()
+
+    assert health.startswith("HEALTH OK")
+    assert (ended.returncode, json.loads(ended.stderr.splitlines()[-1])["event"]) == (0, "stopped")
 
 
 @contextmanager
