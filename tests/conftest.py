@@ -31,12 +31,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("suite")
+LONGEST = {"test_tail_storm.py", "test_host.py", "test_absence.py", "test_openapi_fuzz.py"}
 PATIENCE_S = 60.0
 """How long a test waits for what takes milliseconds, unless it says something else."""
 # Who is started in the background by a script ignores SIGINT, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for waiting in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, waiting, PATIENCE_S)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that none is left to one worker when the others have ended."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
