@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from daemon.app import _ignore_signals
+from daemon.descriptors import raise_open_files
 from daemon.serving import Stop, _close_the_port, new_loop
 from daemon.transport.server import (
     admit_no_more,
@@ -56,6 +57,7 @@ async def test_a_reload_between_the_old_parts_and_the_new_kills_nobody() -> None
 )
 def test_who_stands_in_the_queue_of_the_port_is_answered(queued: int, round_lost_s: float) -> None:
     """On the loop of the daemon, which accepts one connection in a round."""
+    raise_open_files()
     with asyncio.Runner(loop_factory=new_loop) as runner:
         answers = runner.run(answers_of_queued(queued, round_lost_s))
 
