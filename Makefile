@@ -37,7 +37,7 @@ test: $(TEST_STAMP)  ## lint, types and the whole suite, against real PostgreSQL
 	  nginx=nginx-light caddy node=nodejs groff=groff-base systemctl=systemd dbus-daemon=dbus
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench: $(TEST_STAMP)  ## the figures of docs/benchmarks.md, each beside its limit measured in the same run
 	@$(BIN)/python tests/bench/run.py $(ONLY)

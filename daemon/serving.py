@@ -71,7 +71,7 @@ LOOP_END_S = 6.0
 """How long loops may take to put away what they hold, before they are told again."""
 DATABASE_END_S = 60.0
 """What the embedded PostgreSQL may take to end after that."""
-END_MARGIN_S = 15.0
+END_MARGIN_S = 15.0 + QUEUE_WAIT_S
 """What a drain may take beyond its delay and timeout, before the process is killed."""
 
 

@@ -6,9 +6,8 @@ set -eu
 folder=$1 checkout=$2 cgroup=$3
 host=$folder/host memory=$folder/memory
 
-if [ -z "${INSIDE:-}" ]; then
+if [ $$ -ne 1 ]; then
   echo $$ >"$cgroup/cgroup.procs"
-  export INSIDE=1
   exec setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount --propagation private --uts --ipc --net --cgroup "$0" "$@"
 fi
 
@@ -18,11 +17,16 @@ over() { # FOLDER NAME: an overlay over a folder, at the same place below the ho
 }
 
 mkdir "$host" "$memory"
-mount -t tmpfs -o size=6g,mode=0755 tmpfs "$memory"
+mount -t tmpfs -o size=3g,mode=0755 tmpfs "$memory"
 over / root
 over "$checkout" checkout
 mount -t proc proc "$host/proc"
-# Read-only: so systemd takes it for a container's, and leaves the machine's devices and settings alone.
+# Read-only, as a container's: so systemd leaves the machine's devices and settings alone.
+for file in sys sysrq-trigger; do
+  [ -e "$host/proc/$file" ] || continue
+  mount --bind "$host/proc/$file" "$host/proc/$file"
+  mount -o remount,bind,ro "$host/proc/$file"
+done
 mount -t sysfs -o ro sysfs "$host/sys"
 mount -t cgroup2 cgroup2 "$host/sys/fs/cgroup"
 mount -t tmpfs -o mode=0755 tmpfs "$host/run"
@@ -40,8 +44,14 @@ hostname telemetry-test
 echo telemetry-test >"$host/etc/hostname"
 tr -d - </proc/sys/kernel/random/uuid >"$host/etc/machine-id"
 : >"$host/etc/fstab"
-# Nothing of what this machine starts.
-rm -rf "$host"/etc/systemd/system/*.wants
+# What asks for names may be mounted over these files.
+for file in resolv.conf hosts; do cat "/etc/$file" >"$host/etc/$file.new" && mv "$host/etc/$file.new" "$host/etc/$file"; done
+# Nothing of what this machine starts, or has of ours.
+rm -rf "$host"/etc/systemd/system/*.wants "$host"/etc/systemd/system/*.requires "$host"/etc/rc?.d/S* \
+  "$host"/etc/systemd/system/telemetryd* "$host/etc/telemetry" "$host/opt/telemetry" "$host"/var/lib/telemetry*
+for unit in systemd-sysctl systemd-modules-load systemd-binfmt systemd-udevd systemd-timesyncd; do
+  ln -sf /dev/null "$host/etc/systemd/system/$unit.service"
+done
 mkdir "$host/machine"
 cd "$host"
 pivot_root . machine

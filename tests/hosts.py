@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MISSING = "a host with systemd can't be booted here (it needs root, overlayfs and namespaces)"
+PROGRAMS = (
+    "/lib/systemd/systemd",
+    "dbus-daemon",
+    "unshare",
+    "setpriv",
+    "nsenter",
+    "pgrep",
+    "useradd",
+)
 BOOT_S = 60
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT = ("HOME", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE", "PIP_TRUSTED_HOST",
@@ -50,6 +59,7 @@ class Host:
 
     def log_of(self, unit: str) -> str:
         """All that a unit and its manager have written."""
+        self.says("journalctl", "--sync")
         return self.says("journalctl", "--no-pager", "--output=cat", f"--unit={unit}")
 
     def until(self, is_so: Callable[[], bool], *, what: str, timeout_s: float = 90) -> None:
@@ -61,50 +71,59 @@ class Host:
 
 
 @contextmanager
-def a_host() -> Iterator[Host]:
+def a_host(boot_with: Path = ROOT / "tests/boot_host.sh") -> Iterator[Host]:
     """Booted until the end of the block; skips the test where that is not possible."""
-    cgroup = _new_cgroup()
-    folder = Path(tempfile.mkdtemp(prefix="tlmhost-"))
-    boot = subprocess.Popen(
-        [ROOT / "tests/boot_host.sh", folder, ROOT, cgroup],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        yield _booted(boot)
-    finally:
-        boot.kill()
-        boot.communicate()
-        _remove_cgroup(cgroup)
-        shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as stack:
+        cgroup = _new_cgroup()
+        stack.callback(_remove_cgroup, cgroup)
+        folder = Path(tempfile.mkdtemp(prefix="tlmhost-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        said = stack.enter_context((folder / "said").open("w+"))
+        boot = subprocess.Popen(
+            [boot_with, folder, ROOT, cgroup], stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
+        stack.callback(boot.wait)
+        stack.callback(boot.kill)
+        host = _booted(boot)
+        if host is None:
+            said.seek(0)
+            pytest.skip(f"{MISSING}: {said.read()}")
+        yield host
 
 
 def _new_cgroup() -> Path:
+    """Skips the test where that is not possible."""
     with suppress(OSError, StopIteration):
         mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
         at = next(Path(mount[1]) for mount in mounts if mount[2] == "cgroup2")
-        if os.geteuid() == 0 and Path("/lib/systemd/systemd").exists():
+        if os.geteuid() == 0 and all(map(shutil.which, PROGRAMS)):
+            for left in at.glob("tlmhost-*"):
+                # Of a run that was killed.
+                if "populated 0" in (left / "cgroup.events").read_text():
+                    _remove_cgroup(left)
             return Path(tempfile.mkdtemp(prefix="tlmhost-", dir=at))
     pytest.skip(MISSING)
 
 
-def _booted(boot: subprocess.Popen[str]) -> Host:
-    """Skips the test when it ends by itself, or has not booted in time."""
+def _booted(boot: subprocess.Popen[bytes]) -> Host | None:
+    """None when it ends by itself, or has not booted in time."""
     deadline = time.monotonic() + BOOT_S
     while boot.poll() is None and time.monotonic() < deadline:
-        children = Path(f"/proc/{boot.pid}/task/{boot.pid}/children").read_text().split()
-        if children and Path(f"/proc/{children[0]}/comm").read_text() == "systemd\n":
-            host = Host(int(children[0]))
-            state = host.run("systemctl", "is-system-running").stdout.strip()
-            if state in ("running", "degraded"):
-                return host
+        # What is read may be gone, or not yet there.
+        with suppress(OSError, subprocess.TimeoutExpired):
+            children = Path(f"/proc/{boot.pid}/task/{boot.pid}/children").read_text().split()
+            if children and Path(f"/proc/{children[0]}/comm").read_text() == "systemd\n":
+                host = Host(int(children[0]))
+                state = host.run("systemctl", "is-system-running", timeout_s=10).stdout.strip()
+                if state in ("running", "degraded"):
+                    return host
         time.sleep(0.1)
-    boot.kill()
-    pytest.skip(f"{MISSING}: {boot.communicate()[0]}")
+    return None
 
 
 def _remove_cgroup(cgroup: Path) -> None:
     """The kernel ends what was in it a moment later; then its folders may go, the inner first."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while cgroup.exists() and time.monotonic() < deadline:
         for folder, _, _ in os.walk(cgroup, topdown=False):
             with suppress(OSError):

@@ -1,7 +1,7 @@
 """How far behind the judging of the fleet is, and whether anybody judges, compacts and keeps house.
 
-Both are the database's, so that every process says the same: a monitor that reaches one of several
-must not take it for all of them.
+All of it is the database's, so that every process says the same: a monitor that reaches one of
+several must not take it for all of them.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class JudgingWatch:
         yield Figure(
             "telemetry_work_led",
             FigureKind.GAUGE,
-            "Whether a process of the fleet does this work; telemetry_leader says of this one.",
+            "Whether a process of the fleet does this work; one that is switched off stays 0.",
             [((("work", name),), float(work.is_led)) for name, work in sorted(self._works.items())],
         )
         yield gauge(

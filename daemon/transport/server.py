@@ -287,8 +287,8 @@ def bind_beside(host: str, port: int) -> socket.socket:
 
 
 def admit_no_more(listening: socket.socket) -> None:
-    """Let the kernel ignore who connects from now on; who stands in the queue is still accepted,
-    see `has_queued`.
+    """Let the kernel ignore who connects from now on; who stands in the queue is still accepted
+    (see `has_queued`), and who is half connected comes into it.
 
     Closing at once would reset those. A packet filter does it (man 7 socket, SO_ATTACH_FILTER);
     where there is none, a queue of one place. A socket of the service manager outlives us: who

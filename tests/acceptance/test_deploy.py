@@ -75,11 +75,20 @@ def test_an_administrator_has_the_credentials_of_the_unit(tmp_path: Path) -> Non
         unit="[Service]\n# LoadCredential=a:/b\n"
         "LoadCredential=database__url:/etc/telemetry/credentials/url\n"
         "# /etc/systemd/system/telemetryd.service.d/ours.conf\n[Service]\n"
-        "LoadCredential=auth__jwt_secret:/etc/telemetry/credentials/jwt\n",
+        "LoadCredential=auth__jwt_secret:/etc/telemetry/credentials/jwt\n"
+        "LoadCredential=tls.pem:/etc/ssl/ours\nLoadCredential=plain:/etc/ours\n",
     )
 
     assert "TELEMETRY_DATABASE__URL=postgresql://t:p$HOME@db/t" in lines
     assert "TELEMETRY_AUTH__JWT_SECRET=ours" in lines
+    assert not [line for line in lines if "PLAIN" in line or "PEM" in line]
+
+
+def test_a_credential_that_is_not_there_runs_nothing(tmp_path: Path) -> None:
+    """Without the address of its database the daemon would take the embedded one."""
+    install(tmp_path)
+    with pytest.raises(AssertionError, match="No such file"):
+        as_telemetry(tmp_path, unit="LoadCredential=database__url:/etc/telemetry/nowhere\n")
 
 
 def as_telemetry(root: Path, *, unit: str) -> list[str]:

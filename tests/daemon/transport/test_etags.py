@@ -175,10 +175,20 @@ async def test_a_key_is_rotated_as_it_was_seen(control: Control) -> None:
     done = await control.client.post(path + "/rotate", json=overlap, headers=seen)
     late = await control.client.post(path + "/rotate", json=overlap, headers=seen)
     mine = {"If-Match": done.headers["etag"]}
+    control.clock.advance_s(1)
     again = await control.client.post(path + "/rotate", json=overlap, headers=mine)
+    control.clock.advance_s(1)
+    once = {"Idempotency-Key": "turn"}
+    stale = await control.client.post(path + "/rotate", json=overlap, headers=mine | once)
+    newest = {"If-Match": again.headers["etag"]}
+    last = await control.client.post(path + "/rotate", json=overlap, headers=newest | once)
+    repeated = await control.client.post(path + "/rotate", json=overlap, headers=newest | once)
 
     assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
     assert (done.status_code, again.status_code) == (200, 200)
+    # What was refused did nothing, so its key is free.
+    assert (stale.status_code, last.status_code) == (412, 200)
+    assert (repeated.status_code, repeated.json()["code"]) == (409, "already_done")
 
 
 async def test_of_two_that_revoke_a_key_one_does_it(control: Control) -> None:

@@ -142,6 +142,18 @@ async def test_points_of_the_journal_become_history(database: Database, journal:
     assert await read_position(database, "compactor") == journal.last_seq
 
 
+async def test_how_many_are_enough_may_change(database: Database, journal: Journal) -> None:
+    (one,) = await journal.series(Kind.NUMERIC)
+    await journal.write(one, every(10, 50))
+    compactor = a_compactor(database)
+    compactor.configure(points=51, age=timedelta(days=1))
+    had_enough = await compactor.run_once()
+    compactor.configure(points=50, age=timedelta(days=1))
+
+    assert (had_enough, await compactor.run_once()) == (False, True)
+    await assert_history_is(database, journal.model)
+
+
 async def test_newer_points_are_a_new_piece_and_add_to_the_rollups(
     database: Database, journal: Journal
 ) -> None:
