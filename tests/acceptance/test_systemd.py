@@ -128,7 +128,7 @@ async def test_the_manager_is_told_of_every_step(dsn: str, manager: Manager) -> 
     assert is_serving == 200
     # Before anything else: while the schema is brought up to date.
     assert manager.told[0] == "EXTEND_TIMEOUT_USEC=60000000"
-    assert longer == "EXTEND_TIMEOUT_USEC=95000000"
+    assert longer == "EXTEND_TIMEOUT_USEC=105000000"
     assert "READY=1" in manager.told
     assert not [
         words for words in manager.told[: manager.told.index("READY=1")] if "STATUS" in words
