@@ -153,6 +153,34 @@ def events_of(host: Host, *, unit: str = UNIT) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+def is_compacted(host: Host) -> bool:
+    """Whether all that the daemon has followed of its journal is in chunks."""
+    followed = figure(host, "telemetry_journal_position_total")
+    return followed > 1 and figure(host, "telemetry_compaction_behind_entries") == 0
+
+
+def niceness_of_compactor(host: Host) -> str:
+    pid = host.says("pgrep", "--full", "daemon.compactor")
+    return host.says("ps", "-o", "ni=", "-p", pid)
+
+
+@contextmanager
+def dropped_in(host: Host, text: str, *, settings: str = SETTINGS_TEXT) -> Iterator[None]:
+    """The daemon runs with this drop-in until the end of the block; then it is stopped."""
+    file = f"/etc/systemd/system/{UNIT}.d/ours.conf"
+    write_file(host, SETTINGS, settings)
+    write_file(host, file, text)
+    host.says("systemctl", "daemon-reload")
+    try:
+        host.says("systemctl", "restart", UNIT)
+        yield
+    finally:
+        host.says("systemctl", "stop", UNIT)
+        write_file(host, SETTINGS, SETTINGS_TEXT)
+        host.says("rm", file)
+        host.says("systemctl", "daemon-reload")
+
+
 def test_a_host_that_does_not_boot_skips_and_leaves_nothing() -> None:
     folder = Path(tempfile.gettempdir())
     before = set(folder.glob("tlmhost-*"))
@@ -171,17 +199,6 @@ def test_every_process_of_the_unit_works(running: Host) -> None:
 
     assert count_of(running, "d1") == 1
     assert [line for line in lines if any(word in line for word in wrong)] == []
-
-
-def is_compacted(host: Host) -> bool:
-    """Whether all that the daemon has followed of its journal is in chunks."""
-    followed = figure(host, "telemetry_journal_position_total")
-    return followed > 1 and figure(host, "telemetry_compaction_behind_entries") == 0
-
-
-def niceness_of_compactor(host: Host) -> str:
-    pid = host.says("pgrep", "--full", "daemon.compactor")
-    return host.says("ps", "-o", "ni=", "-p", pid)
 
 
 def test_a_daemon_that_is_killed_comes_back_with_all_it_took(running: Host) -> None:
@@ -353,23 +370,6 @@ def test_it_is_the_first_process_of_a_container(host: Host) -> None:
 
     assert health.startswith("HEALTH OK")
     assert (ended.returncode, json.loads(ended.stderr.splitlines()[-1])["event"]) == (0, "stopped")
-
-
-@contextmanager
-def dropped_in(host: Host, text: str, *, settings: str = SETTINGS_TEXT) -> Iterator[None]:
-    """The daemon runs with this drop-in until the end of the block; then it is stopped."""
-    file = f"/etc/systemd/system/{UNIT}.d/ours.conf"
-    write_file(host, SETTINGS, settings)
-    write_file(host, file, text)
-    host.says("systemctl", "daemon-reload")
-    try:
-        host.says("systemctl", "restart", UNIT)
-        yield
-    finally:
-        host.says("systemctl", "stop", UNIT)
-        write_file(host, SETTINGS, SETTINGS_TEXT)
-        host.says("rm", file)
-        host.says("systemctl", "daemon-reload")
 
 
 def test_a_second_instance_has_its_own_settings_and_data(running: Host) -> None:

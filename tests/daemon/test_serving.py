@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from daemon.app import _ignore_signals
-from daemon.serving import Stop, _close_the_port, new_loop
+from daemon.serving import Stop, _close_the_port, _until_served, new_loop
 from daemon.transport.server import (
     admit_no_more,
     attach_filter,
@@ -67,8 +67,7 @@ async def answers_of_queued(queued: int) -> list[bytes]:
     listening = bind("127.0.0.1", 0)
     server = make_server(done, drain_timeout_s=60.0)
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
-    while not server.started:
-        await asyncio.sleep(0.01)
+    await _until_served(server, serving)
     clients = [connected(listening) for _ in range(queued)]
     closing = asyncio.ensure_future(_close_the_port(server, listening))
     while not closing.done():
